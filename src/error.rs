@@ -1,0 +1,195 @@
+//! Why a request got no upstream response: error → status, label token, words for the client.
+//!
+//! Pure mappings; hyper's and the kernel's errors are classified in `upstream`. Exhaustive on
+//! purpose: a new variant has to be mapped everywhere before it compiles.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::io;
+
+use http::StatusCode;
+
+use crate::labels::ErrorToken;
+
+/// Why a request got no answer from the upstream.
+///
+/// Display describes this level only; the cause is in `source()`.
+///
+/// # Source
+///
+/// RFC 9209 §2.3, which also recommends the status codes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// The upstream refused the connection.
+    #[error("the upstream refused the connection")]
+    ConnectionRefused(#[source] io::Error),
+    /// The connection ended before a byte of the answer arrived.
+    #[error("the upstream closed the connection before answering")]
+    ConnectionTerminated(#[source] hyper::Error),
+    /// No connection within `--connect-timeout`.
+    #[error("connecting to the upstream timed out")]
+    ConnectionTimeout,
+    /// No file descriptor or port left for a connection.
+    #[error("no resources left to connect to the upstream")]
+    ConnectionLimitReached(#[source] io::Error),
+    /// The upstream's name did not resolve.
+    #[error("the upstream's name did not resolve")]
+    Dns(#[source] io::Error),
+    /// The upstream cannot be reached for another reason.
+    #[error("the upstream is unreachable")]
+    DestinationUnavailable(#[source] io::Error),
+    /// The request may not be forwarded.
+    #[error("{0}")]
+    Request(RequestError),
+    /// The answer ended inside its head.
+    #[error("the upstream's response head is incomplete")]
+    ResponseIncomplete(#[source] hyper::Error),
+    /// The answer is not HTTP/1.
+    #[error("the upstream's response is malformed")]
+    Protocol(#[source] hyper::Error),
+    /// The answer's framing is HTTP, but not a kind we may forward.
+    #[error("the upstream's response is malformed: {0}")]
+    ResponseFraming(&'static str),
+    /// No response head within `--response-timeout`.
+    #[error("the upstream did not answer in time")]
+    ResponseTimeout,
+    /// A 101 nobody asked for.
+    #[error("the upstream switched protocols without being asked")]
+    UpgradeFailed,
+    /// The client's body broke while it was forwarded.
+    #[error("the request body is malformed")]
+    DownstreamBody,
+    /// The client went away while its body was forwarded.
+    #[error("the client went away")]
+    DownstreamAborted,
+    /// A defect in this program.
+    #[error("internal error")]
+    Internal(#[source] hyper::Error),
+}
+
+/// Why a request is refused before it reaches the upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RequestError {
+    /// RFC 9112 §3.2: an HTTP/1.1 request without Host must get 400.
+    #[error("the Host field is missing")]
+    HostMissing,
+    /// RFC 9112 §3.2: more than one Host line must get 400.
+    #[error("the Host field is repeated")]
+    HostRepeated,
+    /// RFC 9112 §3.2: an invalid Host must get 400.
+    #[error("the Host field is invalid")]
+    HostInvalid,
+    /// RFC 9112 §3.2: the target's form does not belong to its method.
+    #[error("the request target is invalid")]
+    TargetInvalid,
+    /// RFC 9112 §6.1: a transfer coding other than `chunked`.
+    #[error("the transfer coding is not supported")]
+    CodingUnsupported,
+    /// RFC 9112 §6.3: `chunked` more than once.
+    #[error("the Transfer-Encoding field is repeated")]
+    CodingRepeated,
+    /// A reverse proxy in front of one app is not a tunnel.
+    #[error("CONNECT is not supported")]
+    ConnectUnsupported,
+}
+
+impl RequestError {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::HostMissing
+            | Self::HostRepeated
+            | Self::HostInvalid
+            | Self::TargetInvalid
+            | Self::CodingRepeated => StatusCode::BAD_REQUEST,
+            Self::CodingUnsupported | Self::ConnectUnsupported => StatusCode::NOT_IMPLEMENTED,
+        }
+    }
+}
+
+/// nginx's status for a client that left before its answer. Only ever in metrics and logs.
+pub const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl ProxyError {
+    /// The status to record; for all but a vanished client also the status to send.
+    pub fn status(&self) -> u16 {
+        let status = match self {
+            Self::ConnectionRefused(_)
+            | Self::ConnectionTerminated(_)
+            | Self::Dns(_)
+            | Self::ResponseIncomplete(_)
+            | Self::Protocol(_)
+            | Self::ResponseFraming(_)
+            | Self::UpgradeFailed => StatusCode::BAD_GATEWAY,
+            Self::ConnectionTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectionLimitReached(_) | Self::DestinationUnavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Request(error) => error.status(),
+            Self::DownstreamBody => StatusCode::BAD_REQUEST,
+            Self::DownstreamAborted => return CLIENT_CLOSED_REQUEST,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        status.as_u16()
+    }
+
+    /// The `error` label.
+    pub fn token(&self) -> ErrorToken {
+        match self {
+            Self::ConnectionRefused(_) => ErrorToken::ConnectionRefused,
+            Self::ConnectionTerminated(_) => ErrorToken::ConnectionTerminated,
+            Self::ConnectionTimeout => ErrorToken::ConnectionTimeout,
+            Self::ConnectionLimitReached(_) => ErrorToken::ConnectionLimitReached,
+            Self::Dns(_) => ErrorToken::DnsError,
+            Self::DestinationUnavailable(_) => ErrorToken::DestinationUnavailable,
+            Self::Request(_) => ErrorToken::HttpRequestError,
+            Self::ResponseIncomplete(_) => ErrorToken::HttpResponseIncomplete,
+            Self::Protocol(_) | Self::ResponseFraming(_) => ErrorToken::HttpProtocolError,
+            Self::ResponseTimeout => ErrorToken::HttpResponseTimeout,
+            Self::UpgradeFailed => ErrorToken::HttpUpgradeFailed,
+            Self::DownstreamBody => ErrorToken::DownstreamBodyError,
+            Self::DownstreamAborted => ErrorToken::DownstreamAborted,
+            Self::Internal(_) => ErrorToken::ProxyInternalError,
+        }
+    }
+
+    /// Classifies why a connection could not be opened.
+    pub fn from_connect(error: io::Error) -> Self {
+        use io::ErrorKind::{AddrInUse, AddrNotAvailable, ConnectionRefused, TimedOut};
+        let kind = error.kind();
+        if kind == ConnectionRefused {
+            Self::ConnectionRefused(error)
+        } else if kind == TimedOut {
+            Self::ConnectionTimeout
+        } else if matches!(kind, AddrInUse | AddrNotAvailable) || is_out_of_descriptors(&error) {
+            Self::ConnectionLimitReached(error)
+        } else {
+            Self::DestinationUnavailable(error)
+        }
+    }
+}
+
+/// Tells whether an error means that this process (EMFILE) or machine (ENFILE) has no file
+/// descriptor left.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connect_failures_have_the_status_rfc_9209_recommends() {
+        let of = |kind| {
+            let error = ProxyError::from_connect(io::Error::from(kind));
+            (error.status(), error.token())
+        };
+        assert_eq!(of(io::ErrorKind::ConnectionRefused), (502, ErrorToken::ConnectionRefused));
+        assert_eq!(of(io::ErrorKind::TimedOut), (504, ErrorToken::ConnectionTimeout));
+        assert_eq!(of(io::ErrorKind::NotFound), (503, ErrorToken::DestinationUnavailable));
+        let no_descriptor = ProxyError::from_connect(io::Error::from_raw_os_error(24));
+        assert_eq!(no_descriptor.token(), ErrorToken::ConnectionLimitReached);
+    }
+}

@@ -1,0 +1,142 @@
+//! The detectors: does a path segment look like a word or like a value?
+//!
+//! Stateless: each rule looks at one segment's bytes. Over-eager rules merge endpoints, shy ones
+//! leak ids into labels; where in doubt a rule hides, because a secret in a label is worse than a
+//! merged endpoint, and `--route` can pin what was merged.
+
+/// What a segment becomes in a template.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Segment<'a> {
+    /// A plain word, kept.
+    Word,
+    /// A value, `{id}`.
+    Parameter,
+    /// A value with a suffix worth keeping: `.js`, `:cancel`.
+    ParameterThen(&'a str),
+}
+
+/// Bytes above which a segment is a value whatever it looks like.
+const MAX_WORD_BYTES: usize = 48;
+
+/// Words with three digits or more that are names all the same.
+const NAMES_WITH_DIGITS: [&str; 14] = [
+    "sha224", "sha256", "sha384", "sha512", "x509", "h264", "h265", "rfc3339", "rfc7807",
+    "iso8601", "web3", "oauth2", "http2", "log4j",
+];
+
+/// Classifies one segment, without its slashes. Never panics; no allocation.
+pub(crate) fn classify(segment: &str) -> Segment<'_> {
+    if segment.len() > MAX_WORD_BYTES {
+        return Segment::Parameter;
+    }
+    if let Some((head, verb)) = segment.split_once(':') {
+        return classify_verb(segment, head, verb);
+    }
+    if !segment.bytes().all(is_word_byte) {
+        return Segment::Parameter;
+    }
+    if let Some(dot) = segment.rfind('.').filter(|dot| *dot > 0) {
+        return classify_file(segment, dot);
+    }
+    if is_value(segment) { Segment::Parameter } else { Segment::Word }
+}
+
+/// `123:cancel` is a method on a value, `orders:cancel` one on a collection (Google AIP-136).
+fn classify_verb<'a>(segment: &'a str, head: &str, verb: &str) -> Segment<'a> {
+    let is_verb = !verb.is_empty() && verb.bytes().all(|b| b.is_ascii_alphabetic());
+    let is_plain = !head.is_empty() && head.bytes().all(is_word_byte);
+    if !is_verb || !is_plain || is_value(verb) {
+        return Segment::Parameter;
+    }
+    if is_value(head) {
+        return segment.get(head.len()..).map_or(Segment::Parameter, Segment::ParameterThen);
+    }
+    Segment::Word
+}
+
+/// `app.3f2a91c.js` keeps its extension, `favicon.ico` its name.
+fn classify_file(segment: &str, dot: usize) -> Segment<'_> {
+    let (stem, extension) = (segment.get(..dot).unwrap_or(""), segment.get(dot..).unwrap_or(""));
+    if !stem.split('.').any(is_value) && !is_value(segment) {
+        let plain = extension.get(1..).is_some_and(|e| !is_value(e));
+        return if plain { Segment::Word } else { Segment::Parameter };
+    }
+    let name = extension.get(1..).unwrap_or("");
+    let is_extension = (1..=5).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && name.starts_with(|c: char| c.is_ascii_lowercase());
+    if is_extension && !looks_like_token(stem) {
+        Segment::ParameterThen(extension)
+    } else {
+        Segment::Parameter
+    }
+}
+
+/// The only bytes that a label takes over from a client: RFC 3986's unreserved ones.
+fn is_word_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Tells whether a segment of word bytes is a value: a number, a date, a hash, an identifier.
+fn is_value(segment: &str) -> bool {
+    if segment.is_empty() || is_version(segment) || NAMES_WITH_DIGITS.contains(&segment) {
+        return false;
+    }
+    let digits = segment.bytes().filter(u8::is_ascii_digit).count();
+    let has_letter = segment.bytes().any(|b| b.is_ascii_alphabetic());
+    digits >= 3
+        || (digits > 0 && !has_letter)
+        || is_hex(segment, digits)
+        || is_uuid(segment)
+        || looks_like_token(segment)
+}
+
+/// `v1` to `v999`.
+fn is_version(segment: &str) -> bool {
+    segment.strip_prefix(['v', 'V']).is_some_and(|number| {
+        (1..=3).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+/// Eight hex digits with a decimal one among them, or sixteen of any.
+fn is_hex(segment: &str, digits: usize) -> bool {
+    let length = segment.len();
+    (length >= 16 || (length >= 8 && digits > 0)) && segment.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// 8-4-4-4-12 hex digits (RFC 9562).
+fn is_uuid(segment: &str) -> bool {
+    segment.len() == 36
+        && segment.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// Tells random text from words by how often the kind of character changes.
+///
+/// A camel-case word changes kind once or twice per hump (`getUserById`: 6 changes in 11); of
+/// random characters more than half the neighbours differ in kind. Catches nanoid, KSUID, JWT,
+/// webhook keys and base64 even where they happen to have no three digits.
+fn looks_like_token(segment: &str) -> bool {
+    const MIN_BYTES: usize = 16;
+    if segment.len() < MIN_BYTES {
+        return false;
+    }
+    let kind = |byte: u8| match byte {
+        b'0'..=b'9' => 0,
+        b'a'..=b'z' => 1,
+        b'A'..=b'Z' => 2,
+        _ => 3,
+    };
+    // A separator between words is no sign of randomness: count changes between letters only.
+    let changes = segment
+        .as_bytes()
+        .windows(2)
+        .filter(|pair| match pair {
+            [a, b] => kind(*a) != kind(*b) && kind(*a) != 3 && kind(*b) != 3,
+            _ => false,
+        })
+        .count();
+    segment.starts_with("eyJ") || changes * 10 >= segment.len() * 4
+}

@@ -1,0 +1,177 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn detected(path: &str) -> String {
+    let mut scratch = String::new();
+    match Namer::default().name(path, &mut scratch) {
+        Name::Detected(name) => name.to_owned(),
+        Name::Pinned(index) => panic!("nothing is pinned, got {index}"),
+    }
+}
+
+fn namer(templates: &[&str]) -> Namer {
+    let parsed: Vec<_> = templates.iter().map(|t| t.parse().expect("a template")).collect();
+    Namer::new(&parsed).expect("no conflict")
+}
+
+#[test]
+fn words_are_kept() {
+    for path in [
+        "/",
+        "/ruok",
+        "/users/",
+        "/v1/users",
+        "/v12/Users",
+        "/favicon.ico",
+        "/oauth2/token",
+        "/s3/buckets",
+        "/sha256",
+        "/.well-known/openid-configuration",
+        "/api/getUserById",
+        "/_next/static",
+        "/orders:cancel",
+        "/robots.txt",
+        "/jquery.min.js",
+        "/~alice",
+    ] {
+        assert_eq!(detected(path), path);
+    }
+}
+
+#[test]
+fn values_become_a_parameter() {
+    for (path, expected) in [
+        ("/users/1", "/users/{id}"),
+        ("/users/42/posts/7", "/users/{id}/posts/{id}"),
+        ("/d/2026-11-22", "/d/{id}"),
+        ("/o/6f1c9e5a-1b2c-4d3e-8f90-abcdefabcdef", "/o/{id}"),
+        ("/c/deadbeef1", "/c/{id}"),
+        ("/c/abcdefabcdefabcd", "/c/{id}"),
+        ("/u/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/u/{id}"),
+        ("/n/V1StGXR8_Z5jdHi6B-myT", "/n/{id}"),
+        ("/k/AbCdEfGhIjKlMnOpQrSt", "/k/{id}"),
+        ("/jobs/123:cancel", "/jobs/{id}:cancel"),
+        ("/static/app.3f2a91c8.js", "/static/{id}.js"),
+        ("/img/20261122.png", "/img/{id}.png"),
+        ("/ip/10.0.0.1", "/ip/{id}"),
+        ("/mail/bob@example.com", "/mail/{id}"),
+        ("/q/a%20b", "/q/{id}"),
+        ("/q/a%0ab", "/q/{id}"),
+        ("/x/\"quoted\"", "/x/{id}"),
+        ("/x/{id}", "/x/{id}"),
+        ("/x/caf\u{e9}", "/x/{id}"),
+        ("/x/<script>", "/x/{id}"),
+        ("/t/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.abcDEFghi", "/t/{id}"),
+    ] {
+        assert_eq!(detected(path), expected, "{path}");
+    }
+}
+
+#[test]
+fn the_query_and_repeated_slashes_are_no_part_of_a_name() {
+    assert_eq!(detected("/a?b=/c/1"), "/a");
+    assert_eq!(detected("//a///b//"), "/a/b/");
+    assert_eq!(detected("*"), "*");
+    assert_eq!(detected(""), "/");
+}
+
+#[test]
+fn a_deep_or_long_path_ends_in_rest() {
+    let deep = "/a".repeat(40);
+    assert_eq!(detected(&deep), format!("{}/{{*rest}}", "/a".repeat(10)));
+    let long = format!("/{}", "word-word/".repeat(30));
+    assert!(detected(&long).len() <= MAX_LABEL_BYTES);
+}
+
+#[test]
+fn a_literal_beats_a_parameter_beats_the_rest() {
+    let namer = namer(&["/users/{id}", "/users/me", "/users/{*rest}", "/{*rest}"]);
+    let mut scratch = String::new();
+    assert_eq!(namer.name("/users/me", &mut scratch), Name::Pinned(1));
+    assert_eq!(namer.name("/users/bob", &mut scratch), Name::Pinned(0));
+    assert_eq!(namer.name("/users/bob/x", &mut scratch), Name::Pinned(2));
+    assert_eq!(namer.name("/other", &mut scratch), Name::Pinned(3));
+}
+
+#[test]
+fn a_dead_end_behind_a_literal_is_left_again() {
+    let namer = namer(&["/a/b/c", "/a/{x}/d", "/{*rest}"]);
+    let mut scratch = String::new();
+    assert_eq!(namer.name("/a/b/d", &mut scratch), Name::Pinned(1));
+    assert_eq!(namer.name("/a/b/e", &mut scratch), Name::Pinned(2));
+}
+
+#[test]
+fn a_parameter_may_have_text_around_it() {
+    let namer = namer(&["/compare/{base}...{head}", "/{name}.json", "/img-{id}.png", "/{other}"]);
+    let mut scratch = String::new();
+    for (path, number) in [
+        ("/compare/main...dev", Some(0)),
+        ("/compare/...dev", None),
+        ("/a.json", Some(1)),
+        ("/.json", Some(3)),
+        ("/img-1.png", Some(2)),
+        ("/img-.png", Some(3)),
+        ("/", None),
+    ] {
+        let pinned = match namer.name(path, &mut scratch) {
+            Name::Pinned(number) => Some(number),
+            Name::Detected(_) => None,
+        };
+        assert_eq!(pinned, number, "{path}");
+    }
+}
+
+#[test]
+fn parameters_may_have_different_names_at_one_place() {
+    let namer = namer(&["/a/{x}/b", "/a/{y}/c"]);
+    let mut scratch = String::new();
+    assert_eq!(namer.name("/a/1/c", &mut scratch), Name::Pinned(1));
+}
+
+#[test]
+fn templates_that_do_not_parse_say_why() {
+    for (text, word) in [
+        ("users", "must begin with"),
+        ("/a b", "contains ' '"),
+        ("/a\"", "contains"),
+        ("/{id", "not closed"),
+        ("/{*rest}/x", "rest"),
+        ("/{}", "{}"),
+        ("/{a}{b}", "text between"),
+        ("/a}", "braces"),
+        ("/x{*rest}", "whole last segment"),
+    ] {
+        let error = text.parse::<Template>().expect_err(text).to_string();
+        assert!(error.contains(word), "{text}: {error}");
+    }
+    let conflict = ["/a/{x}", "/a/{y}"].map(|t| t.parse().expect("a template"));
+    let error = Namer::new(&conflict).expect_err("a conflict").to_string();
+    assert!(error.contains("/a/{x}") && error.contains("/a/{y}"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn any_path_gets_a_short_plain_name(path in ".{0,400}") {
+        let name = detected(&path);
+        prop_assert!(name.len() <= MAX_LABEL_BYTES);
+        prop_assert!(name.starts_with('/') || name == "*");
+        prop_assert!(name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\'));
+    }
+
+    #[test]
+    fn paths_that_differ_in_an_id_have_one_name(
+        words in proptest::collection::vec("[a-z]{1,7}", 1..6), a in 0u64.., b in 0u64..,
+    ) {
+        let path = |id| format!("/{}/{id}/x", words.join("/"));
+        prop_assert_eq!(detected(&path(a)), detected(&path(b)));
+    }
+
+    #[test]
+    fn any_template_parses_or_says_why(text in ".{0,60}") {
+        if let Err(error) = text.parse::<Template>() {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
