@@ -1,0 +1,229 @@
+//! Validated configuration: what the flags mean.
+//!
+//! Parsing text into these types is pure; nothing here opens a socket. Every limit the program
+//! has is a field of [`Config`] with a default and a reason.
+
+use std::time::Duration;
+
+use crate::headers::Forwarded;
+use crate::labels::Methods;
+use crate::paths::{Namer, Template, TemplateError};
+use crate::series;
+
+pub use self::address::{ListenAddr, Upstream};
+
+mod address;
+
+/// Why a flag's value, or a combination of flags, is wrong.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not an address.
+    #[error("`{0}` is not an address to listen on; give `:7001`, `127.0.0.1:7001` or `[::1]:7001`")]
+    Listen(String),
+    /// A port outside 1 to 65535.
+    #[error("`{0}` is not a port; ports are 1 to 65535")]
+    Port(String),
+    /// Not an upstream.
+    #[error(
+        "`{0}` is not an upstream; give `:8000`, `app:8000`, `http://app:8000` or `unix:/run/app.sock`"
+    )]
+    Upstream(String),
+    /// An upstream with a path.
+    #[error("`{0}`: an upstream has no path; requests keep their own")]
+    UpstreamPath(String),
+    /// TLS to the upstream.
+    #[error("`{0}`: https upstreams are not supported; give the app's plain HTTP port")]
+    UpstreamTls(String),
+    /// Forwarding to oneself.
+    #[error(
+        "--upstream {upstream} is this proxy's own {flag} {listen}: every request would loop; point --upstream at the app's port"
+    )]
+    Loop {
+        /// The upstream as given.
+        upstream: String,
+        /// `--listen` or `--metrics`.
+        flag: &'static str,
+        /// The address that collides.
+        listen: String,
+    },
+    /// One port for both purposes.
+    #[error("--listen and --metrics are both {0}; give them different ports")]
+    SamePort(String),
+    /// A template that conflicts with another.
+    #[error("--route: {0}")]
+    Route(#[from] TemplateError),
+    /// Not a duration.
+    #[error("`{0}` is not a duration; give for example `500ms`, `3s` or `10m`")]
+    Duration(String),
+    /// Not a size.
+    #[error("`{0}` is not a size; give for example `65536`, `64KiB` or `1MiB`")]
+    Bytes(String),
+    /// A number outside its range.
+    #[error("{flag} must be {range}, not {value}")]
+    Range {
+        /// Which flag.
+        flag: &'static str,
+        /// What is allowed, in words.
+        range: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// Not a list of methods.
+    #[error("--known-methods: `{0}` is not a method; give for example `GET,POST,PROPFIND`")]
+    Method(String),
+}
+
+/// The format of an access-log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessLogFormat {
+    /// NCSA Common Log Format.
+    Common,
+    /// Common, then Referer and User-Agent.
+    Combined,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything the program needs to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: ListenAddr,
+    /// The backend.
+    pub upstream: Upstream,
+    /// The metrics port.
+    pub metrics: ListenAddr,
+    /// Data-plane threads.
+    pub threads: usize,
+    /// Pinned path templates.
+    pub routes: Vec<Template>,
+    /// Bounds of paths and series, and the histogram's buckets.
+    pub limits: series::Limits,
+    /// Methods with a label of their own.
+    pub methods: Methods,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Client connections at one time; each may need a second descriptor for its upstream.
+    pub max_connections: usize,
+    /// Bytes of a request head.
+    pub max_header_bytes: usize,
+    /// What becomes of `X-Forwarded-*`.
+    pub forwarded: Forwarded,
+    /// Whether requests get a `Via` field.
+    pub via: bool,
+    /// Access-log format, if any.
+    pub access_log: Option<AccessLogFormat>,
+    /// Whether scrapes may be compressed.
+    pub metrics_gzip: bool,
+}
+
+/// Time limits. A `None` is a limit that is off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// Opening a connection to the upstream.
+    pub connect: Duration,
+    /// From the first byte of a request head to its last, and from connect to the first byte.
+    pub header: Duration,
+    /// A client connection between two requests.
+    pub idle: Duration,
+    /// From the request sent to the response head.
+    pub response: Option<Duration>,
+    /// An upstream connection between two requests.
+    pub upstream_idle: Duration,
+    /// From the signal to the moment the listener closes.
+    pub shutdown_delay: Duration,
+    /// From the listener's close to the end of the last request.
+    pub shutdown: Duration,
+}
+
+impl Config {
+    /// Smallest `--max-series`: nine rows always exist, the rest must leave room for real ones.
+    pub const MIN_SERIES: usize = 64;
+    /// Smallest `--max-header-bytes`: hyper reads 8 KiB at a time.
+    pub const MIN_HEADER_BYTES: usize = 8192;
+
+    /// Checks what no single flag can: ranges and combinations.
+    ///
+    /// # Errors
+    ///
+    /// The first [`ConfigError`] found; each names the flag and says what to give instead.
+    pub fn validate(self) -> Result<Self, ConfigError> {
+        let out_of_range = |flag, range, value: usize| {
+            Err(ConfigError::Range { flag, range, value: value.to_string() })
+        };
+        if !(1..=256).contains(&self.threads) {
+            return out_of_range("--threads", "1 to 256", self.threads);
+        }
+        if !(Self::MIN_SERIES..=1_000_000).contains(&self.limits.max_series) {
+            return out_of_range("--max-series", "64 to 1000000", self.limits.max_series);
+        }
+        if !(1..=1_000_000).contains(&self.limits.max_paths) {
+            return out_of_range("--max-paths", "1 to 1000000", self.limits.max_paths);
+        }
+        if !(1..=1_000_000).contains(&self.max_connections) {
+            return out_of_range("--max-connections", "1 to 1000000", self.max_connections);
+        }
+        if !(Self::MIN_HEADER_BYTES..=16 << 20).contains(&self.max_header_bytes) {
+            return out_of_range("--max-header-bytes", "8KiB to 16MiB", self.max_header_bytes);
+        }
+        Namer::new(&self.routes)?;
+        self.check_ports()?;
+        Ok(self)
+    }
+
+    fn check_ports(&self) -> Result<(), ConfigError> {
+        if self.listen.overlaps(self.metrics) {
+            return Err(ConfigError::SamePort(self.listen.to_string()));
+        }
+        for (flag, listen) in [("--listen", self.listen), ("--metrics", self.metrics)] {
+            if self.upstream.is_local(listen) {
+                let (upstream, listen) = (self.upstream.to_string(), listen.to_string());
+                return Err(ConfigError::Loop { upstream, flag, listen });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Parses `500ms`, `3s`, `1m 30s`.
+///
+/// # Errors
+///
+/// [`ConfigError::Duration`] for anything else.
+pub fn parse_duration(text: &str) -> Result<Duration, ConfigError> {
+    humantime::parse_duration(text).map_err(|_| ConfigError::Duration(text.to_owned()))
+}
+
+/// Parses `65536`, `64KiB`, `1MiB`.
+///
+/// # Errors
+///
+/// [`ConfigError::Bytes`] for anything else.
+pub fn parse_bytes(text: &str) -> Result<usize, ConfigError> {
+    let units = [("KiB", 10), ("MiB", 20), ("k", 10), ("K", 10), ("m", 20), ("M", 20), ("B", 0)];
+    let unit = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
+    let (number, shift) = unit.unwrap_or((text, 0));
+    let number: usize = number.trim().parse().map_err(|_| ConfigError::Bytes(text.to_owned()))?;
+    number.checked_mul(1 << shift).ok_or_else(|| ConfigError::Bytes(text.to_owned()))
+}
+
+/// Parses `GET,POST,PROPFIND`.
+///
+/// # Errors
+///
+/// [`ConfigError::Method`] for a name that is not a token, or too many of them.
+pub fn parse_methods(text: &str) -> Result<Methods, ConfigError> {
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    for name in &names {
+        if http::Method::from_bytes(name.as_bytes()).is_err() || name.len() > 32 {
+            return Err(ConfigError::Method((*name).to_owned()));
+        }
+    }
+    match names.get(Methods::MAX) {
+        Some(one_too_many) => Err(ConfigError::Method((*one_too_many).to_owned())),
+        None => Ok(Methods::new(names)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

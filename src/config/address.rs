@@ -1,0 +1,160 @@
+//! Where to listen and where to forward to, as text.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::ConfigError;
+
+/// An address to listen on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ListenAddr {
+    /// All addresses, IPv6 and IPv4; IPv4 alone where the host has no IPv6.
+    Port(u16),
+    /// This address only.
+    Socket(SocketAddr),
+}
+
+/// Where the backend is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Upstream {
+    /// A host name or address, and a port.
+    Tcp {
+        /// A name, or an IP address without brackets.
+        host: String,
+        /// 1 to 65535.
+        port: u16,
+    },
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl ListenAddr {
+    fn port(self) -> u16 {
+        match self {
+            Self::Port(port) => port,
+            Self::Socket(address) => address.port(),
+        }
+    }
+
+    fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Port(_) => None,
+            Self::Socket(address) => Some(address.ip()).filter(|ip| !ip.is_unspecified()),
+        }
+    }
+
+    /// Tells whether both cannot be bound at once. Port 0 never collides.
+    pub(super) fn overlaps(self, other: Self) -> bool {
+        let same_ip = match (self.ip(), other.ip()) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        self.port() != 0 && self.port() == other.port() && same_ip
+    }
+}
+
+impl Upstream {
+    /// Tells whether connecting here reaches `listen` on this machine, as far as text shows.
+    pub(super) fn is_local(&self, listen: ListenAddr) -> bool {
+        let Self::Tcp { host, port } = self else {
+            return false;
+        };
+        if *port != listen.port() {
+            return false;
+        }
+        let ip = match host.parse::<IpAddr>() {
+            Ok(ip) => ip.to_canonical(),
+            Err(_) if host.eq_ignore_ascii_case("localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Err(_) => return false,
+        };
+        match listen.ip() {
+            None => ip.is_loopback() || ip.is_unspecified(),
+            Some(listen) => {
+                ip == listen.to_canonical() || (ip.is_unspecified() && listen.is_loopback())
+            }
+        }
+    }
+}
+
+impl FromStr for ListenAddr {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let bare = text.strip_prefix(':').unwrap_or(text);
+        if !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit()) {
+            // Port 0 asks the kernel for a free one, which tests and scripts rely on.
+            return bare.parse().map(Self::Port).map_err(|_| ConfigError::Port(text.to_owned()));
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Socket(address));
+        }
+        if let Some(port) = text.strip_prefix("localhost:") {
+            let port = port.parse().map_err(|_| ConfigError::Port(text.to_owned()))?;
+            return Ok(Self::Socket(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)));
+        }
+        Err(ConfigError::Listen(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, ":{port}"),
+            Self::Socket(address) => address.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Upstream {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong = || ConfigError::Upstream(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() { Err(wrong()) } else { Ok(Self::Unix(path.into())) };
+        }
+        if text.starts_with("https://") {
+            return Err(ConfigError::UpstreamTls(text.to_owned()));
+        }
+        let has_scheme = text.starts_with("http://");
+        let rest = text.strip_prefix("http://").unwrap_or(text);
+        let rest = rest.strip_suffix('/').filter(|_| has_scheme).unwrap_or(rest);
+        if rest.contains('/') {
+            return Err(ConfigError::UpstreamPath(text.to_owned()));
+        }
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+            None if has_scheme => (rest, "80"),
+            None => ("", rest),
+            Some(_) => return Err(wrong()),
+        };
+        let number = port.parse::<u16>().ok().filter(|n| *n != 0 && !port.starts_with('+'));
+        let is_number = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        let port = match number {
+            Some(port) => port,
+            None if is_number => return Err(ConfigError::Port(port.to_owned())),
+            None => return Err(wrong()),
+        };
+        let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_err() => return Err(wrong()),
+            Some(v6) => v6,
+            None if host.is_empty() => "127.0.0.1",
+            None if host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => host,
+            None => return Err(wrong()),
+        };
+        Ok(Self::Tcp { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

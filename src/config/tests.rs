@@ -1,0 +1,105 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn listen_addresses_are_ports_or_sockets() {
+    for (text, expected) in [
+        (":7001", ListenAddr::Port(7001)),
+        ("7001", ListenAddr::Port(7001)),
+        (":0", ListenAddr::Port(0)),
+        ("127.0.0.1:7001", ListenAddr::Socket("127.0.0.1:7001".parse().expect("an address"))),
+        ("[::1]:7001", ListenAddr::Socket("[::1]:7001".parse().expect("an address"))),
+        ("localhost:1", ListenAddr::Socket("127.0.0.1:1".parse().expect("an address"))),
+    ] {
+        assert_eq!(text.parse(), Ok(expected), "{text}");
+    }
+    for text in [":70000", "65536", "localhost:99999"] {
+        assert!(matches!(text.parse::<ListenAddr>(), Err(ConfigError::Port(_))), "{text}");
+    }
+    for text in ["", ":", "a:b", "host:80", "1.2.3.4", "::1:80:x"] {
+        assert!(matches!(text.parse::<ListenAddr>(), Err(ConfigError::Listen(_))), "{text}");
+    }
+}
+
+#[test]
+fn upstreams_are_hosts_ports_or_sockets() {
+    let tcp = |host: &str, port| Ok(Upstream::Tcp { host: host.to_owned(), port });
+    for (text, expected) in [
+        (":8000", tcp("127.0.0.1", 8000)),
+        ("8000", tcp("127.0.0.1", 8000)),
+        ("app:8000", tcp("app", 8000)),
+        ("http://app:8000", tcp("app", 8000)),
+        ("http://app:8000/", tcp("app", 8000)),
+        ("http://app", tcp("app", 80)),
+        ("[::1]:8000", tcp("::1", 8000)),
+        ("unix:/run/app.sock", Ok(Upstream::Unix("/run/app.sock".into()))),
+        ("unix:///run/app.sock", Ok(Upstream::Unix("/run/app.sock".into()))),
+        ("unix:app.sock", Ok(Upstream::Unix("app.sock".into()))),
+    ] {
+        assert_eq!(text.parse(), expected, "{text}");
+    }
+    for text in [":70000", "app:0", "99999"] {
+        assert!(matches!(text.parse::<Upstream>(), Err(ConfigError::Port(_))), "{text}");
+    }
+    for text in ["", "app", "a b:1", "::1:80", "[x]:1", "unix:", "ftp://a:1", "a:+1"] {
+        assert!(text.parse::<Upstream>().is_err(), "{text}");
+    }
+    assert!(matches!("http://a:1/b".parse::<Upstream>(), Err(ConfigError::UpstreamPath(_))));
+    assert!(matches!("https://a:1".parse::<Upstream>(), Err(ConfigError::UpstreamTls(_))));
+}
+
+#[test]
+fn forwarding_to_ourselves_is_found() {
+    let loops = |upstream: &str, listen: &str| {
+        let upstream: Upstream = upstream.parse().expect("an upstream");
+        upstream.is_local(listen.parse().expect("an address"))
+    };
+    for (upstream, listen) in [
+        (":7001", ":7001"),
+        ("localhost:7001", ":7001"),
+        ("127.0.0.2:7001", ":7001"),
+        ("[::1]:7001", "[::1]:7001"),
+        ("0.0.0.0:7001", "127.0.0.1:7001"),
+        ("[::ffff:127.0.0.1]:7001", "127.0.0.1:7001"),
+    ] {
+        assert!(loops(upstream, listen), "{upstream} {listen}");
+    }
+    for (upstream, listen) in [
+        (":7000", ":7001"),
+        ("app:7001", ":7001"),
+        ("127.0.0.1:7001", "10.0.0.1:7001"),
+        ("unix:/7001", ":7001"),
+    ] {
+        assert!(!loops(upstream, listen), "{upstream} {listen}");
+    }
+}
+
+#[test]
+fn sizes_durations_and_methods_parse_or_say_why() {
+    assert_eq!(parse_bytes("64KiB"), Ok(65536));
+    assert_eq!(parse_bytes("1MiB"), Ok(1 << 20));
+    assert_eq!(parse_bytes("100"), Ok(100));
+    for text in ["", "x", "-1", "64GB", "99999999999999999999", "18446744073709551615KiB"] {
+        assert!(parse_bytes(text).is_err(), "{text}");
+    }
+    assert!(parse_duration("3").is_err() && parse_duration("-1s").is_err());
+    assert_eq!(parse_duration("1500ms"), Ok(Duration::from_millis(1500)));
+    assert!(parse_methods("GET,PRO FIND").is_err());
+    assert!(parse_methods("").is_err());
+    assert!(parse_methods("GET, PROPFIND").is_ok());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_an_address_or_an_error(text in ".{0,40}") {
+        if let Ok(address) = text.parse::<ListenAddr>() {
+            prop_assert_eq!(address.to_string().parse(), Ok(address));
+        }
+        if let Ok(upstream) = text.parse::<Upstream>() {
+            prop_assert_eq!(upstream.to_string().parse(), Ok(upstream));
+        }
+        // Must not panic.
+        drop((parse_bytes(&text), parse_duration(&text), parse_methods(&text)));
+    }
+}

@@ -1,0 +1,262 @@
+//! The catalogue: every metric's name, type, labels and help; and the handles of the cold ones.
+//!
+//! No other module names a metric. `docs/metrics.md` and the HELP lines of a live scrape are held
+//! equal to [`CATALOGUE`] by tests. The cold metrics (changed per connection, not per request) go
+//! through the `metrics` facade; the hot family has its own store, `series`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::buckets::Buckets;
+use crate::labels::ErrorToken;
+use crate::series::HistogramRow;
+
+pub use self::catalogue::*;
+
+mod catalogue;
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit this build was made from, or `unknown`.
+pub const REVISION: &str = env!("REDCAR_REVISION");
+/// The compiler this build was made with.
+pub const RUSTC: &str = env!("REDCAR_RUSTC");
+
+/// Values of `Cold::reachability`; 0 is unknown.
+const REACHABLE: u8 = 1;
+const UNREACHABLE: u8 = 2;
+
+/// Handles of the cold metrics, registered once.
+pub struct Cold {
+    handle: PrometheusHandle,
+    connects_ok: Counter,
+    connect_errors: Vec<Counter>,
+    active: Gauge,
+    idle: Gauge,
+    reused: Counter,
+    /// Retries of requests that provably never left us.
+    pub retries_not_sent: Counter,
+    /// Retries of idempotent requests that got not one byte back.
+    pub retries_no_response: Counter,
+    up: Gauge,
+    reachability: AtomicU8,
+    /// Open client connections that speak HTTP/1.
+    pub downstream_http1: Gauge,
+    /// Accepted client connections that speak HTTP/1.
+    pub downstream_http1_total: Counter,
+    /// Connections over `--max-connections`.
+    pub refused_max_connections: Counter,
+    /// Connections that could not be accepted, mostly for want of file descriptors.
+    pub refused_accept_error: Counter,
+    /// Access-log lines that were lost.
+    pub log_dropped: Counter,
+    series: Gauge,
+    paths: Gauge,
+    overflow_paths: Counter,
+    overflow_series: Counter,
+    /// Set after each scrape.
+    pub scrape_duration: Gauge,
+    /// Set by the shutdown.
+    pub draining: Gauge,
+}
+
+/// Values that are known only when somebody asks; set just before a scrape is rendered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Collected {
+    /// Rows of the hot family.
+    pub series: usize,
+    /// Learned paths.
+    pub paths: usize,
+    /// Requests whose path overflowed.
+    pub path_overflows: u64,
+    /// Requests whose row overflowed.
+    pub series_overflows: u64,
+}
+
+impl std::fmt::Debug for Cold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cold")
+    }
+}
+
+/// Registers families with one recorder and describes each once.
+struct Registrar(PrometheusRecorder);
+
+impl Registrar {
+    const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+    fn key(family: Family, label: Option<(&'static str, &'static str)>) -> Key {
+        let labels: Vec<Label> = label.iter().map(|(k, v)| Label::new(*k, *v)).collect();
+        Key::from_parts(family.name, labels)
+    }
+
+    fn counter(&self, family: Family, label: Option<(&'static str, &'static str)>) -> Counter {
+        self.0.describe_counter(family.name.into(), None, family.help.into());
+        self.0.register_counter(&Self::key(family, label), &Self::METADATA)
+    }
+
+    fn gauge(&self, family: Family, label: Option<(&'static str, &'static str)>) -> Gauge {
+        self.0.describe_gauge(family.name.into(), None, family.help.into());
+        self.0.register_gauge(&Self::key(family, label), &Self::METADATA)
+    }
+}
+
+impl Cold {
+    /// Registers every cold metric with a recorder of its own, so that two sidecars in one
+    /// process (as in tests) do not share numbers.
+    #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+    pub fn new(max_series: usize, max_paths: usize) -> Arc<Self> {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let to = Registrar(recorder);
+        let error = |token: ErrorToken| to.counter(CONNECTS, Some(("result", token.as_str())));
+        to.gauge(SERIES_LIMIT, None).set(max_series as f64);
+        to.gauge(PATHS_LIMIT, None).set(max_paths as f64);
+        let build = [("version", VERSION), ("revision", REVISION), ("rustc", RUSTC)];
+        let build: Vec<Label> = build.into_iter().map(|(k, v)| Label::new(k, v)).collect();
+        to.0.describe_gauge(BUILD_INFO.name.into(), None, BUILD_INFO.help.into());
+        let build = Key::from_parts(BUILD_INFO.name, build);
+        to.0.register_gauge(&build, &Registrar::METADATA).set(1.0);
+        Arc::new(Self {
+            connects_ok: to.counter(CONNECTS, Some(("result", "ok"))),
+            connect_errors: Self::CONNECT_ERRORS.map(error).into(),
+            active: to.gauge(UPSTREAM_CONNECTIONS, Some(("state", "active"))),
+            idle: to.gauge(UPSTREAM_CONNECTIONS, Some(("state", "idle"))),
+            reused: to.counter(REUSED, None),
+            retries_not_sent: to.counter(RETRIES, Some(("reason", "not_sent"))),
+            retries_no_response: to.counter(RETRIES, Some(("reason", "no_response"))),
+            up: to.gauge(UP, None),
+            reachability: AtomicU8::new(0),
+            downstream_http1: to.gauge(DOWNSTREAM, Some(("protocol", "http1"))),
+            downstream_http1_total: to.counter(DOWNSTREAM_TOTAL, Some(("protocol", "http1"))),
+            refused_max_connections: to.counter(REFUSED, Some(("reason", "max_connections"))),
+            refused_accept_error: to.counter(REFUSED, Some(("reason", "accept_error"))),
+            log_dropped: to.counter(LOG_DROPPED, None),
+            series: to.gauge(SERIES, None),
+            paths: to.gauge(PATHS, None),
+            overflow_paths: to.counter(OVERFLOW, Some(("reason", "max_paths"))),
+            overflow_series: to.counter(OVERFLOW, Some(("reason", "max_series"))),
+            scrape_duration: to.gauge(SCRAPE_DURATION, None),
+            draining: to.gauge(DRAINING, None),
+            handle,
+        })
+    }
+
+    const CONNECT_ERRORS: [ErrorToken; 5] = [
+        ErrorToken::ConnectionRefused,
+        ErrorToken::ConnectionTimeout,
+        ErrorToken::ConnectionLimitReached,
+        ErrorToken::DnsError,
+        ErrorToken::DestinationUnavailable,
+    ];
+
+    /// Counts an attempt to connect to the upstream, and tells whether the upstream is up.
+    ///
+    /// Returns whether that is news.
+    pub fn connected(&self, result: Result<(), ErrorToken>) -> bool {
+        let state = if result.is_ok() { REACHABLE } else { UNREACHABLE };
+        let before = self.reachability.swap(state, Relaxed);
+        match result {
+            Ok(()) => {
+                self.connects_ok.increment(1);
+                self.up.set(1.0);
+            }
+            Err(token) => {
+                let index = Self::CONNECT_ERRORS.iter().position(|known| *known == token);
+                if let Some(counter) = index.and_then(|index| self.connect_errors.get(index)) {
+                    counter.increment(1);
+                }
+                self.up.set(0.0);
+            }
+        }
+        before != state
+    }
+
+    /// Tells whether the last attempt to connect to the upstream succeeded.
+    pub fn is_upstream_reachable(&self) -> bool {
+        self.reachability.load(Relaxed) == REACHABLE
+    }
+
+    /// Sets what is derived from elsewhere, then renders all cold metrics as text 0.0.4.
+    #[expect(clippy::cast_precision_loss, reason = "counts of rows and connections")]
+    pub fn render(&self, collected: Collected, workers: &[Arc<WorkerStats>]) -> String {
+        let sum = |read: fn(&WorkerStats) -> &AtomicU64| -> u64 {
+            workers.iter().map(|worker| read(worker).load(Relaxed)).sum()
+        };
+        self.series.set(collected.series as f64);
+        self.paths.set(collected.paths as f64);
+        self.overflow_paths.absolute(collected.path_overflows);
+        self.overflow_series.absolute(collected.series_overflows);
+        self.active.set(sum(|w| &w.upstream_active) as f64);
+        self.idle.set(sum(|w| &w.upstream_idle) as f64);
+        self.reused.absolute(sum(|w| &w.reused));
+        // Keeps the exporter's own bookkeeping from growing; nothing else calls it.
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+}
+
+/// What one worker counts per request or per connection. Written by that worker only.
+#[derive(Debug)]
+pub struct WorkerStats {
+    /// Requests whose head was read.
+    pub started: AtomicU64,
+    /// Requests that ended.
+    pub ended: AtomicU64,
+    /// Requests on a reused upstream connection.
+    pub reused: AtomicU64,
+    /// Upstream connections in use.
+    pub upstream_active: AtomicU64,
+    /// Upstream connections in the pool.
+    pub upstream_idle: AtomicU64,
+    /// Time inside the sidecar.
+    pub overhead: HistogramRow,
+    /// Time to connect.
+    pub connect: HistogramRow,
+    /// Bounds of `overhead`.
+    pub overhead_bounds: Buckets,
+    /// Bounds of `connect`.
+    pub connect_bounds: Buckets,
+}
+
+impl WorkerStats {
+    /// All zero.
+    ///
+    /// # Panics
+    ///
+    /// Never: the bounds are constants that a test parses.
+    pub fn new() -> Arc<Self> {
+        let overhead_bounds = Buckets::new(&Buckets::OVERHEAD).expect("constant bounds ascend");
+        let connect_bounds = Buckets::new(&Buckets::CONNECT).expect("constant bounds ascend");
+        Arc::new(Self {
+            started: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+            upstream_active: AtomicU64::new(0),
+            upstream_idle: AtomicU64::new(0),
+            overhead: HistogramRow::new(&overhead_bounds),
+            connect: HistogramRow::new(&connect_bounds),
+            overhead_bounds,
+            connect_bounds,
+        })
+    }
+
+    /// Requests that started and did not end. `ended` is read first, so it is never negative.
+    pub fn in_flight(&self) -> u64 {
+        let ended = self.ended.load(Relaxed);
+        self.started.load(Relaxed).saturating_sub(ended)
+    }
+}
+
+/// Adds one to a counter that only the calling thread writes.
+pub fn bump(counter: &AtomicU64) {
+    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+}
+
+/// Takes one from a counter that only the calling thread writes.
+pub fn drop_one(counter: &AtomicU64) {
+    counter.store(counter.load(Relaxed).saturating_sub(1), Relaxed);
+}

@@ -1,0 +1,238 @@
+//! Every metric's name, type, labels and help.
+
+use crate::exposition::Kind;
+
+/// One metric family as users see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// The name, with unit and `_total` suffixes.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it means: the HELP line.
+    pub help: &'static str,
+}
+
+const fn family(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { name, kind, labels, help }
+}
+
+/// Labels of the hot family; `error` is absent when the upstream answered whole.
+const HOT: &[&str] = &["method", "path", "status", "error"];
+
+/// Requests by path, method, status and error.
+pub const REQUESTS: Family = family(
+    "http_requests_total",
+    Kind::Counter,
+    HOT,
+    "Requests, counted when they end. status is 499 for a client that left before the response head; error is absent when the upstream answered whole.",
+);
+/// Durations by path, method, status and error.
+pub const DURATION: Family = family(
+    "http_request_duration_seconds",
+    Kind::Histogram,
+    HOT,
+    "Time from the request head fully read to the last response byte handed to the connection, or to the failure.",
+);
+/// Time to the response head, by path.
+pub const RESPONSE_START: Family = family(
+    "http_response_start_seconds",
+    Kind::Histogram,
+    &["path"],
+    "Time from the request head fully read to the response head ready to be written.",
+);
+/// Request body bytes by path.
+pub const REQUEST_BYTES: Family = family(
+    "http_request_body_bytes_total",
+    Kind::Counter,
+    &["path"],
+    "Request body bytes forwarded to the upstream.",
+);
+/// Response body bytes by path.
+pub const RESPONSE_BYTES: Family = family(
+    "http_response_body_bytes_total",
+    Kind::Counter,
+    &["path"],
+    "Response body bytes forwarded to the client.",
+);
+/// Requests being served.
+pub const IN_FLIGHT: Family = family(
+    "http_requests_in_flight",
+    Kind::Gauge,
+    &[],
+    "Requests whose head was read and that have not ended.",
+);
+/// Time inside the sidecar.
+pub const OVERHEAD: Family = family(
+    "redcar_overhead_seconds",
+    Kind::Histogram,
+    &[],
+    "Time a request spent inside the sidecar: head read to upstream write begun without connecting, plus upstream head read to downstream head ready.",
+);
+/// Time to connect to the upstream.
+pub const CONNECT_DURATION: Family = family(
+    "redcar_upstream_connect_duration_seconds",
+    Kind::Histogram,
+    &[],
+    "Time to open a connection to the upstream, successful or not.",
+);
+pub(super) const CONNECTS: Family = family(
+    "redcar_upstream_connects_total",
+    Kind::Counter,
+    &["result"],
+    "Attempts to connect to the upstream; result is ok or the error.",
+);
+pub(super) const UPSTREAM_CONNECTIONS: Family = family(
+    "redcar_upstream_connections",
+    Kind::Gauge,
+    &["state"],
+    "Open connections to the upstream; state is active or idle.",
+);
+pub(super) const REUSED: Family = family(
+    "redcar_upstream_requests_reused_total",
+    Kind::Counter,
+    &[],
+    "Requests sent on a connection that had served another before.",
+);
+pub(super) const RETRIES: Family = family(
+    "redcar_upstream_retries_total",
+    Kind::Counter,
+    &["reason"],
+    "Requests sent again on a fresh connection because the reused one was closed; reason is not_sent or no_response.",
+);
+pub(super) const UP: Family = family(
+    "redcar_upstream_up",
+    Kind::Gauge,
+    &[],
+    "1 if the last attempt to connect to the upstream succeeded, else 0.",
+);
+pub(super) const DOWNSTREAM: Family =
+    family("redcar_downstream_connections", Kind::Gauge, &["protocol"], "Open client connections.");
+// Not `redcar_downstream_connections_total`: OpenMetrics names a counter's family without `_total`,
+// and that family would be the gauge above.
+pub(super) const DOWNSTREAM_TOTAL: Family = family(
+    "redcar_downstream_connections_accepted_total",
+    Kind::Counter,
+    &["protocol"],
+    "Client connections accepted.",
+);
+pub(super) const REFUSED: Family = family(
+    "redcar_downstream_connections_refused_total",
+    Kind::Counter,
+    &["reason"],
+    "Client connections not served; reason is max_connections or accept_error.",
+);
+pub(super) const LOG_DROPPED: Family = family(
+    "redcar_access_log_dropped_total",
+    Kind::Counter,
+    &[],
+    "Access-log lines dropped because standard output did not keep up.",
+);
+pub(super) const SERIES: Family = family(
+    "redcar_series",
+    Kind::Gauge,
+    &[],
+    "Rows of the http_requests family: path, method, status and error combinations.",
+);
+pub(super) const SERIES_LIMIT: Family =
+    family("redcar_series_limit", Kind::Gauge, &[], "The value of --max-series.");
+pub(super) const PATHS: Family = family(
+    "redcar_paths",
+    Kind::Gauge,
+    &[],
+    "Path labels that came from traffic; pinned templates are not counted.",
+);
+pub(super) const PATHS_LIMIT: Family =
+    family("redcar_paths_limit", Kind::Gauge, &[], "The value of --max-paths.");
+pub(super) const OVERFLOW: Family = family(
+    "redcar_path_overflow_total",
+    Kind::Counter,
+    &["reason"],
+    "Requests counted under a coarser label because a limit was reached; reason is max_paths or max_series.",
+);
+pub(super) const SCRAPE_DURATION: Family = family(
+    "redcar_scrape_duration_seconds",
+    Kind::Gauge,
+    &[],
+    "Time the previous scrape took to render.",
+);
+pub(super) const DRAINING: Family =
+    family("redcar_draining", Kind::Gauge, &[], "1 from the shutdown signal on, else 0.");
+pub(super) const BUILD_INFO: Family = family(
+    "redcar_build_info",
+    Kind::Gauge,
+    &["version", "revision", "rustc"],
+    "Always 1; the labels tell which build this is.",
+);
+/// CPU time of this process.
+pub const PROCESS_CPU: Family = family(
+    "process_cpu_seconds_total",
+    Kind::Counter,
+    &[],
+    "User and system CPU time of the sidecar.",
+);
+/// Resident memory of this process.
+pub const PROCESS_RSS: Family =
+    family("process_resident_memory_bytes", Kind::Gauge, &[], "Resident memory of the sidecar.");
+/// Virtual memory of this process.
+pub const PROCESS_VIRTUAL: Family =
+    family("process_virtual_memory_bytes", Kind::Gauge, &[], "Virtual memory of the sidecar.");
+/// File descriptors of this process.
+pub const PROCESS_FDS: Family =
+    family("process_open_fds", Kind::Gauge, &[], "Open file descriptors of the sidecar.");
+/// File descriptors this process may have.
+pub const PROCESS_MAX_FDS: Family =
+    family("process_max_fds", Kind::Gauge, &[], "File descriptors the sidecar may open.");
+/// When this process started.
+pub const PROCESS_START: Family = family(
+    "process_start_time_seconds",
+    Kind::Gauge,
+    &[],
+    "When the sidecar started, in seconds since the epoch.",
+);
+/// Threads of this process.
+pub const PROCESS_THREADS: Family =
+    family("process_threads", Kind::Gauge, &[], "Threads of the sidecar.");
+
+/// Every family, in the order in which they are documented.
+pub const CATALOGUE: &[Family] = &[
+    REQUESTS,
+    DURATION,
+    RESPONSE_START,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    IN_FLIGHT,
+    OVERHEAD,
+    CONNECT_DURATION,
+    CONNECTS,
+    UPSTREAM_CONNECTIONS,
+    REUSED,
+    RETRIES,
+    UP,
+    DOWNSTREAM,
+    DOWNSTREAM_TOTAL,
+    REFUSED,
+    LOG_DROPPED,
+    SERIES,
+    SERIES_LIMIT,
+    PATHS,
+    PATHS_LIMIT,
+    OVERFLOW,
+    SCRAPE_DURATION,
+    DRAINING,
+    BUILD_INFO,
+    PROCESS_CPU,
+    PROCESS_RSS,
+    PROCESS_VIRTUAL,
+    PROCESS_FDS,
+    PROCESS_MAX_FDS,
+    PROCESS_START,
+    PROCESS_THREADS,
+];

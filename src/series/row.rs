@@ -1,0 +1,139 @@
+//! The rows themselves: arrays of counters with one writer each.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use crate::buckets::Buckets;
+
+/// Adds to a counter that only the calling thread writes: a load and a store, no bus lock.
+fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+/// A histogram of one writer: non-cumulative buckets and the sum in nanoseconds.
+#[derive(Debug)]
+pub struct HistogramRow {
+    buckets: Box<[AtomicU64]>,
+    sum_nanos: AtomicU64,
+}
+
+impl HistogramRow {
+    /// An empty histogram with these bounds.
+    pub fn new(bounds: &Buckets) -> Self {
+        let buckets = (0..bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { buckets, sum_nanos: AtomicU64::new(0) }
+    }
+
+    /// Counts one duration. To be called by the owning thread only; `bounds` are those of `new`.
+    pub fn record(&self, bounds: &Buckets, nanos: u64) {
+        if let Some(bucket) = self.buckets.get(bounds.index(nanos)) {
+            bump(bucket, 1);
+        }
+        bump(&self.sum_nanos, nanos);
+    }
+
+    /// Adds what was counted so far to `totals`.
+    pub fn add_to(&self, totals: &mut HistogramTotals) {
+        totals.buckets.resize(self.buckets.len(), 0);
+        for (total, bucket) in totals.buckets.iter_mut().zip(&self.buckets) {
+            *total += bucket.load(Relaxed);
+        }
+        totals.sum_nanos = totals.sum_nanos.wrapping_add(self.sum_nanos.load(Relaxed));
+    }
+}
+
+/// The sum of histograms over all workers.
+#[derive(Clone, Debug, Default)]
+pub struct HistogramTotals {
+    /// Non-cumulative counts, `+Inf` last.
+    pub buckets: Vec<u64>,
+    /// Sum of all durations, in nanoseconds.
+    pub sum_nanos: u64,
+}
+
+impl HistogramTotals {
+    /// Sums up one histogram's per-worker parts.
+    pub fn of<'a>(parts: impl IntoIterator<Item = &'a HistogramRow>) -> Self {
+        let mut totals = Self::default();
+        for part in parts {
+            part.add_to(&mut totals);
+        }
+        totals
+    }
+
+    /// How many durations were counted: the sum of the buckets, always.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+/// A trace to look at for one bucket.
+#[derive(Clone, Debug)]
+pub struct Exemplar {
+    /// 32 hex digits of a W3C `traceparent`.
+    pub trace_id: [u8; 32],
+    /// The observed duration, in nanoseconds.
+    pub nanos: u64,
+    /// When it was observed.
+    pub at: SystemTime,
+}
+
+/// One row of the hot family on one worker.
+#[derive(Debug)]
+pub struct Row {
+    /// Durations; their number is the number of requests.
+    pub durations: HistogramRow,
+    exemplars: Option<Box<[Mutex<Option<Exemplar>>]>>,
+}
+
+impl Row {
+    pub(super) fn new(bounds: &Buckets, exemplars: bool) -> Self {
+        let slots = || (0..bounds.len()).map(|_| Mutex::new(None)).collect();
+        Self { durations: HistogramRow::new(bounds), exemplars: exemplars.then(slots) }
+    }
+
+    /// Keeps an exemplar for its bucket, unless the admin thread is just reading that one.
+    pub fn keep_exemplar(&self, bounds: &Buckets, exemplar: Exemplar) {
+        let slots = self.exemplars.as_deref().unwrap_or_default();
+        let slot = slots.get(bounds.index(exemplar.nanos)).map(Mutex::try_lock);
+        if let Some(Ok(mut slot)) = slot {
+            *slot = Some(exemplar);
+        }
+    }
+
+    /// The latest exemplar of a bucket.
+    pub fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
+        self.exemplars.as_ref()?.get(bucket)?.lock().ok()?.clone()
+    }
+}
+
+/// What is counted per path only, on one worker.
+#[derive(Debug)]
+pub struct RouteRow {
+    /// Time to the response head.
+    pub response_start: HistogramRow,
+    request_body_bytes: AtomicU64,
+    response_body_bytes: AtomicU64,
+}
+
+impl RouteRow {
+    pub(super) fn new(bounds: &Buckets) -> Self {
+        Self {
+            response_start: HistogramRow::new(bounds),
+            request_body_bytes: AtomicU64::new(0),
+            response_body_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts forwarded body bytes. To be called by the owning thread only.
+    pub fn add_bytes(&self, request: u64, response: u64) {
+        bump(&self.request_body_bytes, request);
+        bump(&self.response_body_bytes, response);
+    }
+
+    /// Request and response body bytes so far.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.request_body_bytes.load(Relaxed), self.response_body_bytes.load(Relaxed))
+    }
+}
