@@ -1,0 +1,285 @@
+//! The exactly-once guard: one [`Observation`] per accepted request.
+//!
+//! Created when the head is read, it records in one place, [`Observation::end`], which every
+//! ending reaches: end of stream, error, and `Drop` for everything else (client gone, panic,
+//! shutdown). Guards the invariant *requests started = requests counted + in flight*.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, Request, header};
+
+use crate::access_log::{Outcome, Subject};
+use crate::downstream::{Delivery, Downstream};
+use crate::error::CLIENT_CLOSED_REQUEST;
+use crate::labels::{ErrorToken, MethodId};
+use crate::metrics::bump;
+use crate::series::{Exemplar, Key, RouteId};
+use crate::upload::Upload;
+use crate::worker::{Tick, Worker};
+
+/// One request from its head to its end.
+///
+/// The phases are points on the worker's clock; overhead, time to the response head and duration
+/// are all derived from them.
+#[must_use = "dropping an observation records its request as aborted"]
+pub struct Observation {
+    worker: Rc<Worker>,
+    downstream: Rc<Downstream>,
+    route: RouteId,
+    method: MethodId,
+    head_read: Tick,
+    upstream_write: Option<Tick>,
+    upstream_head: Option<Tick>,
+    response_head: Option<Tick>,
+    /// What connecting took: time that the upstream needed, not the sidecar.
+    connect_nanos: u64,
+    /// The client had sent its FIN before there was a head to send.
+    half_closed_before_head: bool,
+    /// 0 until a response head exists.
+    status: u16,
+    error: Option<ErrorToken>,
+    upload: Option<Rc<Upload>>,
+    response_bytes: u64,
+    details: Option<Box<Details>>,
+    ended: bool,
+}
+
+/// What only some configurations need.
+struct Details {
+    subject: Option<Subject>,
+    trace_id: Option<[u8; 32]>,
+}
+
+impl Observation {
+    /// Starts observing a request whose head was just read.
+    pub fn start<B>(
+        worker: &Rc<Worker>,
+        downstream: &Rc<Downstream>,
+        request: &Request<B>,
+    ) -> Self {
+        bump(&worker.stats.started);
+        downstream.request_started();
+        Self {
+            route: worker.shard.resolve(request.uri().path()),
+            method: worker.config.methods.resolve(request.method()),
+            head_read: worker.now(),
+            upstream_write: None,
+            upstream_head: None,
+            response_head: None,
+            connect_nanos: 0,
+            half_closed_before_head: false,
+            status: 0,
+            error: None,
+            upload: None,
+            response_bytes: 0,
+            details: details(worker, downstream, request),
+            ended: false,
+            worker: Rc::clone(worker),
+            downstream: Rc::clone(downstream),
+        }
+    }
+
+    /// Has the request's body counted.
+    pub fn watch_upload(&mut self, upload: Rc<Upload>) {
+        self.upload = Some(upload);
+    }
+
+    /// The request is being handed to an upstream connection. A retry sets it again.
+    pub fn upstream_write_begun(&mut self) {
+        // The time until the first attempt is ours; what a retry waits for is the upstream's.
+        if self.upstream_write.is_none() {
+            self.upstream_write = Some(self.worker.now());
+        }
+    }
+
+    /// A connection was opened for this request, from `begun` until now.
+    pub fn connected_since(&mut self, begun: Tick) {
+        // Once the first attempt was written, its time is not the sidecar's anyway.
+        if self.upstream_write.is_none() {
+            self.connect_nanos += self.worker.nanos_between(begun, self.worker.now());
+        }
+    }
+
+    /// The upstream's response head was read.
+    pub fn upstream_head_read(&mut self) {
+        self.upstream_head = Some(self.worker.now());
+    }
+
+    /// The response head is ready to be written.
+    pub fn response_head_ready(&mut self, status: u16) {
+        self.status = status;
+        self.half_closed_before_head = self.downstream.is_half_closed();
+        self.response_head = Some(self.worker.now());
+    }
+
+    /// Counts response body bytes handed to the client's connection.
+    pub fn add_response_bytes(&mut self, count: usize) {
+        self.response_bytes += count as u64;
+    }
+
+    /// Why the answer is not the upstream's, or not whole.
+    pub fn set_error(&mut self, token: ErrorToken) {
+        self.error = Some(token);
+    }
+
+    /// The status to record where no head was or will be sent.
+    pub fn set_unsent_status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// Ends the observation: the last byte was handed to the connection, or there will be none.
+    ///
+    /// If the client has sent a FIN meanwhile, nobody knows yet whether it is still there to
+    /// read; then the connection decides, once the kernel knows.
+    pub fn finish(mut self) {
+        let end = self.worker.now();
+        if self.error.is_some() || !self.downstream.is_half_closed() {
+            return self.end(end);
+        }
+        let downstream = Rc::clone(&self.downstream);
+        downstream.defer(Box::new(move |delivery| {
+            if delivery == Delivery::Aborted {
+                self.error = Some(ErrorToken::DownstreamAborted);
+                if self.half_closed_before_head {
+                    self.status = CLIENT_CLOSED_REQUEST;
+                    self.response_head = None;
+                }
+            }
+            self.end(end);
+        }));
+    }
+
+    /// Records. The only place that does.
+    fn end(&mut self, end: Tick) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let worker = &self.worker;
+        let nanos = worker.nanos_between(self.head_read, end);
+        let key =
+            Key { route: self.route, method: self.method, status: self.status, error: self.error };
+        let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
+        worker.shard.with_row(key, |row, buckets| {
+            row.durations.record(buckets, nanos);
+            if let Some(trace_id) = trace_id {
+                let exemplar = Exemplar { trace_id, nanos, at: SystemTime::now() };
+                row.keep_exemplar(buckets, exemplar);
+            }
+        });
+        let uploaded = self.upload.as_ref().map_or(0, |upload| upload.forwarded_bytes());
+        let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
+        worker.shard.with_route(self.route, |row, buckets| {
+            if let Some(nanos) = start_nanos {
+                row.response_start.record(buckets, nanos);
+            }
+            if uploaded | self.response_bytes != 0 {
+                row.add_bytes(uploaded, self.response_bytes);
+            }
+        });
+        self.record_overhead();
+        bump(&worker.stats.ended);
+        self.downstream.request_ended(end);
+        self.log(nanos);
+    }
+
+    fn record_overhead(&self) {
+        let Some(upstream_write) = self.upstream_write else {
+            return;
+        };
+        let worker = &self.worker;
+        let before = worker.nanos_between(self.head_read, upstream_write);
+        let before = before.saturating_sub(self.connect_nanos);
+        let after = match (self.upstream_head, self.response_head) {
+            (Some(read), Some(ready)) => worker.nanos_between(read, ready),
+            _ => 0,
+        };
+        worker.stats.overhead.record(&worker.stats.overhead_bounds, before + after);
+    }
+
+    fn log(&self, nanos: u64) {
+        let subject = self.details.as_ref().and_then(|details| details.subject.as_ref());
+        let (Some(log), Some(subject)) = (&self.worker.access_log, subject) else {
+            return;
+        };
+        let route = self.worker.shard.route_name(self.route);
+        log.log(
+            subject,
+            Outcome {
+                status: self.status,
+                error: self.error.map_or("", ErrorToken::as_str),
+                route: &route,
+                bytes: self.response_bytes,
+                duration: Duration::from_nanos(nanos),
+            },
+        );
+    }
+}
+
+impl Drop for Observation {
+    /// Whatever was not finished was cut off: by a panic, by the shutdown, or by the client.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let (status, token) = if std::thread::panicking() {
+            (500, ErrorToken::ProxyInternalError)
+        } else if self.worker.drain.is_cut() {
+            (503, ErrorToken::Draining)
+        } else {
+            (CLIENT_CLOSED_REQUEST, ErrorToken::DownstreamAborted)
+        };
+        if self.status == 0 {
+            self.status = status;
+        }
+        self.error.get_or_insert(token);
+        self.end(self.worker.now());
+    }
+}
+
+fn details<B>(
+    worker: &Worker,
+    downstream: &Downstream,
+    request: &Request<B>,
+) -> Option<Box<Details>> {
+    let trace_id = worker.config.limits.exemplars.then(|| sampled_trace(request.headers()));
+    let trace_id = trace_id.flatten();
+    let headers = request.headers();
+    let subject = worker.access_log.is_some().then(|| Subject {
+        peer: downstream.peer(),
+        method: request.method().clone(),
+        path: request.uri().path().into(),
+        version: request.version(),
+        referer: headers.get(header::REFERER).cloned(),
+        user_agent: headers.get(header::USER_AGENT).cloned(),
+    });
+    if subject.is_none() && trace_id.is_none() {
+        return None;
+    }
+    Some(Box::new(Details { subject, trace_id }))
+}
+
+/// The trace id of a `traceparent` whose sampled flag is set (W3C Trace Context §3.2).
+fn sampled_trace(headers: &HeaderMap) -> Option<[u8; 32]> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let mut parts = value.split('-');
+    let (_version, trace, _parent, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+    let trace: [u8; 32] = trace.as_bytes().try_into().ok()?;
+    (sampled && trace.iter().all(|b| is_hex(*b))).then_some(trace)
+}
+
+/// Counts a request that never became one: its head did not parse, or did not come in time.
+pub fn record_unparsed(worker: &Worker, status: u16) {
+    let key = Key {
+        route: RouteId::UNPARSED,
+        method: MethodId::OTHER,
+        status,
+        error: Some(ErrorToken::HttpRequestError),
+    };
+    bump(&worker.stats.started);
+    worker.shard.with_row(key, |row, buckets| row.durations.record(buckets, 0));
+    bump(&worker.stats.ended);
+}
