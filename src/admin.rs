@@ -1,0 +1,238 @@
+//! The metrics port: `/metrics`, `/livez`, `/readyz`, on a thread of its own.
+//!
+//! Guards the invariant that the admin plane cannot slow the data plane: nothing here runs on a
+//! worker, and at most two pages are rendered at a time. Read-only: there is nothing to POST to.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::exposition::{Format, accepts_gzip};
+use crate::render::{Page, Sources};
+
+use self::answer::{AdminBody, ScrapeBody};
+
+mod answer;
+
+/// Pages rendered at one time. Prometheus scrapes one after the other; two are for a pair of
+/// servers in high availability. Beyond that: 503.
+const MAX_SCRAPES: usize = 2;
+
+/// Connections at one time: probes and scrapers, not users.
+const MAX_CONNECTIONS: usize = 64;
+
+/// From connect or the last answer to the next complete request head. Longer than common scrape
+/// intervals, so that a scraper's connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(130);
+
+/// Prometheus' default scrape interval, assumed of a scraper seen only once.
+const USUAL_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Which states the probes report; written by `server`.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// All workers are running.
+    pub serving: AtomicBool,
+    /// The shutdown has begun.
+    pub draining: AtomicBool,
+}
+
+/// How the metrics port is asked to close.
+#[derive(Debug)]
+pub struct Finish {
+    /// Wait for one more scrape, at most until then. `None`: close at once.
+    pub last_scrape_by: Option<Instant>,
+}
+
+/// The metrics port's state.
+struct Admin {
+    sources: Sources,
+    health: Arc<Health>,
+    gzip: bool,
+    scrapes: Cell<usize>,
+    history: RefCell<History>,
+    scraped: Notify,
+}
+
+/// When `/metrics` was read.
+#[derive(Default)]
+struct History {
+    last: Option<Instant>,
+    interval: Option<Duration>,
+}
+
+/// Serves the metrics port until told to finish.
+pub async fn run(
+    listener: TcpListener,
+    sources: Sources,
+    health: Arc<Health>,
+    gzip: bool,
+    finish: oneshot::Receiver<Finish>,
+) {
+    let admin = Rc::new(Admin {
+        sources,
+        health,
+        gzip,
+        scrapes: Cell::new(0),
+        history: RefCell::default(),
+        scraped: Notify::new(),
+    });
+    tokio::select! {
+        () = accept(&listener, &admin) => {}
+        finish = finish => {
+            if let Ok(Finish { last_scrape_by: Some(limit) }) = finish {
+                tokio::select! {
+                    () = accept(&listener, &admin) => {}
+                    () = admin.last_scrape(limit) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener, admin: &Rc<Admin>) {
+    let open = Rc::new(Cell::new(0_usize));
+    loop {
+        let socket = match listener.accept().await {
+            Ok((socket, _)) if open.get() < MAX_CONNECTIONS => socket,
+            Ok(_one_too_many) => continue,
+            Err(error) => {
+                tracing::debug!(%error, "metrics connection not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        open.set(open.get() + 1);
+        let (admin, open) = (Rc::clone(admin), Rc::clone(&open));
+        drop(tokio::task::spawn_local(async move {
+            let service = service_fn(|request| {
+                let response = admin.answer(&request);
+                async { Ok::<_, Infallible>(response) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(socket), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "metrics connection ended");
+            }
+            open.set(open.get() - 1);
+        }));
+    }
+}
+
+impl Admin {
+    fn answer(self: &Rc<Self>, request: &Request<Incoming>) -> Response<AdminBody> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match request.uri().path() {
+            "/metrics" => self.metrics(request),
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.readyz(request.uri().query()),
+            "/" => text(StatusCode::OK, "redcar\n\n/metrics\n/livez\n/readyz\n"),
+            _ => text(StatusCode::NOT_FOUND, "not found; there are /metrics, /livez and /readyz\n"),
+        }
+    }
+
+    /// Ready means listening and not draining; `?upstream=1` asks for the upstream as well.
+    fn readyz(&self, query: Option<&str>) -> Response<AdminBody> {
+        let asks_upstream = query.is_some_and(|q| q.split('&').any(|p| p == "upstream=1"));
+        if self.health.draining.load(Relaxed) {
+            text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        } else if !self.health.serving.load(Relaxed) {
+            text(StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+        } else if asks_upstream && !self.sources.cold.is_upstream_reachable() {
+            text(StatusCode::SERVICE_UNAVAILABLE, "the upstream is not reachable\n")
+        } else {
+            text(StatusCode::OK, "ok\n")
+        }
+    }
+
+    fn metrics(self: &Rc<Self>, request: &Request<Incoming>) -> Response<AdminBody> {
+        if self.scrapes.get() >= MAX_SCRAPES {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "two scrapes are under way already\n");
+        }
+        let field = |name| joined(request.headers(), name);
+        let format = Format::negotiate(&field(header::ACCEPT));
+        let gzip = self.gzip && accepts_gzip(&field(header::ACCEPT_ENCODING));
+        self.scrapes.set(self.scrapes.get() + 1);
+        let begun = Instant::now();
+        let page = ScrapeBody {
+            page: Page::new(self.sources.clone(), format),
+            gzip: gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
+            admin: Rc::clone(self),
+            busy: begun.elapsed(),
+            complete: false,
+        };
+        let mut response = Response::new(AdminBody::Scrape(Box::new(page)));
+        let headers = response.headers_mut();
+        let content_type = HeaderValue::from_static(format.content_type());
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
+        if gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
+    }
+
+    /// Waits for the next scrape, if a scraper is known and its next visit is near enough.
+    async fn last_scrape(&self, limit: Instant) {
+        let next = {
+            let history = self.history.borrow();
+            let Some(last) = history.last else { return };
+            last + history.interval.unwrap_or(USUAL_INTERVAL) + Duration::from_secs(1)
+        };
+        if next < Instant::now() {
+            return;
+        }
+        tracing::info!("waiting for a last scrape");
+        // Either way the port closes now.
+        let _elapsed = tokio::time::timeout_at(next.min(limit), self.scraped.notified()).await;
+    }
+
+    fn scrape_ended(&self, complete: bool, busy: Duration) {
+        self.scrapes.set(self.scrapes.get() - 1);
+        if !complete {
+            return;
+        }
+        self.sources.cold.scrape_duration.set(busy.as_secs_f64());
+        let now = Instant::now();
+        let mut history = self.history.borrow_mut();
+        history.interval = history.last.map(|last| now - last);
+        history.last = Some(now);
+        self.scraped.notify_waiters();
+    }
+}
+
+fn joined(headers: &HeaderMap, name: header::HeaderName) -> String {
+    let values: Vec<&str> =
+        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(",")
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<AdminBody> {
+    let mut response = Response::new(AdminBody::Text(Some(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,86 @@
+//! The bodies of the metrics port's answers.
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use http_body::{Body, Frame};
+use tokio::time::Instant;
+
+use super::Admin;
+use crate::render::Page;
+
+pub(super) enum AdminBody {
+    Text(Option<&'static str>),
+    Scrape(Box<ScrapeBody>),
+}
+
+/// A page on its way: rendered piece by piece, as fast as the scraper reads.
+pub(super) struct ScrapeBody {
+    pub(super) page: Page,
+    pub(super) gzip: Option<GzEncoder<Vec<u8>>>,
+    pub(super) admin: Rc<Admin>,
+    pub(super) busy: Duration,
+    pub(super) complete: bool,
+}
+
+impl ScrapeBody {
+    fn next_piece(&mut self) -> Option<Bytes> {
+        let begun = Instant::now();
+        let piece = self.encode_next();
+        self.busy += begun.elapsed();
+        piece
+    }
+
+    fn encode_next(&mut self) -> Option<Bytes> {
+        loop {
+            let text = self.page.next();
+            let Some(encoder) = &mut self.gzip else {
+                self.complete |= text.is_none();
+                return text.map(Bytes::from);
+            };
+            let Some(text) = text else {
+                self.complete = true;
+                // Writing to a Vec cannot fail.
+                let rest = self.gzip.take().and_then(|encoder| encoder.finish().ok());
+                return rest.filter(|rest| !rest.is_empty()).map(Bytes::from);
+            };
+            let _infallible = encoder.write_all(text.as_bytes());
+            let piece = std::mem::take(encoder.get_mut());
+            if !piece.is_empty() {
+                return Some(piece.into());
+            }
+        }
+    }
+}
+
+impl Drop for ScrapeBody {
+    fn drop(&mut self) {
+        self.admin.scrape_ended(self.complete, self.busy);
+    }
+}
+
+impl Body for AdminBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = match &mut *self {
+            Self::Text(text) => text.take().map(Bytes::from),
+            Self::Scrape(scrape) => scrape.next_piece(),
+        };
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Text(None))
+    }
+}

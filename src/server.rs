@@ -1,0 +1,249 @@
+//! Binds both ports, owns the threads, runs, drains.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::accept::{Command, WorkerHandle};
+use crate::access_log::AccessLog;
+use crate::admin::{self, Finish, Health};
+use crate::config::Config;
+use crate::metrics::{Cold, WorkerStats};
+use crate::paths::Namer;
+use crate::render::Sources;
+use crate::series::Store;
+
+use self::seat::Seat;
+use self::sockets::{affordable_connections, bind};
+
+mod seat;
+mod sockets;
+
+/// Why the program cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct StartError {
+    what: String,
+    #[source]
+    source: io::Error,
+}
+
+/// How the shutdown is to go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// An orchestrator stops us: wait `--shutdown-delay`, and for a last scrape.
+    Orderly,
+    /// A person at a terminal stops us: finish the requests, nothing else.
+    Prompt,
+}
+
+/// Both ports, bound.
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<Config>,
+    listener: TcpListener,
+    metrics: TcpListener,
+    store: Arc<Store>,
+}
+
+impl Server {
+    /// Binds both ports. Nothing is served before [`Self::run`].
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] names the flag of the port that could not be bound.
+    pub fn bind(mut config: Config) -> Result<Self, StartError> {
+        let namer = Namer::new(&config.routes).map_err(|error| StartError {
+            what: "--route".to_owned(),
+            source: io::Error::other(error),
+        })?;
+        config.max_connections = affordable_connections(config.max_connections);
+        let listener = bind("--listen", config.listen)?;
+        let metrics = bind("--metrics", config.metrics)?;
+        let store = Store::new(config.limits.clone(), namer);
+        Ok(Self { config: Arc::new(config), listener, metrics, store })
+    }
+
+    /// Where clients connect; tells the port where 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn listen_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where the metrics are.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn metrics_address(&self) -> io::Result<SocketAddr> {
+        self.metrics.local_addr()
+    }
+
+    /// Serves until `shutdown` resolves, then drains. Blocks the calling thread.
+    ///
+    /// The order: `/readyz` turns 503, the delay passes, the listener closes, requests end or are
+    /// cut off at the deadline, a last scrape is possible, the metrics port closes.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if a thread or runtime cannot be had, or a worker died.
+    pub fn run(self, shutdown: impl Future<Output = Stop>) -> Result<(), StartError> {
+        let error = |what: &str| {
+            let what = what.to_owned();
+            move |source| StartError { what, source }
+        };
+        let running = self.start()?;
+        let runtime = local_runtime().map_err(error("cannot start the main runtime"))?;
+        let threads = runtime.block_on(async {
+            let stop = shutdown.await;
+            running.drain(stop).await
+        });
+        for thread in threads {
+            if thread.join().is_err() {
+                return Err(error("a thread died")(io::Error::other("panicked")));
+            }
+        }
+        Ok(())
+    }
+
+    fn start(self) -> Result<Running, StartError> {
+        let config = self.config;
+        let limits = &config.limits;
+        let cold = Cold::new(limits.max_series, limits.max_paths);
+        let health = Arc::new(Health::default());
+        let failed = |source| StartError { what: "cannot start a thread".to_owned(), source };
+        let mut threads = Vec::new();
+        let mut access_log = None;
+        if let Some(format) = config.access_log {
+            let dropped = cold.log_dropped.clone();
+            let (log, thread) = AccessLog::spawn(format, dropped).map_err(failed)?;
+            access_log = Some(log);
+            threads.push(thread);
+        }
+        let stats: Vec<_> = (0..config.threads).map(|_| WorkerStats::new()).collect();
+        let (handles, inboxes): (Vec<_>, Vec<_>) = (0..config.threads)
+            .map(|_| {
+                let (commands, inbox) = mpsc::unbounded_channel();
+                let connections = Arc::new(AtomicUsize::new(0));
+                (WorkerHandle { commands, connections }, inbox)
+            })
+            .unzip();
+        let (ready, started) = std::sync::mpsc::channel();
+        let mut listener = Some(self.listener);
+        for (index, (inbox, stats)) in inboxes.into_iter().zip(&stats).enumerate() {
+            let seat = Seat {
+                config: Arc::clone(&config),
+                store: Arc::clone(&self.store),
+                stats: Arc::clone(stats),
+                cold: Arc::clone(&cold),
+                access_log: access_log.clone(),
+                listener: listener.take(),
+                handles: handles.clone(),
+                ready: ready.clone(),
+                index,
+            };
+            threads
+                .push(spawn(&format!("worker-{index}"), move || seat.run(inbox)).map_err(failed)?);
+        }
+        let sources = Sources {
+            store: self.store,
+            cold: Arc::clone(&cold),
+            workers: stats,
+            methods: config.methods.clone(),
+        };
+        drop(ready);
+        // Ends when every worker has dropped its sender, whether or not it said anything.
+        started.iter().take(config.threads).collect::<io::Result<()>>().map_err(failed)?;
+        let (finish, finished) = oneshot::channel();
+        let (metrics, gzip) = (self.metrics, config.metrics_gzip);
+        let admin_health = Arc::clone(&health);
+        let admin =
+            spawn("admin", move || run_admin(metrics, sources, admin_health, gzip, finished));
+        threads.push(admin.map_err(failed)?);
+        health.serving.store(true, Relaxed);
+        Ok(Running { config, cold, health, handles, threads, finish })
+    }
+}
+
+/// A server whose threads run.
+struct Running {
+    config: Arc<Config>,
+    cold: Arc<Cold>,
+    health: Arc<Health>,
+    handles: Vec<WorkerHandle>,
+    threads: Vec<JoinHandle<()>>,
+    finish: oneshot::Sender<Finish>,
+}
+
+impl Running {
+    /// Drains, and returns the threads to join.
+    async fn drain(self, stop: Stop) -> Vec<JoinHandle<()>> {
+        let timeouts = self.config.timeouts;
+        self.health.draining.store(true, Relaxed);
+        self.cold.draining.set(1.0);
+        tracing::info!("draining: not ready any more, finishing requests");
+        if stop == Stop::Orderly {
+            tokio::time::sleep(timeouts.shutdown_delay).await;
+        }
+        let deadline = Instant::now() + timeouts.shutdown;
+        let mut ends = Vec::new();
+        for handle in &self.handles {
+            let (closed, listener_closed) = oneshot::channel();
+            let (ended, worker_ended) = oneshot::channel();
+            let command = Command::Drain { closed, ended, deadline };
+            if handle.commands.send(command).is_ok() {
+                // The accepting worker comes first and hands out no connection after this.
+                let _closed = listener_closed.await;
+                ends.push(worker_ended);
+            }
+        }
+        for end in ends {
+            // An error means that the worker's thread is gone, which is what is waited for.
+            let _ended = end.await;
+        }
+        let last_scrape_by = (stop == Stop::Orderly).then_some(deadline);
+        // An error means that the metrics port is closed already.
+        let _sent = self.finish.send(Finish { last_scrape_by });
+        self.threads
+    }
+}
+
+fn run_admin(
+    listener: TcpListener,
+    sources: Sources,
+    health: Arc<Health>,
+    gzip: bool,
+    finish: oneshot::Receiver<Finish>,
+) {
+    let runtime = match local_runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "the metrics runtime did not start"),
+    };
+    runtime.block_on(async {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => admin::run(listener, sources, health, gzip, finish).await,
+            Err(error) => tracing::error!(%error, "the metrics listener cannot be used"),
+        }
+    });
+    // A name that is being resolved must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+}
+
+fn local_runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+}

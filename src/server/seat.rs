@@ -1,0 +1,116 @@
+//! One worker's thread: its runtime, what it serves, and its part of the drain.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::local_runtime;
+use crate::accept::{self, Acceptor, Command, WorkerHandle};
+use crate::access_log::AccessLog;
+use crate::config::Config;
+use crate::metrics::{Cold, WorkerStats};
+use crate::series::{Shard, Store};
+use crate::upstream::Pool;
+use crate::worker::Worker;
+
+/// What a worker's thread is given.
+pub(super) struct Seat {
+    pub(super) config: Arc<Config>,
+    pub(super) store: Arc<Store>,
+    pub(super) stats: Arc<WorkerStats>,
+    pub(super) cold: Arc<Cold>,
+    pub(super) access_log: Option<AccessLog>,
+    /// The first worker's only: it accepts for all.
+    pub(super) listener: Option<TcpListener>,
+    pub(super) handles: Vec<WorkerHandle>,
+    /// Told once whether the runtime is there.
+    pub(super) ready: std::sync::mpsc::Sender<io::Result<()>>,
+    pub(super) index: usize,
+}
+
+impl Seat {
+    pub(super) fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        let runtime = match local_runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                // An error means that nobody waits: the start was given up.
+                let _told = self.ready.send(Err(error));
+                return;
+            }
+        };
+        let _told = self.ready.send(Ok(()));
+        let shard = Shard::new(self.store);
+        let worker = Worker::new(self.config, shard, self.stats, self.cold, self.access_log);
+        let pool = Pool::new(&worker);
+        let handles = std::mem::take(&mut self.handles);
+        let own = handles.get(self.index).map(|handle| Arc::clone(&handle.connections));
+        let acceptor = Acceptor::new(&worker, &pool, &own.unwrap_or_default());
+        let listener = self.listener.take();
+        runtime.block_on(async {
+            let (accept_ended, accept_end) = oneshot::channel::<()>();
+            if let Some(listener) = listener {
+                probe(&pool);
+                match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => {
+                        let accepting =
+                            accept::run(listener, acceptor.clone(), handles, self.index);
+                        drop(tokio::task::spawn_local(async move {
+                            accepting.await;
+                            drop(accept_ended);
+                        }));
+                    }
+                    Err(error) => tracing::error!(%error, "the listener cannot be used"),
+                }
+            } else {
+                drop(accept_ended);
+            }
+            serve(&worker, &acceptor, &mut inbox, accept_end).await;
+            pool.close_idle();
+        });
+        // Tasks that are still there were cut off; dropping them records that.
+        worker.drain.cut();
+        drop(runtime);
+    }
+}
+
+/// Says at the start whether the upstream is there. It need not be: in a pod the app starts after
+/// its sidecar.
+fn probe(pool: &Rc<Pool>) {
+    let pool = Rc::clone(pool);
+    drop(tokio::task::spawn_local(async move {
+        // The pool has logged and counted it.
+        let _reachable = pool.try_connect().await;
+    }));
+}
+
+/// Serves what the accepting worker hands over, until the shutdown is complete.
+async fn serve(
+    worker: &Worker,
+    acceptor: &Acceptor,
+    inbox: &mut mpsc::UnboundedReceiver<Command>,
+    accept_end: oneshot::Receiver<()>,
+) {
+    loop {
+        match inbox.recv().await {
+            Some(Command::Serve(socket, peer)) => acceptor.serve_handed_over(socket, peer),
+            Some(Command::Drain { closed, ended, deadline }) => {
+                worker.drain.start();
+                // An error is what is waited for: the accept loop has dropped its end.
+                let _accept_ended = accept_end.await;
+                drop(closed);
+                while let Ok(Command::Serve(socket, peer)) = inbox.try_recv() {
+                    acceptor.serve_handed_over(socket, peer);
+                }
+                if tokio::time::timeout_at(deadline, worker.drain.finished()).await.is_err() {
+                    tracing::warn!("--shutdown-timeout is over: cutting off what is left");
+                }
+                drop(ended);
+                return;
+            }
+            None => return,
+        }
+    }
+}
