@@ -1,0 +1,75 @@
+//! `proxy healthcheck` and `proxy check`: questions that end in an exit code.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use redcar::config::{Config, ListenAddr};
+use redcar::wire::Resolver;
+
+use crate::cli::HealthcheckArgs;
+use crate::{fail, print};
+
+/// Asks `/readyz` of a running sidecar. Exit code 0 for yes, 1 for anything else.
+pub(crate) fn healthcheck(flags: &HealthcheckArgs) -> ExitCode {
+    match ask(flags) {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200") => print(b"ready\n"),
+        Ok(answer) => {
+            let reason = answer.split("\r\n\r\n").nth(1).unwrap_or("no answer").trim();
+            fail(&io::Error::other(format!("not ready: {reason}")), 1)
+        }
+        Err(error) => {
+            let metrics = flags.metrics;
+            fail(&io::Error::other(format!("no sidecar answers on {metrics}: {error}")), 1)
+        }
+    }
+}
+
+fn ask(flags: &HealthcheckArgs) -> io::Result<String> {
+    let address = match flags.metrics {
+        ListenAddr::Port(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        ListenAddr::Socket(address) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+        }
+        ListenAddr::Socket(address) => address,
+    };
+    let timeout = flags.timeout.max(Duration::from_millis(1));
+    let mut socket = TcpStream::connect_timeout(&address, timeout)?;
+    socket.set_read_timeout(Some(timeout))?;
+    let query = if flags.upstream { "?upstream=1" } else { "" };
+    let request =
+        format!("GET /readyz{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    socket.take(4096).read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Says that the flags are valid, and whether the upstream can be reached now.
+pub(crate) fn check(config: &Config) -> ExitCode {
+    let upstream = &config.upstream;
+    let summary = format!(
+        "flags are valid\n  listen    {}\n  upstream  {upstream}\n  metrics   {}\n  threads   {}\n  \
+         routes    {} pinned\n",
+        config.listen,
+        config.metrics,
+        config.threads,
+        config.routes.len(),
+    );
+    print(summary.as_bytes());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    let resolver = Resolver::new(upstream.clone());
+    let result = runtime.block_on(async {
+        tokio::time::timeout(config.timeouts.connect, resolver.connect()).await
+    });
+    match result {
+        Ok(Ok(_socket)) => print(b"the upstream accepts connections\n"),
+        Ok(Err(error)) => fail(&error, 1),
+        Err(_elapsed) => fail(&io::Error::other("the upstream did not answer in time"), 1),
+    }
+}

@@ -1,0 +1,280 @@
+//! The command line: clap arguments → [`Config`].
+//!
+//! Only syntax and defaults live here; what values mean is checked in `config`. Every flag has an
+//! environment twin `REDCAR_<FLAG>`. Names that Kubernetes injects for a Service called redcar
+//! (`REDCAR_PORT`, `REDCAR_SERVICE_*`, `REDCAR_PORT_*`) are no flag's twin.
+
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use redcar::buckets::Buckets;
+use redcar::config::{
+    AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, parse_bytes,
+    parse_duration, parse_methods,
+};
+use redcar::headers::Forwarded;
+use redcar::labels::Methods;
+use redcar::paths::Template;
+use redcar::series::Limits;
+
+use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, parse_limit};
+pub(crate) use self::values::{LogFormat, LogLevel};
+
+mod values;
+
+/// RED metrics per path for any HTTP backend, from a sidecar.
+///
+/// Forwards every request to the backend and shows rate, errors and duration by method, path and
+/// status for Prometheus on a port of its own. The backend is not touched.
+#[derive(Debug, Parser)]
+#[command(name = "proxy", version, max_term_width = 100)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Example: proxy --listen :7001 --upstream :8000   # metrics on :9464/metrics"
+)]
+pub(crate) struct Cli {
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// How to run.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// The sub-commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run with a built-in backend and gentle traffic, to see the metrics fill.
+    Demo(DemoArgs),
+    /// Ask a running sidecar whether it is ready: exit code 0 or 1. For images without a shell.
+    Healthcheck(HealthcheckArgs),
+    /// Validate the flags and try the upstream once.
+    Check(Box<RunArgs>),
+    /// Print a completion script.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// Flags of `proxy demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Where clients connect.
+    #[arg(long, value_name = "ADDR", default_value = ":7001", env = "REDCAR_LISTEN")]
+    pub(crate) listen: ListenAddr,
+    /// Where the metrics are.
+    #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
+    pub(crate) metrics: ListenAddr,
+    /// Requests per second of the built-in traffic, 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub(crate) rate: u32,
+    /// Stop by itself after this time.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+}
+
+/// Flags of `proxy healthcheck`.
+#[derive(Debug, Args)]
+pub(crate) struct HealthcheckArgs {
+    /// The metrics port of the sidecar to ask.
+    #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
+    pub(crate) metrics: ListenAddr,
+    /// Give up after this time.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// Ask for the upstream as well: not ready while it is down.
+    #[arg(long)]
+    pub(crate) upstream: bool,
+}
+
+/// Flags of running.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Where clients connect: `:7001`, `127.0.0.1:7001`, `[::1]:7001`. A bare port listens on all
+    /// addresses, IPv6 and IPv4.
+    #[arg(long, value_name = "ADDR", default_value = ":7001", env = "REDCAR_LISTEN")]
+    listen: ListenAddr,
+    /// The backend: `:8000` (127.0.0.1), `app:8000`, `http://app:8000`, `unix:/run/app.sock`. It
+    /// need not be up when the sidecar starts. A name is resolved again when connecting fails.
+    #[arg(long, value_name = "ADDR", default_value = ":8000", env = "REDCAR_UPSTREAM")]
+    upstream: Upstream,
+    /// The metrics port: /metrics, /livez, /readyz. A port of its own, so that it need not be
+    /// reachable where the app is.
+    #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
+    metrics: ListenAddr,
+    /// Data-plane threads. Default: the CPUs this process may use (cgroup quota included), at
+    /// most 2; a sidecar should not take the node from its app.
+    #[arg(long, value_name = "N", env = "REDCAR_THREADS", help_heading = "Limits")]
+    threads: Option<usize>,
+    /// A path template to pin, repeatable: `/users/{id}`, `/files/{*rest}`. Literal beats
+    /// parameter beats rest. Pinned paths do not count towards --max-paths.
+    #[arg(
+        long = "route",
+        value_name = "TEMPLATE",
+        env = "REDCAR_ROUTE",
+        value_delimiter = ',',
+        help_heading = "Metrics"
+    )]
+    routes: Vec<Template>,
+    /// Path labels that may come from traffic; beyond, requests count as `_OTHER`. 500 paths are
+    /// about 5 times the routes of a large app.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 500,
+        env = "REDCAR_MAX_PATHS",
+        help_heading = "Metrics"
+    )]
+    max_paths: usize,
+    /// Combinations of path, method, status and error; each costs 22 lines of a scrape.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5000,
+        env = "REDCAR_MAX_SERIES",
+        help_heading = "Metrics"
+    )]
+    max_series: usize,
+    /// Histogram bounds in seconds, ascending. Default: 0.001 to 60 in 18 steps, a superset of the
+    /// Python client's and OpenTelemetry's.
+    #[arg(long, value_name = "LIST", env = "REDCAR_BUCKETS", help_heading = "Metrics")]
+    buckets: Option<Buckets>,
+    /// Methods with a label of their own, instead of the standard ones; others count as `_OTHER`.
+    #[arg(long, value_name = "LIST", env = "REDCAR_KNOWN_METHODS", value_parser = parse_methods, help_heading = "Metrics")]
+    known_methods: Option<Methods>,
+    /// Compress scrapes for scrapers that accept gzip.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = OnDemand::Auto, env = "REDCAR_METRICS_GZIP", help_heading = "Metrics")]
+    metrics_gzip: OnDemand,
+    /// Attach the trace id of sampled requests (traceparent) to `OpenMetrics` buckets.
+    #[arg(long, env = "REDCAR_EXEMPLARS", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Metrics")]
+    exemplars: bool,
+    /// Time to connect to the upstream. It is next door: what takes longer is down.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_duration, env = "REDCAR_CONNECT_TIMEOUT", help_heading = "Timeouts")]
+    connect_timeout: Duration,
+    /// Time for a client to send a whole request head, and to send its first byte. Longer is a
+    /// slow-loris attack; the client gets 408, or nothing if it sent nothing.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, env = "REDCAR_HEADER_TIMEOUT", help_heading = "Timeouts")]
+    header_timeout: Duration,
+    /// Time a client connection may be idle between requests. Above the 600 s of common load
+    /// balancers, so that they close first and never race with us.
+    #[arg(long, value_name = "TIME", default_value = "620s", value_parser = parse_duration, env = "REDCAR_IDLE_TIMEOUT", help_heading = "Timeouts")]
+    idle_timeout: Duration,
+    /// Time for the upstream to send a response head, or `off`. Off by default: a sidecar must not
+    /// cut long polls that the app allows.
+    #[arg(long, value_name = "TIME", default_value = "off", value_parser = parse_limit, env = "REDCAR_RESPONSE_TIMEOUT", help_heading = "Timeouts")]
+    response_timeout: Limit,
+    /// Time an upstream connection may be idle. Below Gunicorn's keep-alive of 2 s and Node's of
+    /// 5 s, so that we close first.
+    #[arg(long, value_name = "TIME", default_value = "1500ms", value_parser = parse_duration, env = "REDCAR_UPSTREAM_IDLE_TIMEOUT", help_heading = "Timeouts")]
+    upstream_idle_timeout: Duration,
+    /// Client connections at one time; beyond, clients get 503. Lowered at the start to what the
+    /// limit of open files allows.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10_000,
+        env = "REDCAR_MAX_CONNECTIONS",
+        help_heading = "Limits"
+    )]
+    max_connections: usize,
+    /// Bytes of a request or response head; beyond, 431 or 502. 64 KiB is what Envoy and Node's
+    /// larger setting allow, cookies included.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_bytes, env = "REDCAR_MAX_HEADER_BYTES", help_heading = "Limits")]
+    max_header_bytes: usize,
+    /// X-Forwarded-For, -Proto and -Host: append to what came in, replace it, or leave it alone.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = ForwardedMode::Append, env = "REDCAR_FORWARDED", help_heading = "Forwarding")]
+    forwarded: ForwardedMode,
+    /// Add a Via field to requests. Off by default: nginx and others stop compressing when they
+    /// see one.
+    #[arg(long, env = "REDCAR_VIA", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Forwarding")]
+    via: bool,
+    /// One line per request on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = AccessLogMode::Off, env = "REDCAR_ACCESS_LOG", help_heading = "Logs")]
+    access_log: AccessLogMode,
+    /// Format of the program's own log on standard error; auto is text on a terminal, else JSON.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Auto, env = "REDCAR_LOG_FORMAT", help_heading = "Logs")]
+    pub(crate) log_format: LogFormat,
+    /// Least severe messages to log.
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info, env = "REDCAR_LOG_LEVEL", help_heading = "Logs")]
+    pub(crate) log_level: LogLevel,
+    /// After SIGTERM, time to keep accepting while /readyz says 503, so that load balancers learn
+    /// of it. 0s suits a native sidecar; 5s a plain container.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration, env = "REDCAR_SHUTDOWN_DELAY", help_heading = "Timeouts")]
+    shutdown_delay: Duration,
+    /// After that, time for requests to end, and for a last scrape.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, env = "REDCAR_SHUTDOWN_TIMEOUT", help_heading = "Timeouts")]
+    shutdown_timeout: Duration,
+}
+
+impl RunArgs {
+    /// Flags as if none was given, for `demo`.
+    pub(crate) fn for_demo(demo: &DemoArgs, upstream: Upstream) -> Result<Config, ConfigError> {
+        let parsed = Cli::try_parse_from(["proxy"]).map(|cli| cli.run);
+        // Defaults always parse; an environment twin may not, and is none of the demo's business.
+        let Ok(mut run) = parsed else {
+            return Err(ConfigError::Upstream("environment".into()));
+        };
+        run.listen = demo.listen;
+        run.metrics = demo.metrics;
+        run.upstream = upstream;
+        run.into_config()
+    }
+
+    /// Checks the flags' meaning.
+    pub(crate) fn into_config(self) -> Result<Config, ConfigError> {
+        let buckets = match self.buckets {
+            Some(buckets) => buckets,
+            // Constant bounds, held valid by a test.
+            None => Buckets::new(&Buckets::REQUEST).unwrap_or_else(|_| unreachable!()),
+        };
+        Config {
+            listen: self.listen,
+            upstream: self.upstream,
+            metrics: self.metrics,
+            threads: self.threads.unwrap_or_else(default_threads),
+            routes: self.routes,
+            limits: Limits {
+                max_paths: self.max_paths,
+                max_series: self.max_series,
+                buckets,
+                exemplars: self.exemplars,
+            },
+            methods: self.known_methods.unwrap_or_default(),
+            timeouts: Timeouts {
+                connect: self.connect_timeout,
+                header: self.header_timeout,
+                idle: self.idle_timeout,
+                response: self.response_timeout.0,
+                upstream_idle: self.upstream_idle_timeout,
+                shutdown_delay: self.shutdown_delay,
+                shutdown: self.shutdown_timeout,
+            },
+            max_connections: self.max_connections,
+            max_header_bytes: self.max_header_bytes,
+            forwarded: match self.forwarded {
+                ForwardedMode::Append => Forwarded::Append,
+                ForwardedMode::Replace => Forwarded::Replace,
+                ForwardedMode::Off => Forwarded::Off,
+            },
+            via: self.via,
+            access_log: match self.access_log {
+                AccessLogMode::Off => None,
+                AccessLogMode::Common => Some(AccessLogFormat::Common),
+                AccessLogMode::Combined => Some(AccessLogFormat::Combined),
+                AccessLogMode::Json => Some(AccessLogFormat::Json),
+            },
+            metrics_gzip: self.metrics_gzip == OnDemand::Auto,
+        }
+        .validate()
+    }
+}
+
+/// At most two: more would compete with the app.
+fn default_threads() -> usize {
+    available_parallelism().map_or(1, usize::from).min(2)
+}

@@ -1,0 +1,160 @@
+//! The `proxy` binary: parse → log → bind → run → exit code. It only wires.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use redcar::config::Config;
+use redcar::server::{Server, StartError, Stop};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::{Cli, Command, LogFormat, LogLevel, RunArgs};
+
+mod ask;
+mod cli;
+mod demo;
+
+/// Exit code of wrong usage; clap's own.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (format, level) = (cli.run.log_format, cli.run.log_level);
+    match cli.command {
+        None => {
+            start_logging(format, level);
+            configured(cli.run).map_or_else(|code| code, |config| exit(run(config)))
+        }
+        Some(Command::Check(flags)) => {
+            start_logging(flags.log_format, flags.log_level);
+            configured(*flags).map_or_else(|code| code, |config| ask::check(&config))
+        }
+        Some(Command::Healthcheck(flags)) => ask::healthcheck(&flags),
+        Some(Command::Demo(flags)) => {
+            start_logging(LogFormat::Auto, LogLevel::Warn);
+            demo::run(&flags)
+        }
+        Some(Command::Completions { shell }) => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "proxy", &mut out);
+            print(&out)
+        }
+        Some(Command::Man) => {
+            let mut out = Vec::new();
+            match clap_mangen::Man::new(Cli::command()).render(&mut out) {
+                Ok(()) => print(&out),
+                Err(error) => fail(&error, 1),
+            }
+        }
+    }
+}
+
+fn configured(flags: RunArgs) -> Result<Config, ExitCode> {
+    flags.into_config().map_err(|error| fail(&error, USAGE))
+}
+
+fn exit(result: Result<(), StartError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Runs until a signal. A second one exits at once.
+fn run(config: Config) -> Result<(), StartError> {
+    let upstream = config.upstream.to_string();
+    let server = Server::bind(config)?;
+    announce(&server, &upstream);
+    server.run(first_signal())
+}
+
+/// Waits for SIGTERM or SIGINT; from then on another one ends the process.
+pub(crate) async fn first_signal() -> Stop {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received; only SIGKILL will end this process");
+        return std::future::pending().await;
+    };
+    let stop = either(&mut terminate, &mut interrupt).await;
+    drop(tokio::task::spawn_local(async move {
+        either(&mut terminate, &mut interrupt).await;
+        tracing::warn!("second signal: exiting at once");
+        #[expect(clippy::exit, reason = "whoever signals twice wants no drain")]
+        std::process::exit(1);
+    }));
+    stop
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> Stop {
+    tokio::select! {
+        _ = terminate.recv() => Stop::Orderly,
+        _ = interrupt.recv() => Stop::Prompt,
+    }
+}
+
+/// Four lines for a person at a terminal; one log line for everybody else.
+fn announce(server: &Server, upstream: &str) {
+    let (Ok(listen), Ok(metrics)) = (server.listen_address(), server.metrics_address()) else {
+        return;
+    };
+    if std::io::stderr().is_terminal() {
+        let (listen, metrics) = (listen.port(), metrics.port());
+        let banner = format!(
+            "redcar {}  :{listen} -> {upstream}\n  \
+             metrics  http://localhost:{metrics}/metrics\n  \
+             health   http://localhost:{metrics}/readyz\n  \
+             try      curl -i http://localhost:{listen}/\n",
+            redcar::metrics::VERSION
+        );
+        // A closed stderr is no reason not to run.
+        let _written = std::io::stderr().write_all(banner.as_bytes());
+    } else {
+        tracing::info!(%listen, upstream, %metrics, "forwarding");
+    }
+}
+
+fn start_logging(format: LogFormat, level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    let terminal = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(false);
+    let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
+    if json {
+        builder.json().flatten_event(true).init();
+    } else {
+        builder.with_ansi(terminal).init();
+    }
+}
+
+/// The one place that prints an error: what went wrong, and why, on one line.
+pub(crate) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    let mut text = format!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text.push('\n');
+    // With stderr gone there is only the exit code left to tell.
+    let _written = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}
+
+/// Prints to standard output; a reader that left early (`| head`) is no error.
+pub(crate) fn print(bytes: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(bytes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
