@@ -4,6 +4,7 @@
 //! worker, and at most two pages are rendered at a time. Read-only: there is nothing to POST to.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,11 +69,37 @@ struct Admin {
     scraped: Notify,
 }
 
-/// When `/metrics` was read.
+/// When `/metrics` was read lately.
 #[derive(Default)]
 struct History {
-    last: Option<Instant>,
-    interval: Option<Duration>,
+    times: VecDeque<Instant>,
+}
+
+impl History {
+    /// Enough to see a rhythm, also that of two scrapers.
+    const LENGTH: usize = 9;
+
+    fn add(&mut self, at: Instant) {
+        if self.times.len() == Self::LENGTH {
+            self.times.pop_front();
+        }
+        self.times.push_back(at);
+    }
+
+    /// When the current round of scrapes should be over, and how many scrapes make a round.
+    ///
+    /// Two scrapers make a short and a long pause in turn: the long one is the round's.
+    fn expected(&self) -> Option<(Instant, usize)> {
+        const MARGIN: Duration = Duration::from_secs(1);
+        let last = *self.times.back()?;
+        let gaps = self.times.iter().zip(self.times.iter().skip(1)).map(|(a, b)| *b - *a);
+        let gaps: Vec<Duration> = gaps.collect();
+        let Some(longest) = gaps.iter().max() else {
+            return Some((last + USUAL_INTERVAL + MARGIN, 1));
+        };
+        let rounds = gaps.iter().filter(|gap| **gap * 2 > *longest).count();
+        Some((last + *longest + MARGIN, gaps.len().div_ceil(rounds.max(1))))
+    }
 }
 
 /// Serves the metrics port until told to finish.
@@ -192,19 +219,20 @@ impl Admin {
         response
     }
 
-    /// Waits for the next scrape, if a scraper is known and its next visit is near enough.
+    /// Waits for the next round of scrapes, if scrapers are known and still come.
     async fn last_scrape(&self, limit: Instant) {
-        let next = {
-            let history = self.history.borrow();
-            let Some(last) = history.last else { return };
-            last + history.interval.unwrap_or(USUAL_INTERVAL) + Duration::from_secs(1)
-        };
+        let Some((next, scrapes)) = self.history.borrow().expected() else { return };
         if next < Instant::now() {
             return;
         }
         tracing::info!("waiting for a last scrape");
+        let round = async {
+            for _ in 0..scrapes {
+                self.scraped.notified().await;
+            }
+        };
         // Either way the port closes now.
-        let _elapsed = tokio::time::timeout_at(next.min(limit), self.scraped.notified()).await;
+        let _elapsed = tokio::time::timeout_at(next.min(limit), round).await;
     }
 
     fn scrape_ended(&self, complete: bool, busy: Duration) {
@@ -213,10 +241,7 @@ impl Admin {
             return;
         }
         self.sources.cold.scrape_duration.set(busy.as_secs_f64());
-        let now = Instant::now();
-        let mut history = self.history.borrow_mut();
-        history.interval = history.last.map(|last| now - last);
-        history.last = Some(now);
+        self.history.borrow_mut().add(Instant::now());
         self.scraped.notify_waiters();
     }
 }

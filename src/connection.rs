@@ -67,7 +67,13 @@ pub async fn serve(
     };
     match end {
         End::Done(Ok(())) | End::Idle => {}
-        End::Done(Err(error)) => answer_unparsed(&worker, &downstream, &error),
+        End::Done(Err(error)) => {
+            if !error.is_parse() {
+                // The answer could not be written: whoever sent the FIN is gone.
+                downstream.decide(Delivery::Aborted);
+            }
+            answer_unparsed(&worker, &downstream, &error);
+        }
         End::HeadTimeout => {
             record_unparsed(&worker, 408);
             downstream.try_answer(&raw_answer("408 Request Timeout"));
@@ -98,16 +104,15 @@ where
     let mut deadlines = Deadlines::new(worker, downstream);
     poll_fn(|cx| {
         let draining = guard.is_draining(cx);
-        let drained = draining && (downstream.is_in_flight() || deadlines.drain_is_over(cx));
-        if drained && !closing {
+        if draining && !closing && deadlines.may_close(cx) {
             closing = true;
             connection.as_mut().graceful_shutdown();
         }
         if let Poll::Ready(result) = connection.as_mut().poll(cx) {
             return Poll::Ready(End::Done(result));
         }
-        if draining && !closing && downstream.is_in_flight() {
-            // The head came in this very poll: its answer shall say `Connection: close`.
+        // The head may have come, or the answer ended, in this very poll.
+        if draining && !closing && deadlines.may_close(cx) {
             closing = true;
             connection.as_mut().graceful_shutdown();
         }
@@ -136,7 +141,9 @@ struct Deadlines<'a> {
 impl<'a> Deadlines<'a> {
     fn new(worker: &'a Worker, downstream: &'a Downstream) -> Self {
         let opened = Instant::now();
-        let sleep = Box::pin(tokio::time::sleep_until(opened + worker.config.timeouts.header));
+        let timeouts = &worker.config.timeouts;
+        let first = opened + timeouts.header.min(timeouts.idle);
+        let sleep = Box::pin(tokio::time::sleep_until(first));
         Self {
             worker,
             downstream,
@@ -148,8 +155,16 @@ impl<'a> Deadlines<'a> {
         }
     }
 
-    /// Tells whether an idle connection had its grace after the shutdown began.
-    fn drain_is_over(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Tells whether a draining connection may be told to close without losing a request.
+    ///
+    /// While the response head is still to come: it will say so to the client. Once the head is
+    /// out without a word of it, the client may send another request, which is served; then only
+    /// silence ends the connection.
+    fn may_close(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.downstream.is_in_flight() {
+            self.drain_sleep = None;
+            return self.downstream.awaits_head();
+        }
         let sleep =
             self.drain_sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(DRAIN_GRACE)));
         sleep.as_mut().poll(cx).is_ready()
@@ -213,7 +228,8 @@ impl<'a> Deadlines<'a> {
         } else {
             (self.opened + timeouts.header, End::Idle)
         };
-        if limit > now { Ok(limit) } else { Err(end) }
+        // Never later than the idle limit of a request that may end right now.
+        if limit > now { Ok(limit.min(now + timeouts.idle)) } else { Err(end) }
     }
 }
 

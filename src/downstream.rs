@@ -34,6 +34,7 @@ pub struct Downstream {
     peer: IpAddr,
     peer_field: HeaderValue,
     in_flight: Cell<bool>,
+    head_sent: Cell<bool>,
     uploading: Cell<bool>,
     unread_upload: Cell<bool>,
     half_closed: Cell<bool>,
@@ -54,6 +55,7 @@ impl Downstream {
             peer,
             peer_field,
             in_flight: Cell::new(false),
+            head_sent: Cell::new(false),
             uploading: Cell::new(false),
             unread_upload: Cell::new(false),
             half_closed: Cell::new(false),
@@ -77,6 +79,7 @@ impl Downstream {
     /// A request head was read.
     pub(crate) fn request_started(&self) {
         self.in_flight.set(true);
+        self.head_sent.set(false);
         self.head_begun.set(false);
         self.requests.set(self.requests.get() + 1);
     }
@@ -113,6 +116,16 @@ impl Downstream {
     /// Tells whether a request is being served.
     pub fn is_in_flight(&self) -> bool {
         self.in_flight.get()
+    }
+
+    /// The response head is on its way: it cannot say `Connection: close` any more.
+    pub(crate) fn response_begun(&self) {
+        self.head_sent.set(true);
+    }
+
+    /// Tells whether a request waits for its response head.
+    pub fn awaits_head(&self) -> bool {
+        self.in_flight.get() && !self.head_sent.get()
     }
 
     /// Tells whether part of a request head was read.

@@ -55,10 +55,11 @@ pub async fn handle(
     if let Some(upload) = &upload {
         observation.watch_upload(Rc::clone(upload));
     }
+    let unread = || upload.as_ref().is_some_and(|upload| !upload.is_complete());
     let request = Request::from_parts(head, body);
     let (response, lease) = match pool.send(request, &mut observation).await {
         Ok(answer) => answer,
-        Err(error) => return Ok(answer_error(&error, has_body, &downstream, observation)),
+        Err(error) => return Ok(answer_error(&error, unread(), &downstream, observation)),
     };
     observation.upstream_head_read();
     let (mut head, incoming) = response.into_parts();
@@ -69,7 +70,7 @@ pub async fn handle(
     };
     let notes = match notes {
         Ok(notes) => notes,
-        Err(error) => return Ok(answer_error(&error, has_body, &downstream, observation)),
+        Err(error) => return Ok(answer_error(&error, unread(), &downstream, observation)),
     };
     observation.response_head_ready(head.status.as_u16());
     let body = ResponseBody::upstream(incoming, notes, observation, lease, upload);
@@ -98,7 +99,7 @@ fn prepare(
 /// Answers for the upstream: status, a line of text, and no internals.
 fn answer_error(
     error: &ProxyError,
-    has_body: bool,
+    unread_body: bool,
     downstream: &Downstream,
     mut observation: Observation,
 ) -> Response<ResponseBody> {
@@ -120,7 +121,7 @@ fn answer_error(
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    if has_body || matches!(error, ProxyError::Request(_)) {
+    if unread_body || matches!(error, ProxyError::Request(_)) {
         // RFC 9112 §9.3: what is left of the body must not be read as a request.
         downstream.mark_unread_upload();
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -110,6 +110,7 @@ impl Observation {
     pub fn response_head_ready(&mut self, status: u16) {
         self.status = status;
         self.half_closed_before_head = self.downstream.is_half_closed();
+        self.downstream.response_begun();
         self.response_head = Some(self.worker.now());
     }
 

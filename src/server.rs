@@ -1,10 +1,12 @@
 //! Binds both ports, owns the threads, runs, drains.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -103,12 +105,18 @@ impl Server {
             let what = what.to_owned();
             move |source| StartError { what, source }
         };
-        let running = self.start()?;
         let runtime = local_runtime().map_err(error("cannot start the main runtime"))?;
         let threads = runtime.block_on(async {
-            let stop = shutdown.await;
-            running.drain(stop).await
-        });
+            let mut shutdown = pin!(shutdown);
+            // Polled before anything is served, so that a signal handler is in place by then.
+            let early = poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx))).await;
+            let running = self.start()?;
+            let stop = match early {
+                Poll::Ready(stop) => stop,
+                Poll::Pending => shutdown.await,
+            };
+            Ok(running.drain(stop).await)
+        })?;
         for thread in threads {
             if thread.join().is_err() {
                 return Err(error("a thread died")(io::Error::other("panicked")));

@@ -24,6 +24,10 @@ pub use self::lease::Lease;
 
 mod lease;
 
+/// How long a connection may have been idle to carry a request that cannot be sent again. Shorter
+/// than any server's keep-alive (Gunicorn takes whole seconds), long enough for busy ones.
+const FRESH: Duration = Duration::from_millis(500);
+
 type Sender = http1::SendRequest<RequestBody>;
 
 /// A connection to the upstream.
@@ -86,7 +90,7 @@ impl Pool {
         let upload = request.body().upload();
         let has_body = !request.body().is_end_stream();
         let replayable = !has_body && is_idempotent(request.method());
-        if let Some(mut lease) = self.checkout(!replayable).await {
+        if let Some(mut lease) = self.checkout(replayable).await {
             let copy = if has_body { None } else { Some(clone_head(&request)) };
             let mut failure = match lease.send(request, observation).await {
                 Ok(response) => return Ok((response, lease)),
@@ -122,11 +126,14 @@ impl Pool {
 
     /// Takes an idle connection that is open and ready, as far as can be known.
     ///
-    /// `probe`: ask the kernel, too, because the request cannot be sent a second time.
-    async fn checkout(self: &Rc<Self>, probe: bool) -> Option<Lease> {
-        while let Some(mut connection) = self.pop() {
-            if connection.sender.ready().await.is_ok() && !(probe && connection.wire.is_readable())
-            {
+    /// For a request that cannot be sent a second time the kernel is asked, too, and only a
+    /// connection that was busy just now is taken: a server that closes idle connections may
+    /// decide to do so while the request is on its way, which no probe can see.
+    async fn checkout(self: &Rc<Self>, replayable: bool) -> Option<Lease> {
+        let limit = if replayable { Duration::MAX } else { FRESH };
+        while let Some(mut connection) = self.pop(limit) {
+            let ready = connection.sender.ready().await.is_ok();
+            if ready && (replayable || !connection.wire.is_readable()) {
                 bump(&self.worker.stats.reused);
                 return Some(self.lease(connection));
             }
@@ -134,14 +141,15 @@ impl Pool {
         None
     }
 
-    /// The last connection that is ready; failing that, the last that is still open.
-    fn pop(&self) -> Option<Connection> {
+    /// The last connection that is ready; failing that, the last that is still open. Not one that
+    /// has been idle for `limit`.
+    fn pop(&self, limit: Duration) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let now = self.worker.now();
         while idle.last().is_some_and(|last| last.connection.sender.is_closed()) {
             idle.pop();
         }
-        let is_fresh = |entry: &Idle| !self.is_expired(entry, now);
+        let is_fresh = |entry: &Idle| self.idle_time(entry, now) < entry.keep.min(limit);
         // A connection becomes ready only after its task ran once more, so look for one that has.
         let ready = idle.iter().rposition(|e| e.connection.sender.is_ready() && is_fresh(e));
         let index = ready
@@ -154,8 +162,8 @@ impl Pool {
         entry.map(|entry| entry.connection)
     }
 
-    fn is_expired(&self, entry: &Idle, now: Tick) -> bool {
-        u128::from(self.worker.nanos_between(entry.since, now)) >= entry.keep.as_nanos()
+    fn idle_time(&self, entry: &Idle, now: Tick) -> Duration {
+        Duration::from_nanos(self.worker.nanos_between(entry.since, now))
     }
 
     /// Opens a connection within `--connect-timeout`.
@@ -210,7 +218,7 @@ impl Pool {
             let now = self.worker.now();
             let mut idle = self.idle.borrow_mut();
             idle.retain(|entry| {
-                !entry.connection.sender.is_closed() && !self.is_expired(entry, now)
+                !entry.connection.sender.is_closed() && self.idle_time(entry, now) < entry.keep
             });
             let open = idle.len() as u64;
             self.worker.stats.upstream_idle.store(open, std::sync::atomic::Ordering::Relaxed);

@@ -82,3 +82,21 @@ fn keys_that_differ_are_packed_differently() {
         assert_ne!(base.packed(), other.packed());
     }
 }
+
+#[test]
+fn a_warm_request_allocates_nothing_for_its_metrics() {
+    let store = store(10, 100);
+    let shard = Shard::new(Arc::clone(&store));
+    let record = || {
+        for path in ["/a/b/c", "/users/bob", "/orders/7"] {
+            let route = shard.resolve(path);
+            count(&shard, key(route, 200));
+            shard.with_route(route, |row, buckets| row.response_start.record(buckets, 7));
+        }
+        // Another id of a known template is warm, too.
+        shard.resolve("/orders/8");
+    };
+    record();
+    let counted = allocation_counter::measure(record);
+    assert_eq!(counted.count_total, 0);
+}

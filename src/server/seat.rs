@@ -49,7 +49,7 @@ impl Seat {
         let own = handles.get(self.index).map(|handle| Arc::clone(&handle.connections));
         let acceptor = Acceptor::new(&worker, &pool, &own.unwrap_or_default());
         let listener = self.listener.take();
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             let (accept_ended, accept_end) = oneshot::channel::<()>();
             if let Some(listener) = listener {
                 probe(&pool);
@@ -67,12 +67,15 @@ impl Seat {
             } else {
                 drop(accept_ended);
             }
-            serve(&worker, &acceptor, &mut inbox, accept_end).await;
+            let ended = serve(&worker, &acceptor, &mut inbox, accept_end).await;
             pool.close_idle();
+            ended
         });
         // Tasks that are still there were cut off; dropping them records that.
         worker.drain.cut();
         drop(runtime);
+        // Now everything is recorded, and a last scrape will show it.
+        drop(ended);
     }
 }
 
@@ -86,13 +89,14 @@ fn probe(pool: &Rc<Pool>) {
     }));
 }
 
-/// Serves what the accepting worker hands over, until the shutdown is complete.
+/// Serves what the accepting worker hands over, until the shutdown is complete. Returns whom to
+/// tell of its end.
 async fn serve(
     worker: &Worker,
     acceptor: &Acceptor,
     inbox: &mut mpsc::UnboundedReceiver<Command>,
     accept_end: oneshot::Receiver<()>,
-) {
+) -> Option<oneshot::Sender<()>> {
     loop {
         match inbox.recv().await {
             Some(Command::Serve(socket, peer)) => acceptor.serve_handed_over(socket, peer),
@@ -107,10 +111,9 @@ async fn serve(
                 if tokio::time::timeout_at(deadline, worker.drain.finished()).await.is_err() {
                     tracing::warn!("--shutdown-timeout is over: cutting off what is left");
                 }
-                drop(ended);
-                return;
+                return Some(ended);
             }
-            None => return,
+            None => return None,
         }
     }
 }
