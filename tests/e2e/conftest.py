@@ -1,0 +1,54 @@
+"""Fixtures: the components a test starts. All of them end with the test, whatever happens."""
+
+import pytest
+
+pytest.register_assert_rewrite("helpers")
+
+from helpers import PROXY, Gunicorn, Nginx, Processes, Prometheus, Proxy
+
+
+def pytest_sessionstart(session):
+    if not PROXY.is_file():
+        pytest.exit(f"{PROXY} does not exist: cargo build --release, or set REDCAR_BIN", 2)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Shows what every component wrote when a test fails."""
+    outcome = yield
+    report = outcome.get_result()
+    processes = item.funcargs.get("processes") if hasattr(item, "funcargs") else None
+    if report.failed and processes:
+        report.sections += [(f"end of {name}", text) for name, text in processes.tails()]
+
+
+@pytest.fixture
+def processes(tmp_path):
+    processes = Processes(tmp_path)
+    yield processes
+    processes.kill_all()
+
+
+@pytest.fixture
+def gunicorn(processes):
+    """Starts the Flask app: `gunicorn("sync")`."""
+    return lambda worker_class, *flags, **kwargs: Gunicorn(
+        processes, worker_class, *flags, **kwargs
+    )
+
+
+@pytest.fixture
+def nginx(processes):
+    return Nginx(processes)
+
+
+@pytest.fixture
+def proxy(processes):
+    """Starts a sidecar: `proxy(upstream, *flags)`."""
+    return lambda upstream, *flags, **kwargs: Proxy(processes, upstream, *flags, **kwargs)
+
+
+@pytest.fixture
+def prometheus(processes):
+    """Starts a Prometheus that scrapes this port every second."""
+    return lambda port: Prometheus(processes, port)

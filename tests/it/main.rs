@@ -1,0 +1,34 @@
+//! The sidecar as its neighbours see it: real sockets, raw bytes in, raw bytes out.
+//!
+//! Each test starts a sidecar and a backend of its own on free ports, so that all run in parallel.
+//! Nothing sleeps to wait for something: what has to happen is awaited with a deadline. Each test
+//! ends with `Sidecar::ends_after(n)`: n requests were counted, each once, and none is in flight.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the harness fails a test by panicking; clippy.toml allows it in test functions only"
+)]
+#![expect(clippy::disallowed_types, reason = "real sockets need the real clock")]
+
+// The harness.
+mod backend;
+mod client;
+mod message;
+mod scrape;
+mod sidecar;
+
+// The claims.
+mod addresses;
+mod draining;
+mod endings;
+mod fields;
+mod floods;
+mod forwarding;
+mod framing;
+mod metrics_port;
+mod rejections;
+mod retries;
+mod streaming;
+mod targets;
+mod timeouts;

@@ -1,0 +1,274 @@
+//! The metrics port: formats, probes, limits, and a page that says what the catalogue says.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+
+use redcar::metrics::CATALOGUE;
+
+use crate::backend::{Backend, OK, eventually};
+use crate::client::Client;
+use crate::scrape::{Page, ask};
+use crate::sidecar::Sidecar;
+
+const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
+
+/// A sidecar that has counted a few requests.
+fn used() -> (Backend, Sidecar) {
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::before(&backend);
+    let mut client = sidecar.client();
+    for path in ["/", "/users/7", "/orders", "/\u{e9}\"\\"] {
+        assert_eq!(client.get(path).status(), 200);
+    }
+    drop(client);
+    sidecar.metric("http_requests_total").eventually_is(4);
+    sidecar.metric("redcar_downstream_connections").eventually_is(0);
+    (backend, sidecar)
+}
+
+#[test]
+fn the_format_follows_accept() {
+    let (_backend, sidecar) = used();
+    let text = "text/plain; version=0.0.4; charset=utf-8";
+    let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    for (accept, expected) in [
+        ("", text),
+        ("Accept: */*\r\n", text),
+        ("Accept: text/html\r\n", text),
+        ("Accept: text/plain;version=0.0.4\r\n", text),
+        (OPEN_METRICS, open),
+        ("Accept: application/openmetrics-text;q=0.2\r\nAccept: text/plain;q=0.9\r\n", text),
+        ("Accept: application/openmetrics-text;q=0.9,text/plain;q=0.2\r\n", open),
+    ] {
+        let answer = ask(sidecar.metrics, "/metrics", accept);
+        assert_eq!(answer.field("content-type"), Some(expected), "{accept}");
+        assert_eq!(answer.text().ends_with("# EOF\n"), expected == open, "{accept}");
+        assert!(answer.field("vary").is_some(), "{accept}");
+    }
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn both_formats_are_well_formed() {
+    let (_backend, sidecar) = used();
+    for accept in ["", OPEN_METRICS] {
+        let page = Page(ask(sidecar.metrics, "/metrics", accept).text().to_owned());
+        let open = !accept.is_empty();
+        assert!(page.0.ends_with('\n') && page.0.lines().all(|line| !line.is_empty()));
+        assert_eq!(page.0.matches("# EOF").count(), usize::from(open));
+        let mut family = String::new();
+        let mut seen = Vec::new();
+        for line in page.0.lines().filter(|line| *line != "# EOF") {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                family = help.split(' ').next().unwrap().to_owned();
+                assert!(!seen.contains(&family), "{family} comes twice");
+                seen.push(family.clone());
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                assert!(kind.starts_with(&format!("{family} ")), "{line}");
+            } else {
+                let name = line.split(['{', ' ']).next().unwrap();
+                let suffix = name.strip_prefix(&family).unwrap_or_else(|| panic!("{line}"));
+                let known = ["", "_total", "_bucket", "_sum", "_count"];
+                assert!(known.contains(&suffix), "{line} belongs to no family");
+                let (_, value) = line.rsplit_once(' ').unwrap();
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+            }
+        }
+        // No id and no byte of a client's choice in a label.
+        assert!(page.0.contains("path=\"/users/{id}\""), "{}", page.0);
+        assert!(page.0.contains("path=\"/{id}\"") && page.0.is_ascii(), "{}", page.0);
+    }
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn histograms_are_cumulative_and_agree_with_their_count() {
+    let (_backend, sidecar) = used();
+    let page = Page::of(sidecar.metrics);
+    let mut buckets = Vec::new();
+    for (name, labels, value) in page.samples() {
+        if name.ends_with("_bucket") {
+            if let Some(last) = buckets.last() {
+                assert!(value >= *last, "{name} {labels} falls");
+            }
+            buckets.push(value);
+        } else if name.ends_with("_count") {
+            let last = buckets.pop().unwrap();
+            assert!((last - value).abs() < 0.1, "{name} {labels}: {last} is not {value}");
+            buckets.clear();
+        }
+    }
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn the_live_page_has_exactly_the_families_and_words_of_the_catalogue() {
+    let (_backend, sidecar) = used();
+    let page = Page::of(sidecar.metrics);
+    let mut live: Vec<_> = page.0.lines().filter(|line| line.starts_with("# HELP ")).collect();
+    live.sort_unstable();
+    let mut known: Vec<_> =
+        CATALOGUE.iter().map(|family| format!("# HELP {} {}", family.name, family.help)).collect();
+    known.sort_unstable();
+    assert_eq!(live, known);
+    for family in CATALOGUE {
+        let kind = format!("# TYPE {} {}\n", family.name, family.kind.as_str());
+        assert!(page.0.contains(&kind), "{kind}");
+        let suffixes = ["", "_bucket"].map(|suffix| format!("{}{suffix}", family.name));
+        let samples = page.samples().filter(|(name, ..)| suffixes.iter().any(|s| s == name));
+        for (name, labels, _) in samples {
+            for label in labels.split("\",").filter(|label| !label.is_empty()) {
+                let key = label.split('=').next().unwrap();
+                let known = key == "le" || family.labels.contains(&key);
+                assert!(known, "{name} has a label that the catalogue does not know: {key}");
+            }
+        }
+    }
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn two_scrapes_differ_only_in_values() {
+    let (_backend, sidecar) = used();
+    let series = || -> Vec<String> {
+        let page = Page::of(sidecar.metrics);
+        let without_value = |line: &str| line.rsplit_once(' ').unwrap().0.to_owned();
+        page.0
+            .lines()
+            .map(|l| if l.starts_with('#') { l.to_owned() } else { without_value(l) })
+            .collect()
+    };
+    let first = series();
+    assert_eq!(first, series());
+    assert_eq!(first, series());
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn a_scrape_is_compressed_on_request_only() {
+    let (_backend, sidecar) = used();
+    let answer = ask(sidecar.metrics, "/metrics", "Accept-Encoding: gzip, deflate\r\n");
+    assert_eq!(answer.field("content-encoding"), Some("gzip"));
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*answer.body).read_to_string(&mut text).unwrap();
+    assert!(text.contains("# TYPE http_requests_total counter\n"), "{text}");
+    for accept in ["", "Accept-Encoding: gzip;q=0\r\n", "Accept-Encoding: br\r\n"] {
+        let answer = ask(sidecar.metrics, "/metrics", accept);
+        assert_eq!(answer.field("content-encoding"), None, "{accept}");
+    }
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn compression_can_be_switched_off() {
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::with(&backend, |config| config.metrics_gzip = false);
+    let answer = ask(sidecar.metrics, "/metrics", "Accept-Encoding: gzip\r\n");
+    assert_eq!(answer.field("content-encoding"), None);
+    sidecar.ends_after(0);
+}
+
+#[test]
+fn probes_and_errors_answer_plainly() {
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::before(&backend);
+    for (path, status) in [
+        ("/livez", 200),
+        ("/readyz", 200),
+        ("/readyz?upstream=1", 200),
+        ("/", 200),
+        ("/nothing", 404),
+        ("/metrics/", 404),
+    ] {
+        let answer = ask(sidecar.metrics, path, "");
+        assert_eq!(answer.status(), status, "{path}");
+        assert!(!answer.body.is_empty(), "{path}");
+    }
+    let mut client = Client::connect(sidecar.metrics);
+    for method in ["POST", "PUT", "DELETE", "BREW"] {
+        client.send(format!("{method} /metrics HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let answer = client.answer();
+        assert_eq!((answer.status(), answer.field("allow")), (405, Some("GET, HEAD")), "{method}");
+    }
+    for path in ["/metrics", "/livez"] {
+        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(client.head().status(), 200, "{path}");
+    }
+    client.send("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.answer().text(), "ok\n", "nothing is left of the answers to HEAD");
+    // The metrics port counts none of its own requests.
+    sidecar.ends_after(0);
+}
+
+#[test]
+fn readiness_of_the_upstream_is_told_to_whoever_asks() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sidecar = Sidecar::to(crate::sidecar::address(gone), |_| {});
+    assert_eq!(ask(sidecar.metrics, "/readyz", "").status(), 200);
+    assert_eq!(ask(sidecar.metrics, "/readyz?upstream=1", "").status(), 503);
+    sidecar.ends_after(0);
+}
+
+/// Asks for a page and reads only its beginning.
+fn slow_reader(metrics: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&metrics.into()).unwrap();
+    let mut socket = TcpStream::from(socket);
+    std::io::Write::write_all(&mut socket, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    socket
+}
+
+#[test]
+fn at_most_two_pages_are_made_at_a_time() {
+    // A page larger than the kernel's buffers: a thousand paths with long names.
+    const PATHS: usize = 1500;
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::with(&backend, |config| {
+        config.limits.max_paths = 10_000;
+        config.limits.max_series = 10_000;
+        config.limits.buckets =
+            redcar::buckets::Buckets::new(&redcar::buckets::Buckets::REQUEST).unwrap();
+    });
+    let mut client = sidecar.client();
+    for path in 0..PATHS {
+        let letters: String = format!("{path:04}").bytes().map(|b| char::from(b + 49)).collect();
+        let word = format!("{letters}{}", "abcdefghij".repeat(4));
+        assert_eq!(client.get(&format!("/{word}/{word}/{word}")).status(), 200);
+    }
+    let first = slow_reader(sidecar.metrics);
+    let second = slow_reader(sidecar.metrics);
+    assert_eq!(ask(sidecar.metrics, "/metrics", "").status(), 503);
+    assert_eq!(ask(sidecar.metrics, "/livez", "").status(), 200);
+    // The data plane does not notice.
+    assert_eq!(client.get("/").status(), 200);
+    drop((first, second));
+    eventually("a page again", || ask(sidecar.metrics, "/metrics", "").status() == 200);
+    sidecar.ends_after(u32::try_from(PATHS).unwrap() + 1);
+}
+
+#[test]
+fn exemplars_come_with_the_flag_and_in_openmetrics_only() {
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let sampled = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n");
+    let unsampled = format!("traceparent: 00-{}-00f067aa0ba902b7-00\r\n", "a".repeat(32));
+    for exemplars in [true, false] {
+        let backend = Backend::answering(OK);
+        let sidecar = Sidecar::with(&backend, |config| config.limits.exemplars = exemplars);
+        let mut client = sidecar.client();
+        for fields in [&*sampled, &*unsampled, "traceparent: nonsense\r\n", ""] {
+            client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+            assert_eq!(client.answer().status(), 200);
+        }
+        sidecar.metric("http_requests_total").eventually_is(4);
+        let open = ask(sidecar.metrics, "/metrics", OPEN_METRICS);
+        let marked = format!(" # {{trace_id=\"{trace}\"}} ");
+        assert_eq!(open.text().matches(&marked).count(), usize::from(exemplars));
+        assert_eq!(open.text().matches(" # {").count(), usize::from(exemplars));
+        assert_eq!(ask(sidecar.metrics, "/metrics", "").text().matches(" # {").count(), 0);
+        sidecar.ends_after(4);
+    }
+}

@@ -1,0 +1,274 @@
+//! Rules about the code itself, which no compiler holds.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking; clippy.toml allows it in test functions only"
+)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use redcar::metrics::CATALOGUE;
+
+/// Which layer a module is in. It imports from lower layers only; `src/lib.rs` lists the same
+/// order for readers. Its own sub-modules belong to it.
+const LAYERS: &[&[&str]] = &[
+    &["labels", "exposition", "paths", "drain"],
+    &["error", "buckets"],
+    &["headers"],
+    &["series"],
+    &["metrics"],
+    &["config"],
+    &["access_log"],
+    &["worker"],
+    &["downstream", "wire"],
+    &["upload"],
+    &["observe"],
+    &["upstream"],
+    &["body"],
+    &["forward"],
+    &["connection"],
+    &["accept"],
+    &["render"],
+    &["admin"],
+    &["server"],
+];
+
+/// Modules of the program, not of the library: they may import all of it.
+const PROGRAM: &[&str] = &["main", "cli", "ask", "demo"];
+
+const MAX_FILE_LINES: usize = 320;
+/// Lines of code: without tests, comments and empty lines.
+const MAX_SOURCE_LINES: usize = 6000;
+const MAX_COLUMNS: usize = 100;
+
+struct Source {
+    /// Relative to the package.
+    path: String,
+    /// The top module it belongs to.
+    module: String,
+    text: String,
+}
+
+impl Source {
+    /// The text without its tests.
+    fn code(&self) -> &str {
+        if self.path.ends_with("tests.rs") {
+            return "";
+        }
+        self.text.split("#[cfg(test)]\nmod tests").next().unwrap_or("")
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn files(below: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(below)];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let relative = path.strip_prefix(root()).unwrap();
+                found.push(relative.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn sources() -> Vec<Source> {
+    let source = |path: String| {
+        let inside = path.strip_prefix("src/").unwrap();
+        let module = inside.split(['/', '.']).next().unwrap().to_owned();
+        Source { module, text: read(&path), path }
+    };
+    files("src").into_iter().map(source).collect()
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// Top modules that a text names: of `use crate::x::y`, `use crate::{x, z}` and `crate::x::y`.
+fn imports(text: &str) -> Vec<String> {
+    let code: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+    let mut found = Vec::new();
+    for after in code.split("crate::").skip(1) {
+        let group = after.strip_prefix('{').and_then(|rest| rest.split(';').next());
+        let names: Vec<&str> = match group {
+            Some(group) => group.split(',').collect(),
+            None => vec![after],
+        };
+        for name in names {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let name = name.trim_start();
+            let end = name.find(|c| !is_part(c)).unwrap_or(name.len());
+            let (name, rest) = name.split_at(end);
+            // What begins with a capital is an item of the root.
+            if !name.is_empty() && name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                let is_alone = rest.is_empty() || rest.starts_with([':', ';', ',', '}', ' ']);
+                assert!(is_alone, "an import this test does not understand: {name}{rest:.20}");
+                found.push(name.to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_module_imports_from_lower_layers_only() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        if source.module == "lib" || PROGRAM.contains(&&*source.module) {
+            continue;
+        }
+        let Some(own) = layer(&source.module) else {
+            faults.push(format!("{} is in no layer", source.path));
+            continue;
+        };
+        for import in imports(&source.text).into_iter().filter(|import| *import != source.module) {
+            match layer(&import) {
+                Some(other) if other < own => {}
+                _ => faults.push(format!("{} imports {import}", source.path)),
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_layers_are_the_modules_of_the_library_in_the_order_of_its_documentation() {
+    let lib = read("src/lib.rs");
+    let mut declared: Vec<_> =
+        lib.lines().filter_map(|l| l.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let mut layered = LAYERS.concat();
+    let documented = lib.split("# Layout").nth(1).unwrap().split("//! # ").next().unwrap();
+    let named: Vec<_> =
+        documented.split("[`").skip(1).map(|l| l.split('`').next().unwrap()).collect();
+    assert_eq!(named, layered, "the order in src/lib.rs");
+    declared.sort_unstable();
+    layered.sort_unstable();
+    assert_eq!(declared, layered);
+}
+
+#[test]
+fn the_program_is_small_enough_to_be_read() {
+    let sources = sources();
+    let lines = |source: &Source| source.code().lines().count();
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    let total: usize = sources.iter().map(|s| s.code().lines().filter(is_code).count()).sum();
+    assert!(total <= MAX_SOURCE_LINES, "src has {total} lines of code");
+    let long: BTreeMap<_, _> =
+        sources.iter().map(|s| (&s.path, lines(s))).filter(|(_, n)| *n > MAX_FILE_LINES).collect();
+    assert!(long.is_empty(), "over {MAX_FILE_LINES} lines: {long:#?}");
+}
+
+#[test]
+fn lines_fit_a_screen() {
+    let mut long = Vec::new();
+    for source in sources() {
+        for (index, line) in source.text.lines().enumerate() {
+            // A sentence for users is not broken by the width of a source file.
+            let is_text = line.trim_start().starts_with(['"', '#']) && line.contains('"');
+            if line.chars().count() > MAX_COLUMNS && !is_text {
+                long.push(format!("{}:{}", source.path, index + 1));
+            }
+        }
+    }
+    assert!(long.is_empty(), "over {MAX_COLUMNS} columns: {long:#?}");
+}
+
+#[test]
+fn modules_have_names_that_say_something() {
+    let vague = ["mod", "util", "utils", "common", "helper", "helpers", "misc", "manager"];
+    for path in files("src").into_iter().chain(files("tests")) {
+        for part in Path::new(&path).iter().map(|part| part.to_str().unwrap()) {
+            let name = part.trim_end_matches(".rs");
+            assert!(!vague.contains(&name), "{path}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let marks =
+        [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("HA", "CK")];
+    let paths = ["src", "tests", "benches"].map(files).concat();
+    for path in paths {
+        let text = read(&path);
+        for mark in marks {
+            assert!(!text.contains(mark), "{mark} in {path}");
+        }
+    }
+}
+
+#[test]
+fn no_test_is_switched_off() {
+    for path in files("src").into_iter().chain(files("tests")) {
+        let text = read(&path);
+        for switch in [concat!("#[igno", "re"), concat!("#[should_", "panic")] {
+            assert!(!text.contains(switch), "{switch} in {path}");
+        }
+    }
+}
+
+#[test]
+fn the_documented_metrics_are_the_catalogue() {
+    let page = read("docs/metrics.md");
+    let kinds = ["counter", "gauge", "histogram"];
+    let mut documented = BTreeMap::new();
+    for line in page.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let name = cells[0].trim_matches('`');
+        // Other tables of that page have other columns.
+        let is_metric = cells.get(1).is_some_and(|kind| kinds.contains(kind));
+        if cells.len() == 4 && is_metric {
+            let before =
+                documented.insert(name.to_owned(), (cells[1].to_owned(), cells[3].to_owned()));
+            assert!(before.is_none(), "{name} is documented twice");
+        }
+    }
+    let known: BTreeMap<_, _> = CATALOGUE
+        .iter()
+        .map(|family| {
+            (family.name.to_owned(), (family.kind.as_str().to_owned(), family.help.to_owned()))
+        })
+        .collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn every_dependency_has_a_reason() {
+    let manifest = read("Cargo.toml");
+    let mut in_dependencies = false;
+    let mut before = "";
+    let mut faults = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_dependencies = line.contains("dependencies]");
+        } else if in_dependencies && line.contains('=') && !line.starts_with('#') {
+            let has_reason = line.contains(" # ") || before.starts_with('#');
+            if !has_reason {
+                faults.push(line);
+            }
+        }
+        before = line;
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn imports_are_understood() {
+    let text = "use crate::a::B;\nuse crate::{c, d::E};\n// crate::x\nlet f = crate::f::g();\npub(crate) fn h() { crate::I }";
+    assert_eq!(imports(text), ["a", "c", "d", "f"]);
+}
