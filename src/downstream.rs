@@ -14,6 +14,7 @@ use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::coalesce::{Scratch, Write};
 use crate::worker::Tick;
 
 /// What to do once the kernel knows whether the client received its answer.
@@ -272,6 +273,9 @@ impl AsyncWrite for DownstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Write::Single(bytes) = Scratch::new().coalesce(bufs) {
+            return self.poll_write(cx, bytes);
+        }
         Pin::new(&mut *self.0.socket.borrow_mut()).poll_write_vectored(cx, bufs)
     }
 

@@ -8,8 +8,8 @@
 //!
 //! A module imports only from modules above it in this list; a test holds the order.
 //!
-//! - [`labels`], [`exposition`], [`paths`], [`drain`]: closed label sets; text encoding; path →
-//!   template; shutdown. Pure: no I/O, no clock.
+//! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`]: closed label sets; text
+//!   encoding; path → template; shutdown; small writes. Pure: no I/O, no clock.
 //! - [`error`], [`buckets`], [`headers`]: error → status and token; histogram bounds; header
 //!   rewriting, the only bytes that are changed.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
@@ -34,6 +34,7 @@ pub mod access_log;
 pub mod admin;
 pub mod body;
 pub mod buckets;
+pub mod coalesce;
 pub mod config;
 pub mod connection;
 pub mod downstream;

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::coalesce::{Scratch, Write};
 use crate::config::Upstream;
 use crate::error::ProxyError;
 
@@ -174,6 +175,9 @@ impl AsyncWrite for WireIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Write::Single(bytes) = Scratch::new().coalesce(bufs) {
+            return self.poll_write(cx, bytes);
+        }
         let result = match &mut *self.0.socket.borrow_mut() {
             Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
