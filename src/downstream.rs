@@ -14,7 +14,7 @@ use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::coalesce::{Scratch, Write};
+use crate::coalesce::coalesced;
 use crate::worker::Tick;
 
 /// What to do once the kernel knows whether the client received its answer.
@@ -273,10 +273,12 @@ impl AsyncWrite for DownstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Write::Single(bytes) = Scratch::new().coalesce(bufs) {
-            return self.poll_write(cx, bytes);
+        let mut socket = self.0.socket.borrow_mut();
+        if let Some(written) = coalesced(bufs, |bytes| Pin::new(&mut *socket).poll_write(cx, bytes))
+        {
+            return written;
         }
-        Pin::new(&mut *self.0.socket.borrow_mut()).poll_write_vectored(cx, bufs)
+        Pin::new(&mut *socket).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

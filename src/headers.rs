@@ -68,6 +68,7 @@ struct Scan {
     te: bool,
     hop_by_hop: bool,
     alias: bool,
+    forwarded: bool,
 }
 
 impl Scan {
@@ -88,6 +89,7 @@ impl Scan {
                 _ => {
                     let text = name.as_str();
                     scan.hop_by_hop |= text == "keep-alive" || text == "proxy-connection";
+                    scan.forwarded |= text.starts_with("x-forwarded-");
                     scan.alias |= text.bytes().any(|b| b == b'_' || b == b'.');
                 }
             }
@@ -129,7 +131,7 @@ pub fn prepare_request(
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     to_origin_form(head);
-    forwarded::add(&mut head.headers, downstream);
+    forwarded::add(&mut head.headers, scan.forwarded, downstream);
     if downstream.via {
         let received = if head.version == Version::HTTP_10 { "1.0 redcar" } else { "1.1 redcar" };
         head.headers.append(header::VIA, HeaderValue::from_static(received));

@@ -10,6 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Cli, Command, LogFormat, LogLevel, RunArgs};
 
+/// The allocator: see the measurement in benches/README.md.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 mod ask;
 mod cli;
 mod demo;

@@ -12,7 +12,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::coalesce::{Scratch, Write};
+use crate::coalesce::coalesced;
 use crate::config::Upstream;
 use crate::error::ProxyError;
 
@@ -175,10 +175,15 @@ impl AsyncWrite for WireIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Write::Single(bytes) = Scratch::new().coalesce(bufs) {
-            return self.poll_write(cx, bytes);
+        let mut socket = self.0.socket.borrow_mut();
+        let single = coalesced(bufs, |bytes| match &mut *socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        });
+        if let Some(written) = single {
+            return self.written(written);
         }
-        let result = match &mut *self.0.socket.borrow_mut() {
+        let result = match &mut *socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
         };

@@ -208,10 +208,14 @@ def main():
 
 def report(args, results, idle, loaded):
     median = {n: [statistics.median(c) for c in zip(*rows)] for n, rows in results.items()}
-    own = median["redcar"][0]
+    # Paired by round: what slows the machine down for a while slows both.
+    def ratio_to(name):
+        pairs = zip(results["redcar"], results[name])
+        return statistics.median(own[0] / other[0] for own, other in pairs)
+
     rows = []
     for name, (cpu, rate, p99) in median.items():
-        ratio = own / cpu if cpu else None
+        ratio = ratio_to(name) if cpu else None
         rows.append({"name": name, "cpu_us_per_request": cpu, "redcar_ratio": ratio, "per_second": rate,
                      "p99_ms": p99, "rss_idle_kib": idle.get(name), "rss_loaded_kib": loaded.get(name)})
     if args.json:

@@ -11,7 +11,9 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 const MAX_FORWARDS: HeaderName = header::MAX_FORWARDS;
 
 /// Adds the peer, the scheme and the host to what came in, as the mode says.
-pub(super) fn add(headers: &mut HeaderMap, downstream: Downstream<'_>) {
+///
+/// `present`: whether there is any `X-Forwarded-*` field; looking for each costs a hash.
+pub(super) fn add(headers: &mut HeaderMap, mut present: bool, downstream: Downstream<'_>) {
     match downstream.forwarded {
         Forwarded::Off => return,
         Forwarded::Append => {}
@@ -20,7 +22,16 @@ pub(super) fn add(headers: &mut HeaderMap, downstream: Downstream<'_>) {
                 headers.remove(name);
             }
             headers.remove(header::FORWARDED);
+            present = false;
         }
+    }
+    if !present {
+        if let Some(host) = headers.get(header::HOST).cloned() {
+            headers.append(X_FORWARDED_HOST.clone(), host);
+        }
+        headers.append(X_FORWARDED_FOR.clone(), downstream.peer.clone());
+        headers.append(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
+        return;
     }
     let peer = if headers.contains_key(&X_FORWARDED_FOR) {
         joined(headers, downstream.peer)
