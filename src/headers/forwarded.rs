@@ -26,6 +26,8 @@ pub(super) fn add(headers: &mut HeaderMap, mut present: bool, downstream: Downst
         }
     }
     if !present {
+        // Grown once: a map of one field would grow three times. If it cannot, append says so.
+        let _reserved = headers.try_reserve(3);
         if let Some(host) = headers.get(header::HOST).cloned() {
             headers.append(X_FORWARDED_HOST.clone(), host);
         }
