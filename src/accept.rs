@@ -73,7 +73,7 @@ impl Acceptor {
         Self { worker, pool, builder, connections: Arc::clone(connections) }
     }
 
-    /// Serves a connection that [`Self::connections`] counts already.
+    /// Serves a connection that `connections` counts already.
     pub fn serve(&self, socket: TcpStream, peer: SocketAddr) {
         let counted = Counted(Arc::clone(&self.connections));
         let cold = Arc::clone(&self.worker.cold);

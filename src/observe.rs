@@ -1,6 +1,6 @@
 //! The exactly-once guard: one [`Observation`] per accepted request.
 //!
-//! Created when the head is read, it records in one place, [`Observation::end`], which every
+//! Created when the head is read, it records in one place, `Observation::end`, which every
 //! ending reaches: end of stream, error, and `Drop` for everything else (client gone, panic,
 //! shutdown). Guards the invariant *requests started = requests counted + in flight*.
 
