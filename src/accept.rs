@@ -132,6 +132,9 @@ impl Drop for OpenGauge {
     }
 }
 
+/// Connections accepted before other tasks get a turn.
+const YIELD_AFTER: u64 = 32;
+
 /// Accepts until the shutdown begins, then whatever waits in the backlog.
 pub async fn run(
     listener: TcpListener,
@@ -140,6 +143,7 @@ pub async fn run(
     own: usize,
 ) {
     let mut backoff = Backoff::default();
+    let mut accepted_count = 0_u64;
     let guard = acceptor.worker.drain.enter();
     loop {
         let accepted = std::future::poll_fn(|cx| {
@@ -149,11 +153,16 @@ pub async fn run(
                 poll => poll.map(Some),
             }
         });
-        match accepted.await {
+        // Without tokio's budget, which would make a full backlog look empty.
+        match tokio::task::unconstrained(accepted).await {
             None => return,
             Some(Ok((socket, peer))) => {
                 backoff = Backoff::default();
                 place(socket, peer, &acceptor, &workers, own);
+                accepted_count += 1;
+                if accepted_count.is_multiple_of(YIELD_AFTER) {
+                    tokio::task::yield_now().await;
+                }
             }
             Some(Err(error)) => backoff.wait(&acceptor.worker, &error).await,
         }

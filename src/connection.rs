@@ -23,19 +23,15 @@ use crate::observe::record_unparsed;
 use crate::upstream::Pool;
 use crate::worker::Worker;
 
+pub use self::closing::close;
+
+mod closing;
+
 /// How long an idle connection may still send a request after the shutdown began.
 ///
 /// A client that sent one just before it could know must not lose it; a second is many round
 /// trips.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
-
-/// How long a half-closed client's kernel gets to refuse the answer. In a pod or a rack the
-/// reset comes within a millisecond; beyond that the answer counts as delivered.
-const DELIVERY_GRACE: Duration = Duration::from_millis(250);
-
-/// Limits of a lingering close; nginx's `lingering_time` and `lingering_timeout`.
-const LINGER: Duration = Duration::from_secs(30);
-const LINGER_SILENCE: Duration = Duration::from_secs(5);
 
 /// How a connection ended.
 enum End {
@@ -49,6 +45,15 @@ enum End {
     Gone,
 }
 
+/// Leaves no request undecided, also when the connection's task is cut off.
+struct Settle(Rc<Downstream>);
+
+impl Drop for Settle {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 /// Serves a connection to its end. The guard keeps the shutdown waiting meanwhile.
 pub async fn serve(
     worker: Rc<Worker>,
@@ -57,6 +62,7 @@ pub async fn serve(
     downstream: Rc<Downstream>,
     guard: Guard,
 ) {
+    let _settle = Settle(Rc::clone(&downstream));
     let end = {
         let service = service_fn(|request: Request<Incoming>| {
             forward::handle(Rc::clone(&worker), Rc::clone(&pool), Rc::clone(&downstream), request)
@@ -68,7 +74,8 @@ pub async fn serve(
     match end {
         End::Done(Ok(())) | End::Idle => {}
         End::Done(Err(error)) => {
-            if !error.is_parse() {
+            // With half a request behind the FIN the answer may still have arrived: ask the kernel.
+            if !error.is_parse() && !error.is_incomplete_message() {
                 // The answer could not be written: whoever sent the FIN is gone.
                 downstream.decide(Delivery::Aborted);
             }
@@ -176,7 +183,7 @@ impl<'a> Deadlines<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.follow_head();
         self.follow_half_close();
-        // Polling a timer registers the waker anew, which costs more than asking whether it is over.
+        // Polling a timer registers the waker anew; asking whether it is over does not.
         while (!self.armed || self.sleep.is_elapsed()) && self.sleep.as_mut().poll(cx).is_ready() {
             if self.reset_check && self.downstream.take_error().is_some() {
                 return Poll::Ready(End::Gone);
@@ -274,41 +281,4 @@ pub fn raw_answer(status: &str) -> Vec<u8> {
         reason.len() + 1
     )
     .into_bytes()
-}
-
-/// Closes so that the last answer arrives.
-///
-/// Closing a socket with unread bytes makes the kernel send a reset, which destroys what the
-/// client has not read yet: an early 413 would be lost. So the rest is read and thrown away.
-///
-/// # Source
-///
-/// RFC 9112 §9.6.
-pub async fn close(downstream: &Rc<Downstream>) {
-    if downstream.has_deferred() {
-        let aborted =
-            tokio::time::timeout(DELIVERY_GRACE, wait_for_reset(downstream)).await.is_ok();
-        downstream.decide(if aborted { Delivery::Aborted } else { Delivery::Delivered });
-    }
-    if downstream.has_unread_upload() && downstream.shutdown().await.is_ok() {
-        // Out of time or out of client: either way there is nothing more to do for it.
-        let _elapsed = tokio::time::timeout(LINGER, discard(downstream)).await;
-    }
-}
-
-async fn wait_for_reset(downstream: &Downstream) {
-    const INTERVAL: Duration = Duration::from_millis(10);
-    while downstream.take_error().is_none() {
-        tokio::time::sleep(INTERVAL).await;
-    }
-}
-
-async fn discard(downstream: &Rc<Downstream>) {
-    let mut scratch = vec![0; 16 * 1024];
-    loop {
-        let read = tokio::time::timeout(LINGER_SILENCE, downstream.discard(&mut scratch)).await;
-        if !matches!(read, Ok(Ok(count)) if count > 0) {
-            return;
-        }
-    }
 }

@@ -80,6 +80,8 @@ impl Downstream {
     /// A request head was read.
     pub(crate) fn request_started(&self) {
         self.in_flight.set(true);
+        // hyper read a head, so whatever was left of the last body is consumed.
+        self.unread_upload.set(false);
         self.head_sent.set(false);
         self.head_begun.set(false);
         self.requests.set(self.requests.get() + 1);
@@ -163,6 +165,13 @@ impl Downstream {
         self.deferred.borrow().is_some()
     }
 
+    /// Forgets the request that waits, which counts it as aborted. Breaks the cycle between the
+    /// connection and its observation when the connection's task is dropped.
+    pub fn abandon(&self) {
+        let verdict = self.deferred.borrow_mut().take();
+        drop(verdict);
+    }
+
     /// Ends the request that waits, if one does.
     pub fn decide(&self, delivery: Delivery) {
         let verdict = self.deferred.borrow_mut().take();
@@ -244,8 +253,13 @@ impl AsyncRead for DownstreamIo {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut *self.0.socket.borrow_mut()).poll_read(cx, buffer);
-        if buffer.filled().len() > before && !self.0.in_flight.get() {
-            self.0.head_begun.set(true);
+        let downstream = &self.0;
+        // The rest of an upload whose answer is complete already is no head.
+        let is_head = !downstream.in_flight.get()
+            && !downstream.uploading.get()
+            && !downstream.unread_upload.get();
+        if is_head && buffer.filled().len() > before {
+            downstream.head_begun.set(true);
         }
         result
     }

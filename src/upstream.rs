@@ -28,6 +28,10 @@ mod lease;
 /// than any server's keep-alive (Gunicorn takes whole seconds), long enough for busy ones.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// How long a connection that was just returned may take to become ready. Its task has to run once;
+/// one that takes longer is still writing what its upstream does not read.
+const SETTLE: Duration = Duration::from_millis(5);
+
 type Sender = http1::SendRequest<RequestBody>;
 
 /// A connection to the upstream.
@@ -132,7 +136,10 @@ impl Pool {
     async fn checkout(self: &Rc<Self>, replayable: bool) -> Option<Lease> {
         let limit = if replayable { Duration::MAX } else { FRESH };
         while let Some(mut connection) = self.pop(limit) {
-            let ready = connection.sender.ready().await.is_ok();
+            let ready = connection.sender.is_ready() || {
+                let settled = tokio::time::timeout(SETTLE, connection.sender.ready());
+                matches!(settled.await, Ok(Ok(())))
+            };
             if ready && (replayable || !connection.wire.is_readable()) {
                 bump(&self.worker.stats.reused);
                 return Some(self.lease(connection));

@@ -103,7 +103,8 @@ async fn serve(
             Some(Command::Drain { closed, ended, deadline }) => {
                 worker.drain.start();
                 // An error is what is waited for: the accept loop has dropped its end.
-                let _accept_ended = accept_end.await;
+                // It may also be stuck for want of descriptors, but not beyond the deadline.
+                let _accept_ended = tokio::time::timeout_at(deadline, accept_end).await;
                 drop(closed);
                 while let Ok(Command::Serve(socket, peer)) = inbox.try_recv() {
                     acceptor.serve_handed_over(socket, peer);

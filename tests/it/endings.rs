@@ -248,6 +248,22 @@ fn a_client_that_half_closes_gets_its_answer() {
 }
 
 #[test]
+fn half_a_request_behind_an_answered_one_does_not_make_it_an_abort() {
+    let (asked, answers, gone) = (Gate::default(), Gate::default(), Gate::default());
+    let backend = holding(&asked, &answers, &gone);
+    let sidecar = Sidecar::before(&backend);
+    let mut client = sidecar.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    asked.wait();
+    client.send("GET /half");
+    client.finish_sending();
+    answers.open();
+    assert_eq!(client.answer().text(), "ok");
+    sidecar.requests(200).without("error").eventually_is(1);
+    sidecar.ends_after(1);
+}
+
+#[test]
 fn a_client_that_leaves_after_the_head_is_an_abort_with_the_status_it_saw() {
     for with_reset in [true, false] {
         let gate = Gate::default();
