@@ -253,9 +253,8 @@ fn half_a_request_behind_an_answered_one_does_not_make_it_an_abort() {
     let backend = holding(&asked, &answers, &gone);
     let sidecar = Sidecar::before(&backend);
     let mut client = sidecar.client();
-    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /half");
     asked.wait();
-    client.send("GET /half");
     client.finish_sending();
     answers.open();
     assert_eq!(client.answer().text(), "ok");
