@@ -40,7 +40,6 @@ pub struct Downstream {
     unread_upload: Cell<bool>,
     half_closed: Cell<bool>,
     head_begun: Cell<bool>,
-    requests: Cell<u64>,
     idle_since: Cell<Option<Tick>>,
     deferred: RefCell<Option<Verdict>>,
 }
@@ -61,7 +60,6 @@ impl Downstream {
             unread_upload: Cell::new(false),
             half_closed: Cell::new(false),
             head_begun: Cell::new(false),
-            requests: Cell::new(0),
             idle_since: Cell::new(None),
             deferred: RefCell::new(None),
         })
@@ -84,7 +82,6 @@ impl Downstream {
         self.unread_upload.set(false);
         self.head_sent.set(false);
         self.head_begun.set(false);
-        self.requests.set(self.requests.get() + 1);
     }
 
     /// The request ended, at this time.
@@ -134,11 +131,6 @@ impl Downstream {
     /// Tells whether part of a request head was read.
     pub fn is_head_begun(&self) -> bool {
         self.head_begun.get()
-    }
-
-    /// How many requests came on this connection.
-    pub fn requests(&self) -> u64 {
-        self.requests.get()
     }
 
     /// When the last request ended, if there was one.
