@@ -139,6 +139,8 @@ struct Deadlines<'a> {
     worker: &'a Worker,
     downstream: &'a Downstream,
     sleep: Pin<Box<Sleep>>,
+    /// The timer knows whom to wake.
+    armed: bool,
     opened: Instant,
     head_since: Option<Instant>,
     reset_check: bool,
@@ -155,6 +157,7 @@ impl<'a> Deadlines<'a> {
             worker,
             downstream,
             sleep,
+            armed: false,
             opened,
             head_since: None,
             reset_check: false,
@@ -180,17 +183,24 @@ impl<'a> Deadlines<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.follow_head();
         self.follow_half_close();
-        while self.sleep.as_mut().poll(cx).is_ready() {
+        // Polling a timer registers the waker anew; asking whether it is over does not.
+        while (!self.armed || self.sleep.is_elapsed()) && self.sleep.as_mut().poll(cx).is_ready() {
             if self.reset_check && self.downstream.take_error().is_some() {
                 return Poll::Ready(End::Gone);
             }
             let now = Instant::now();
             match self.next(now) {
-                Ok(at) => self.sleep.as_mut().reset(at),
+                Ok(at) => self.arm(at),
                 Err(end) => return Poll::Ready(end),
             }
         }
+        self.armed = true;
         Poll::Pending
+    }
+
+    fn arm(&mut self, at: Instant) {
+        self.sleep.as_mut().reset(at);
+        self.armed = false;
     }
 
     /// A head that is not complete gets a deadline of its own.
@@ -201,7 +211,7 @@ impl<'a> Deadlines<'a> {
                 self.head_since = Some(now);
                 let limit = now + self.worker.config.timeouts.header;
                 if limit < self.sleep.deadline() {
-                    self.sleep.as_mut().reset(limit);
+                    self.arm(limit);
                 }
             }
             (false, Some(_)) => self.head_since = None,
@@ -213,7 +223,7 @@ impl<'a> Deadlines<'a> {
     fn follow_half_close(&mut self) {
         if self.downstream.is_half_closed() && !self.reset_check {
             self.reset_check = true;
-            self.sleep.as_mut().reset(Instant::now() + RESET_CHECK);
+            self.arm(Instant::now() + RESET_CHECK);
         }
     }
 
