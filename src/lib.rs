@@ -10,6 +10,7 @@
 //!
 //! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`]: closed label sets; text
 //!   encoding; path → template; shutdown; small writes. Pure: no I/O, no clock.
+//! - [`tls`]: certificates and handshakes, on both sides.
 //! - [`error`], [`buckets`], [`headers`]: error → status and token; histogram bounds; header
 //!   rewriting, the only bytes that are changed.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
@@ -50,6 +51,7 @@ pub mod paths;
 pub mod render;
 pub mod series;
 pub mod server;
+pub mod tls;
 pub mod upload;
 pub mod upstream;
 pub mod wire;

@@ -14,6 +14,7 @@ use redcar::metrics::CATALOGUE;
 /// order for readers. Its own sub-modules belong to it.
 const LAYERS: &[&[&str]] = &[
     &["labels", "exposition", "paths", "drain", "coalesce"],
+    &["tls"],
     &["error", "buckets"],
     &["headers"],
     &["series"],
