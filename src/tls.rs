@@ -17,11 +17,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
 pub use self::connector::Connector;
-pub use self::error::{Fault, HandshakeError, LoadError};
+pub use self::error::{Date, Fault, HandshakeError, LoadError};
 pub use self::listener::{Handshakes, Listener, RELOAD_INTERVAL, Reload};
 
 mod connector;
@@ -36,6 +37,37 @@ pub struct Files {
     pub identity: Option<Identity>,
     /// Roots to verify the upstream with, instead of the system's.
     pub upstream_ca: Option<PathBuf>,
+}
+
+/// What the files became; an end without TLS is `None`.
+#[derive(Debug)]
+pub struct Ends {
+    /// Ends TLS for clients.
+    pub listener: Option<Arc<Listener>>,
+    /// Begins TLS to the upstream.
+    pub connector: Option<Connector>,
+}
+
+impl Ends {
+    /// Loads what the flags ask for. `upstream` is the host of an https upstream; `offer` and
+    /// `limit` are those of [`Listener::load`].
+    ///
+    /// # Errors
+    ///
+    /// The first [`LoadError`].
+    pub fn load(
+        files: &Files,
+        upstream: Option<&str>,
+        offer: &[Alpn],
+        limit: Duration,
+    ) -> Result<Self, LoadError> {
+        let listener = files.identity.clone().map(|it| Listener::load(it, offer, limit));
+        let connector = upstream.map(|host| Connector::load(host, files.upstream_ca.as_deref()));
+        Ok(Self {
+            listener: listener.transpose()?.map(Arc::new),
+            connector: connector.transpose()?,
+        })
+    }
 }
 
 /// A certificate and its key, as files.

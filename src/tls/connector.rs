@@ -16,7 +16,7 @@ const CA: &str = "--upstream-ca";
 /// Speaks TLS to one upstream and verifies that it is the one. Cheap to clone.
 #[derive(Clone)]
 pub struct Connector {
-    connector: TlsConnector,
+    client: TlsConnector,
     name: ServerName<'static>,
     /// Whom we trust, in words.
     roots: Arc<str>,
@@ -37,8 +37,7 @@ impl Connector {
     ///
     /// [`LoadError`] if there is no root, or the host is no name.
     pub fn load(host: &str, ca: Option<&Path>) -> Result<Self, LoadError> {
-        let of_upstream =
-            |fault| LoadError { place: format!("--upstream https://{host}"), fault };
+        let of_upstream = |fault| LoadError { place: format!("--upstream https://{host}"), fault };
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| of_upstream(Fault::Name(host.to_owned())))?;
         let (roots, words) = match ca {
@@ -50,7 +49,7 @@ impl Connector {
             .map_err(|error| of_upstream(Fault::Setup(error)))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, roots: words.into() })
+        Ok(Self { client: TlsConnector::from(Arc::new(config)), name, roots: words.into() })
     }
 
     /// Does the handshake on a connected socket. `offer` is what ALPN may choose from, the
@@ -71,7 +70,7 @@ impl Connector {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let connecting = self.connector.with_alpn(Alpn::offer(offer));
+        let connecting = self.client.with_alpn(Alpn::offer(offer));
         match connecting.connect(self.name.clone(), socket).await {
             Ok(stream) => {
                 let alpn = Alpn::of(stream.get_ref().1.alpn_protocol());

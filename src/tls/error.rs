@@ -157,10 +157,12 @@ impl HandshakeError {
                 Self::NameMismatch { name, presented }
             }
             C::NotValidForName => Self::NameMismatch { name, presented: "others".to_owned() },
-            C::UnknownIssuer => Self::UnknownIssuer { roots: roots.to_owned() },
-            C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. } => {
-                Self::Validity(error)
-            }
+            // A root with the issuer's name, but of another key: an authority that was made anew.
+            C::UnknownIssuer | C::BadSignature => Self::UnknownIssuer { roots: roots.to_owned() },
+            C::Expired
+            | C::ExpiredContext { .. }
+            | C::NotValidYet
+            | C::NotValidYetContext { .. } => Self::Validity(error),
             _ => Self::Certificate(error),
         }
     }

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, InconsistentKeys};
-use x509_cert::der::{Decode, DateTime};
+use x509_cert::der::{DateTime, Decode};
 
 use super::error::{Date, Fault, LoadError};
 use super::{Identity, provider};
@@ -86,9 +86,7 @@ pub(super) fn certificates(
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_none) => {
-            Err(LoadError::new(flag, file, Fault::Missing("certificate", "CERTIFICATE")))
-        }
+        Ok(_none) => Err(LoadError::new(flag, file, Fault::Missing("certificate", "CERTIFICATE"))),
         Err(error) => Err(LoadError::new(flag, file, Fault::Pem(error))),
     }
 }
@@ -118,10 +116,8 @@ fn valid_until(leaf: &CertificateDer<'_>, now_seconds: i64) -> Result<i64, Fault
         .map_err(|error| Fault::Certificate(error.to_string()))?;
     let validity = leaf.tbs_certificate().validity();
     let seconds = |at: DateTime| i64::try_from(at.unix_duration().as_secs()).unwrap_or(i64::MAX);
-    let (begin, end) = (
-        seconds(validity.not_before.to_date_time()),
-        seconds(validity.not_after.to_date_time()),
-    );
+    let (begin, end) =
+        (seconds(validity.not_before.to_date_time()), seconds(validity.not_after.to_date_time()));
     if now_seconds < begin {
         return Err(Fault::NotYetValid(Date(begin)));
     }

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::error::{Fault, HandshakeError, LoadError};
+use super::error::{Date, Fault, HandshakeError, LoadError};
 use super::files::{self, Loaded, Stamp};
 use super::{Alpn, Identity, provider};
 
@@ -177,7 +177,10 @@ impl Listener {
             Err(error) => {
                 let failure = error.to_string();
                 if failure != seen.failure {
-                    tracing::error!(error = failure, "the changed certificate cannot be used; the old one stays");
+                    tracing::error!(
+                        error = failure,
+                        "the changed certificate cannot be used; the old one stays"
+                    );
                 }
                 seen.failure = failure;
                 self.last_reload_ok.store(false, Relaxed);
@@ -190,7 +193,7 @@ impl Listener {
         *self.current.key.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
         self.current.not_after_seconds.store(not_after_seconds, Relaxed);
         self.last_reload_ok.store(true, Relaxed);
-        let until = super::error::Date(not_after_seconds);
+        let until = Date(not_after_seconds);
         tracing::info!(file = %self.identity.cert.display(), %until, "certificate reloaded");
     }
 
