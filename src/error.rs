@@ -40,7 +40,7 @@ pub enum ProxyError {
     #[error("the upstream is unreachable")]
     DestinationUnavailable(#[source] io::Error),
     /// The upstream was reached, but not verified or not understood.
-    #[error("no TLS with the upstream: {0}")]
+    #[error("no TLS connection to the upstream")]
     Tls(#[source] HandshakeError),
     /// The request may not be forwarded.
     #[error("{0}")]
@@ -182,6 +182,7 @@ fn tls_token(error: &HandshakeError) -> ErrorToken {
         HandshakeError::Alert(_) => ErrorToken::TlsAlertReceived,
         HandshakeError::NameMismatch { .. }
         | HandshakeError::UnknownIssuer { .. }
+        | HandshakeError::AuthorityAsServer
         | HandshakeError::Validity(_)
         | HandshakeError::Certificate(_) => ErrorToken::TlsCertificateError,
     }

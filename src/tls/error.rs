@@ -122,6 +122,11 @@ pub enum HandshakeError {
         /// The file, or the system.
         roots: String,
     },
+    /// The upstream shows the certificate of an authority, perhaps one of our own roots.
+    #[error(
+        "the upstream's certificate is marked as an authority's (CA:TRUE), which no server's may be; issue one with CA:FALSE"
+    )]
+    AuthorityAsServer,
     /// The upstream's certificate is out of date.
     #[error("the upstream's certificate is expired or not yet valid")]
     Validity(#[source] rustls::Error),
@@ -150,10 +155,7 @@ impl HandshakeError {
         let name = name.to_owned();
         match fault {
             C::NotValidForNameContext { presented, .. } => {
-                let presented = match presented.as_slice() {
-                    [] => "no name at all".to_owned(),
-                    names => names.join(", "),
-                };
+                let presented = names(presented);
                 Self::NameMismatch { name, presented }
             }
             C::NotValidForName => Self::NameMismatch { name, presented: "others".to_owned() },
@@ -163,7 +165,20 @@ impl HandshakeError {
             | C::ExpiredContext { .. }
             | C::NotValidYet
             | C::NotValidYetContext { .. } => Self::Validity(error),
+            // The verifier's own error has no name that rustls exports.
+            C::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+                Self::AuthorityAsServer
+            }
             _ => Self::Certificate(error),
         }
+    }
+}
+
+/// The names of a certificate, which rustls shows as `DnsName("app")`.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    match presented {
+        [] => "no name at all".to_owned(),
+        names => names.iter().map(bare).collect::<Vec<_>>().join(", "),
     }
 }
