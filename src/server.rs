@@ -82,6 +82,11 @@ impl Server {
         let upstream = config.upstream.tls_host();
         let tls = Ends::load(&config.tls, upstream, OFFER, config.timeouts.header);
         let tls = tls.map_err(StartError::of_file)?;
+        if tls.listener.is_some() || tls.connector.is_some() {
+            // Better no service than one in the clear that was asked to be encrypted.
+            let source = io::Error::new(io::ErrorKind::Unsupported, "sockets do not speak it yet");
+            return Err(StartError { what: "TLS".to_owned(), source });
+        }
         config.max_connections = affordable_connections(config.max_connections);
         let listener = bind("--listen", config.listen)?;
         let metrics = bind("--metrics", config.metrics)?;
