@@ -252,6 +252,7 @@ impl RunArgs {
         run.listen = demo.listen;
         run.metrics = demo.metrics;
         run.upstream = upstream;
+        (run.tls_cert, run.tls_key, run.upstream_ca) = (None, None, None);
         run.into_config()
     }
 
