@@ -12,8 +12,8 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use redcar::buckets::Buckets;
 use redcar::config::{
-    AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, parse_bytes,
-    parse_duration, parse_methods,
+    AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, UpstreamProtocol,
+    parse_bytes, parse_duration, parse_methods,
 };
 use redcar::headers::Forwarded;
 use redcar::labels::Methods;
@@ -21,7 +21,7 @@ use redcar::paths::Template;
 use redcar::series::Limits;
 use redcar::tls::{Files, Identity};
 
-use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, parse_limit};
+use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, ProtocolMode, parse_limit};
 pub(crate) use self::values::{LogFormat, LogLevel};
 
 mod values;
@@ -216,6 +216,10 @@ pub(crate) struct RunArgs {
     /// larger setting allow, cookies included.
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_bytes, env = "REDCAR_MAX_HEADER_BYTES", help_heading = "Limits")]
     max_header_bytes: usize,
+    /// What the app is spoken to in: HTTP/2 (prior knowledge) for clients that speak it where the
+    /// app does, else HTTP/1.1; or always one of them.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = ProtocolMode::Auto, env = "REDCAR_UPSTREAM_PROTOCOL", help_heading = "Forwarding")]
+    upstream_protocol: ProtocolMode,
     /// X-Forwarded-For, -Proto and -Host: append to what came in, replace it, or leave it alone.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ForwardedMode::Append, env = "REDCAR_FORWARDED", help_heading = "Forwarding")]
     forwarded: ForwardedMode,
@@ -266,6 +270,11 @@ impl RunArgs {
         Config {
             listen: self.listen,
             upstream: self.upstream,
+            upstream_protocol: match self.upstream_protocol {
+                ProtocolMode::Auto => UpstreamProtocol::Auto,
+                ProtocolMode::Http1 => UpstreamProtocol::Http1,
+                ProtocolMode::Http2 => UpstreamProtocol::Http2,
+            },
             metrics: self.metrics,
             tls: Files {
                 identity: self.tls_cert.zip(self.tls_key).map(|(cert, key)| Identity { cert, key }),

@@ -76,6 +76,18 @@ pub enum ConfigError {
     Method(String),
 }
 
+/// What the backend is spoken to in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UpstreamProtocol {
+    /// HTTP/2 for clients that speak it, where the backend does; else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1, whatever clients speak.
+    Http1,
+    /// HTTP/2 with prior knowledge (or by ALPN), whatever clients speak.
+    Http2,
+}
+
 /// The format of an access-log line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AccessLogFormat {
@@ -94,6 +106,8 @@ pub struct Config {
     pub listen: ListenAddr,
     /// The backend.
     pub upstream: Upstream,
+    /// What the backend is spoken to in.
+    pub upstream_protocol: UpstreamProtocol,
     /// The metrics port.
     pub metrics: ListenAddr,
     /// Certificates, keys and roots, as files.

@@ -17,12 +17,13 @@
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
 //! - [`config`]: validated values. [`access_log`]: lines and their writer.
 //! - [`worker`]: what the tasks of one thread share.
-//! - [`wire`]: a connection as bytes. [`pump`], [`resolve`], [`downstream`]: a body from one
-//!   connection to another; the upstream's address; a client's connection.
+//! - [`wire`]: a connection as bytes. [`pump`], [`resolve`]: a body from one connection to
+//!   another; the upstream's address. [`downstream`]: a client's side of an exchange.
 //! - [`observe`]: the exactly-once guard. [`upstream`]: the pool. [`tunnel`]: after a 101.
 //! - [`request`], [`exchange`]: a request ready to be sent; both directions at once.
 //! - [`forward`]: one request, the file to read first.
-//! - [`connection`], [`accept`]: one client connection; the accept loop.
+//! - [`streams`], [`connection`]: one client connection, in HTTP/2 and in HTTP/1.
+//! - [`accept`]: the accept loop.
 //! - [`render`], [`admin`]: the page of a scrape; the metrics port.
 //! - [`server`]: binds, owns the threads, runs, drains.
 //!
@@ -57,6 +58,7 @@ pub mod request;
 pub mod resolve;
 pub mod series;
 pub mod server;
+pub mod streams;
 pub mod timer;
 pub mod tls;
 pub mod tunnel;

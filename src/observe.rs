@@ -34,6 +34,7 @@ pub struct Observation {
     /// 0 until a response head exists.
     status: u16,
     error: Option<ErrorToken>,
+    grpc_status: Option<Vec<u8>>,
     request_bytes: u64,
     response_bytes: u64,
     details: Option<Box<Details>>,
@@ -60,6 +61,7 @@ impl Observation {
             connect_nanos: 0,
             status: 0,
             error: None,
+            grpc_status: None,
             request_bytes: 0,
             response_bytes: 0,
             details: details(worker, peer, head),
@@ -109,6 +111,11 @@ impl Observation {
     pub fn set_bytes(&mut self, request: u64, response: u64) {
         self.request_bytes = request;
         self.response_bytes = response;
+    }
+
+    /// Notes how a gRPC call ended.
+    pub fn set_grpc_status(&mut self, status: Option<&[u8]>) {
+        self.grpc_status = status.map(<[u8]>::to_vec);
     }
 
     /// Why the answer is not the upstream's, or not whole.

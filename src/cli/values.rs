@@ -27,6 +27,13 @@ pub(super) enum ForwardedMode {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ProtocolMode {
+    Auto,
+    Http1,
+    Http2,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum AccessLogMode {
     Off,
     Common,

@@ -5,10 +5,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::{Exchange, Stop, Upload};
-use crate::downstream::{Connection, Downstream};
+use crate::downstream::{Connection, Downstream, Front};
 use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::labels::ErrorToken;
 use crate::request::After;
+use crate::upstream::Lease;
 use crate::worker::Worker;
 
 /// How long a half-closed client's kernel gets to refuse the answer. In a pod or a rack the
@@ -22,23 +23,31 @@ impl Exchange<'_> {
     /// Ends an exchange whose answer was handed over whole.
     pub async fn complete(mut self) -> After {
         if let Some(tunnel) = self.tunnel.take() {
-            return After::Switched(Box::new(tunnel.started(self.request.observation, self.lease)));
+            let Lease::Wire(lease) = self.lease else {
+                return After::Close;
+            };
+            return After::Switched(Box::new(tunnel.started(self.request.observation, lease)));
         }
         let Some(answer) = self.answer.take() else {
             return After::Close;
         };
         let end = self.request.observation.now();
         let mut connection = answer.connection;
-        if self.has_unread() {
+        if self.has_unread() && self.front.wire().is_some() {
             connection = self.rest_of_upload(connection).await;
             self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
         }
-        let (downstream, mut observation) = (self.downstream, self.request.observation);
-        if answer.upstream_keeps && self.state == Upload::Complete {
-            self.lease.release(answer.keep_alive_seconds);
-        } else {
-            drop(self.lease);
+        let mut observation = self.request.observation;
+        match self.lease {
+            Lease::Wire(lease) if answer.upstream_keeps && self.state == Upload::Complete => {
+                lease.release(answer.keep_alive_seconds);
+            }
+            lease => drop(lease),
         }
+        let Front::Wire(downstream) = self.front else {
+            observation.finish_at(end);
+            return After::Keep;
+        };
         if left(downstream, observation.worker()) || is_refused(downstream).await {
             observation.set_error(ErrorToken::DownstreamAborted);
             if answer.half_closed_before_head {
@@ -65,7 +74,9 @@ impl Exchange<'_> {
                 return Connection::Keep;
             }
         }
-        self.downstream.mark_unread();
+        if let Some(downstream) = self.front.wire() {
+            downstream.mark_unread();
+        }
         Connection::Close
     }
 }

@@ -28,6 +28,7 @@ pub(crate) struct Sidecar {
 fn config(upstream: Upstream) -> Config {
     let any = ListenAddr::Socket(SocketAddr::from(([127, 0, 0, 1], 0)));
     Config {
+        upstream_protocol: redcar::config::UpstreamProtocol::default(),
         listen: any,
         upstream,
         metrics: any,
