@@ -8,17 +8,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use h2::Reason;
 use h2::client::ResponseFuture;
 use tokio::time::Instant;
 
-use crate::downstream::{Connection, Front};
-use crate::error::{CLIENT_CLOSED_REQUEST, ProxyError};
-use crate::h1::BodyLength;
+use crate::downstream::Front;
+use crate::error::ProxyError;
 use crate::labels::ErrorToken;
 use crate::observe::Observation;
-use crate::pump::{Delimiter, FrameSink, Pump, PumpError, Sink, SourceError, WireSink};
-use crate::request::{After, Outgoing, Request};
+use crate::pump::{Delimiter, Pump, PumpError, Sink, SourceError, WireSink};
+use crate::request::Request;
 use crate::timer::Timer;
 use crate::tunnel::Tunnel;
 use crate::upstream::{Lease, Protocol};
@@ -26,6 +24,7 @@ use crate::wire::Link;
 use crate::worker::Worker;
 
 mod answer;
+mod begin;
 mod finish;
 mod frames;
 mod limits;
@@ -96,7 +95,7 @@ impl<'a> Exchange<'a> {
     ) -> Self {
         let named = std::mem::take(&mut request.named);
         let source = front.source(request.body, named);
-        let (sink, response) = begin(&mut lease, &mut request);
+        let (sink, response) = begin::begin(&mut lease, &mut request);
         let interim = front
             .wire()
             .map(|downstream| WireSink::new(&downstream.link, Vec::new(), Delimiter::Plain));
@@ -155,7 +154,7 @@ impl<'a> Exchange<'a> {
         if let (Sink::Wire(sink), Lease::Wire(lease)) = (&mut self.upload.sink, &lease) {
             sink.resend(&lease.link);
         } else {
-            (self.upload.sink, self.response) = begin(&mut lease, &mut self.request);
+            (self.upload.sink, self.response) = begin::begin(&mut lease, &mut self.request);
         }
         self.lease = lease;
         self.unprocessed = false;
@@ -273,87 +272,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Tells whether the client may still be sending a body that nobody reads.
-    fn has_unread(&self) -> bool {
+    pub(super) fn has_unread(&self) -> bool {
         self.state != Upload::Complete && !self.upload.has_ended()
-    }
-
-    /// Ends an exchange that went wrong behind its head, or whose client is gone.
-    pub fn stopped(mut self, stop: Stop) -> After {
-        let answered = self.answer.as_ref().map(|answer| answer.is_delimited);
-        match stop {
-            Stop::Failed(error) => self.request.observation.set_error(error.token()),
-            Stop::Cut(token) => self.request.observation.set_error(token),
-            Stop::Slow => {
-                self.request.observation.set_error(ErrorToken::DownstreamTimeout);
-                if answered.is_none() {
-                    self.request.observation.set_unsent_status(408);
-                }
-            }
-            Stop::Gone => {
-                self.request.observation.set_error(ErrorToken::DownstreamAborted);
-                if answered.is_none() {
-                    self.request.observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
-                }
-            }
-        }
-        if let Some(Sink::Frames(sink)) = self.answer.map(|answer| answer.pump.sink).as_mut() {
-            // The head is out: only a reset tells that the rest will not come.
-            sink.reset(Reason::INTERNAL_ERROR);
-        }
-        self.request.observation.finish();
-        if answered == Some(false) { After::Abort } else { After::Close }
-    }
-
-    /// Gives up before a head was sent: the client's side, what was recorded, and whether a body
-    /// is left unread.
-    pub fn give_up(self) -> (Front<'a>, Observation, bool) {
-        let unread = self.has_unread();
-        (self.front, self.request.observation, unread)
-    }
-
-    /// What becomes of the client's connection, as far as is known when the head is written.
-    fn connection(&self, upstream_keeps: bool) -> Connection {
-        let unread = self.has_unread();
-        // A body that the client has held back may come or not: nobody could tell what is next.
-        let lost = self.state == Upload::Held
-            || (unread && (self.state == Upload::Refused || !upstream_keeps));
-        if self.request.keep_alive && !lost && !self.worker.drain.is_draining() {
-            Connection::Keep
-        } else {
-            Connection::Close
-        }
-    }
-}
-
-/// Hands the request's head to the upstream: to a sink, or as a new stream.
-///
-/// A stream that the connection does not take shows as an answer that never comes; see
-/// `poll_frames_head`.
-fn begin(lease: &mut Lease, request: &mut Request) -> (Sink, Option<ResponseFuture>) {
-    let delimiter = match request.body {
-        BodyLength::Chunked => Delimiter::Chunked,
-        _ => Delimiter::Plain,
-    };
-    match lease {
-        Lease::Wire(lease) => {
-            let outgoing = std::mem::replace(&mut request.outgoing, Outgoing::Wire(Vec::new()));
-            let head = outgoing.into_wire(request.body);
-            (Sink::Wire(WireSink::new(&lease.link, head, delimiter)), None)
-        }
-        Lease::Stream(lease) => {
-            let Outgoing::Frames(head) = &request.outgoing else {
-                return (Sink::None, None);
-            };
-            let ended = !request.has_body();
-            match lease.send.send_request((**head).clone(), ended) {
-                Ok((response, stream)) => {
-                    (Sink::Frames(FrameSink::new(stream, ended)), Some(response))
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "no stream to the upstream");
-                    (Sink::None, None)
-                }
-            }
-        }
     }
 }
