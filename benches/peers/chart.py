@@ -30,7 +30,7 @@ def panel(result, top):
                       f' rx="2" fill="{OWN if own else OTHER}"/>')
         note = f"{value:,.1f} µs"
         if not own and "redcar" in rounds:
-            note += f"   redcar ÷ it {ratio(rounds['redcar'], rounds[name], 'cpu_us'):.2f}"
+            note += f", redcar {ratio(rounds['redcar'], rounds[name], 'cpu_us'):.2f} × that"
         shapes.append(text(LABEL + width + 8, y + 14, note, FAINT))
         y += ROW
     return shapes, y - top + GAP

@@ -96,7 +96,8 @@ class Processes:
         ending = [process] if process else list(self.running)
         for one in ending:
             send(one, signal.SIGTERM)
-        deadline = time.monotonic() + 1
+        # Nobody is served any more; a drain would only be waited for.
+        deadline = time.monotonic() + 0.2
         for one in ending:
             try:
                 one.wait(max(0.01, deadline - time.monotonic()))
