@@ -26,8 +26,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BINARY = HERE.parents[1] / "target" / "release" / "proxy"
 BASELINE = HERE / "baseline.json"
-# Ten times what repeated runs differ by.
-TOLERANCE = 0.02
+# Ten times what repeated runs differ by. For connections that live for one request they differ by
+# up to 2 %: whether the request is there already when the connection is accepted is chance.
+TOLERANCE, TOLERANCE_FRESH = 0.02, 0.05
 WARM, COUNTED = 300, 1000
 
 BROWSER = b"".join(line + b"\r\n" for line in [
@@ -234,11 +235,12 @@ def compare(counts, versions):
         print(f"| {name} | {count:,} | {recorded:,} | {ratios[name]:.3f} |")
     if versions != known["versions"]:
         print(f"recorded with other tools: {known['versions']}; these are {versions}")
-    grew = [name for name, ratio in ratios.items() if ratio > 1 + TOLERANCE]
-    if min(ratios.values()) < 1 - TOLERANCE:
+    allowed = {name: TOLERANCE_FRESH if CASES[name][2] else TOLERANCE for name in ratios}
+    grew = [name for name, ratio in ratios.items() if ratio > 1 + allowed[name]]
+    if any(ratio < 1 - allowed[name] for name, ratio in ratios.items()):
         print("It has become cheaper. Keep it so: benches/instructions/run.py --record")
     if grew:
-        print(f"More than {TOLERANCE:.0%} over what is recorded: {'; '.join(grew)}.\n"
+        print(f"Over what is recorded by more than is tolerated: {'; '.join(grew)}.\n"
               "If it is worth it, record it and say why in the commit: "
               "benches/instructions/run.py --record")
     return not grew

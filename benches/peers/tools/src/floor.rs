@@ -10,7 +10,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsRawFd, OwnedFd};
 
-/// A copy moves this many bytes at most, as much as nginx and HAProxy take for two buffers.
+/// A copy moves this many bytes at most: two buffers of the size that other proxies have.
 const BUFFER_BYTES: usize = 32 * 1024;
 /// The listener's mark among the events; a connection's mark is its descriptor.
 const LISTENER: u64 = u64::MAX;
