@@ -93,7 +93,14 @@ fn main() {
 /// Serves until the process is ended.
 fn run([listen, upstream, metrics, threads]: [&String; 4], h2c: bool) {
     let threads = threads.parse().expect("THREADS is a number");
-    let conf = ServerConf { threads, work_stealing: threads > 1, ..ServerConf::default() };
+    let conf = ServerConf {
+        threads,
+        work_stealing: threads > 1,
+        // The benchmark ends it when nobody is served any more; it would wait five minutes.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let labels = ["method", "path", "status"];
