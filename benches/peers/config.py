@@ -92,7 +92,8 @@ LUA_HTTP = """
       end
     end
   }}
-  server {{ listen 127.0.0.1:{metrics}; location = /metrics {{ content_by_lua_block {{ page() }} }} }}
+  server {{ listen 127.0.0.1:{metrics}; 
+    location = /metrics {{ content_by_lua_block {{ page() }} }} }}
 """
 
 LUA_LOG = "log_by_lua_block { observe() }"

@@ -1,5 +1,5 @@
-//! The floor: the least that a proxy in user space can do. One upstream connection for each
-//! client, bytes copied from one to the other with `recv` and `send`, no HTTP.
+//! The floor: about the least that a proxy in user space can do for small messages. One upstream
+//! connection for each client, bytes copied from one to the other with `recv` and `send`, no HTTP.
 //!
 //!     floor LISTEN UPSTREAM
 
@@ -10,8 +10,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsRawFd, OwnedFd};
 
-/// A copy moves this many bytes at most: two buffers of the size that other proxies have.
-const BUFFER_BYTES: usize = 32 * 1024;
+/// A copy moves this many bytes at most. Of 32, 128 and 256 KiB the middle one took the least CPU
+/// for bodies of 1 MB.
+const BUFFER_BYTES: usize = 128 * 1024;
 /// The listener's mark among the events; a connection's mark is its descriptor.
 const LISTENER: u64 = u64::MAX;
 
