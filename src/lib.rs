@@ -10,8 +10,8 @@
 //!
 //! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`]: closed label sets; text
 //!   encoding; path → template; shutdown; small writes. Pure: no I/O, no clock.
-//! - [`error`], [`buckets`], [`headers`]: error → status and token; histogram bounds; header
-//!   rewriting, the only bytes that are changed.
+//! - [`error`], [`buckets`], [`routes`], [`headers`]: error → status and token; histogram bounds;
+//!   where pinned templates come from; header rewriting, the only bytes that are changed.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
 //! - [`config`]: validated values. [`access_log`]: lines and their writer.
 //! - [`worker`]: what the tasks of one thread share.
@@ -48,6 +48,7 @@ pub mod metrics;
 pub mod observe;
 pub mod paths;
 pub mod render;
+pub mod routes;
 pub mod series;
 pub mod server;
 pub mod upload;

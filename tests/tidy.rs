@@ -14,7 +14,7 @@ use redcar::metrics::CATALOGUE;
 /// order for readers. Its own sub-modules belong to it.
 const LAYERS: &[&[&str]] = &[
     &["labels", "exposition", "paths", "drain", "coalesce"],
-    &["error", "buckets"],
+    &["error", "buckets", "routes"],
     &["headers"],
     &["series"],
     &["metrics"],
