@@ -11,7 +11,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use redcar::buckets::Buckets;
 use redcar::config::{
-    AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, parse_bytes,
+    AccessLogFormat, Config, ConfigError, ListenAddr, PathMode, Timeouts, Upstream, parse_bytes,
     parse_duration, parse_methods,
 };
 use redcar::headers::Forwarded;
@@ -19,7 +19,7 @@ use redcar::labels::Methods;
 use redcar::paths::Template;
 use redcar::series::Limits;
 
-use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, parse_limit};
+use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, PathsMode, parse_limit};
 pub(crate) use self::values::{LogFormat, LogLevel};
 
 mod values;
@@ -121,6 +121,10 @@ pub(crate) struct RunArgs {
         help_heading = "Metrics"
     )]
     routes: Vec<Template>,
+    /// Where path labels come from: learn (pinned templates, then traffic), pinned (templates
+    /// only, the rest is `_UNMATCHED`), raw (the path as it came, capped), off (one label, `_ALL`).
+    #[arg(long = "paths", value_name = "MODE", value_enum, default_value_t = PathsMode::Learn, env = "REDCAR_PATHS", help_heading = "Metrics")]
+    path_mode: PathsMode,
     /// Path labels that may come from traffic; beyond, requests count as `_OTHER`. 500 paths are
     /// about 5 times the routes of a large app.
     #[arg(
@@ -238,6 +242,12 @@ impl RunArgs {
             metrics: self.metrics,
             threads: self.threads.unwrap_or_else(default_threads),
             routes: self.routes,
+            path_mode: match self.path_mode {
+                PathsMode::Learn => PathMode::Learn,
+                PathsMode::Pinned => PathMode::Pinned,
+                PathsMode::Raw => PathMode::Raw,
+                PathsMode::Off => PathMode::Off,
+            },
             limits: Limits {
                 max_paths: self.max_paths,
                 max_series: self.max_series,

@@ -11,6 +11,7 @@ use crate::paths::{Namer, Template, TemplateError};
 use crate::series;
 
 pub use self::address::{ListenAddr, Upstream};
+pub use crate::paths::PathMode;
 
 mod address;
 
@@ -97,6 +98,8 @@ pub struct Config {
     pub threads: usize,
     /// Pinned path templates.
     pub routes: Vec<Template>,
+    /// Where other path labels come from.
+    pub path_mode: PathMode,
     /// Bounds of paths and series, and the histogram's buckets.
     pub limits: series::Limits,
     /// Methods with a label of their own.

@@ -23,6 +23,20 @@ pub const MAX_LABEL_BYTES: usize = 200;
 
 const REST: &str = "/{*rest}";
 
+/// Where path labels come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PathMode {
+    /// Pinned templates, then detectors and what is learned from traffic.
+    #[default]
+    Learn,
+    /// Pinned templates only.
+    Pinned,
+    /// Pinned templates, then the path as it came, within the limits.
+    Raw,
+    /// No paths: everything has one label.
+    Off,
+}
+
 /// What a path is called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Name<'a> {

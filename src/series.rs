@@ -15,10 +15,11 @@ use crate::buckets::Buckets;
 use crate::labels::{ErrorToken, MethodId};
 use crate::paths::{Namer, Template};
 
+pub use self::list::{ListedPath, PathKind, PathState};
 pub use self::row::{Exemplar, HistogramRow, HistogramTotals, RouteRow, Row};
-
 pub use self::shard::Shard;
 
+mod list;
 mod row;
 mod shard;
 

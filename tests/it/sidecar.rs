@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use redcar::buckets::Buckets;
-use redcar::config::{Config, ListenAddr, Timeouts, Upstream};
+use redcar::config::{Config, ListenAddr, PathMode, Timeouts, Upstream};
 use redcar::headers::Forwarded;
 use redcar::labels::Methods;
 use redcar::series::Limits;
@@ -33,6 +33,7 @@ fn config(upstream: Upstream) -> Config {
         metrics: any,
         threads: 1,
         routes: Vec::new(),
+        path_mode: PathMode::Learn,
         limits: Limits {
             max_paths: 500,
             max_series: 5000,
