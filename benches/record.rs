@@ -146,6 +146,8 @@ fn render_5000_series(bencher: Bencher<'_, '_>) {
         cold: redcar::metrics::Cold::new(6000, 5000),
         workers: vec![redcar::metrics::WorkerStats::new()],
         methods,
+        naming: redcar::metrics::Naming::Default,
+        scheme: "http",
     };
     bencher.bench_local(|| {
         let page = redcar::render::Page::new(sources.clone(), redcar::exposition::Format::Text);

@@ -9,19 +9,17 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use redcar::buckets::Buckets;
 use redcar::config::{
-    AccessLogFormat, Config, ConfigError, ListenAddr, PathMode, Timeouts, Upstream, parse_bytes,
-    parse_duration, parse_methods,
+    AccessLogFormat, Config, ConfigError, Exclusions, ListenAddr, PathGlob, Timeouts, Upstream,
+    parse_bytes, parse_duration,
 };
 use redcar::headers::Forwarded;
-use redcar::labels::Methods;
-use redcar::paths::Template;
-use redcar::series::Limits;
 
-use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, PathsMode, parse_limit};
+pub(crate) use self::series::SeriesArgs;
+use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, parse_limit};
 pub(crate) use self::values::{LogFormat, LogLevel};
 
+mod series;
 mod values;
 
 /// RED metrics per path for any HTTP backend, from a sidecar.
@@ -111,46 +109,27 @@ pub(crate) struct RunArgs {
     /// most 2; a sidecar should not take the node from its app.
     #[arg(long, value_name = "N", env = "REDCAR_THREADS", help_heading = "Limits")]
     threads: Option<usize>,
-    /// A path template to pin, repeatable: `/users/{id}`, `/files/{*rest}`. Literal beats
-    /// parameter beats rest. Pinned paths do not count towards --max-paths.
+    #[command(flatten)]
+    series: SeriesArgs,
+    /// Paths to leave out of all metrics, repeatable: `/healthz`, `/static/**`; `*` stays within a
+    /// segment. Such requests are forwarded and counted in one counter only.
     #[arg(
-        long = "route",
-        value_name = "TEMPLATE",
-        env = "REDCAR_ROUTE",
+        long = "exclude-path",
+        value_name = "GLOB",
+        env = "REDCAR_EXCLUDE_PATH",
         value_delimiter = ',',
         help_heading = "Metrics"
     )]
-    routes: Vec<Template>,
-    /// Where path labels come from: learn (pinned templates, then traffic), pinned (templates
-    /// only, the rest is `_UNMATCHED`), raw (the path as it came, capped), off (one label, `_ALL`).
-    #[arg(long = "paths", value_name = "MODE", value_enum, default_value_t = PathsMode::Learn, env = "REDCAR_PATHS", help_heading = "Metrics")]
-    path_mode: PathsMode,
-    /// Path labels that may come from traffic; beyond, requests count as `_OTHER`. 500 paths are
-    /// about 5 times the routes of a large app.
+    exclude_paths: Vec<PathGlob>,
+    /// Clients to leave out in the same way, by the beginning of User-Agent: `kube-probe/`.
     #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 500,
-        env = "REDCAR_MAX_PATHS",
+        long = "exclude-user-agent",
+        value_name = "PREFIX",
+        env = "REDCAR_EXCLUDE_USER_AGENT",
+        value_delimiter = ',',
         help_heading = "Metrics"
     )]
-    max_paths: usize,
-    /// Combinations of path, method, status and error; each costs 22 lines of a scrape.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 5000,
-        env = "REDCAR_MAX_SERIES",
-        help_heading = "Metrics"
-    )]
-    max_series: usize,
-    /// Histogram bounds in seconds, ascending. Default: 0.001 to 60 in 18 steps, a superset of the
-    /// Python client's and OpenTelemetry's.
-    #[arg(long, value_name = "LIST", env = "REDCAR_BUCKETS", help_heading = "Metrics")]
-    buckets: Option<Buckets>,
-    /// Methods with a label of their own, instead of the standard ones; others count as `_OTHER`.
-    #[arg(long, value_name = "LIST", env = "REDCAR_KNOWN_METHODS", value_parser = parse_methods, help_heading = "Metrics")]
-    known_methods: Option<Methods>,
+    exclude_user_agents: Vec<String>,
     /// Compress scrapes for scrapers that accept gzip.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = OnDemand::Auto, env = "REDCAR_METRICS_GZIP", help_heading = "Metrics")]
     metrics_gzip: OnDemand,
@@ -231,30 +210,19 @@ impl RunArgs {
 
     /// Checks the flags' meaning.
     pub(crate) fn into_config(self) -> Result<Config, ConfigError> {
-        let buckets = match self.buckets {
-            Some(buckets) => buckets,
-            // Constant bounds, held valid by a test.
-            None => Buckets::new(&Buckets::REQUEST).unwrap_or_else(|_| unreachable!()),
-        };
+        let series = self.series.resolve(self.exemplars)?;
         Config {
             listen: self.listen,
             upstream: self.upstream,
             metrics: self.metrics,
             threads: self.threads.unwrap_or_else(default_threads),
-            routes: self.routes,
-            path_mode: match self.path_mode {
-                PathsMode::Learn => PathMode::Learn,
-                PathsMode::Pinned => PathMode::Pinned,
-                PathsMode::Raw => PathMode::Raw,
-                PathsMode::Off => PathMode::Off,
-            },
-            limits: Limits {
-                max_paths: self.max_paths,
-                max_series: self.max_series,
-                buckets,
-                exemplars: self.exemplars,
-            },
-            methods: self.known_methods.unwrap_or_default(),
+            routes: series.routes,
+            route_sources: series.sources,
+            path_mode: series.path_mode,
+            naming: series.naming,
+            exclusions: Exclusions::new(&self.exclude_paths, &self.exclude_user_agents)?,
+            limits: series.limits,
+            methods: series.methods,
             timeouts: Timeouts {
                 connect: self.connect_timeout,
                 header: self.header_timeout,

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::UNIX_EPOCH;
 
 use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -15,8 +16,10 @@ use crate::labels::ErrorToken;
 use crate::series::HistogramRow;
 
 pub use self::catalogue::*;
+pub use self::profiles::*;
 
 mod catalogue;
+mod profiles;
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -57,6 +60,9 @@ pub struct Cold {
     paths: Gauge,
     overflow_paths: Counter,
     overflow_series: Counter,
+    excluded: Counter,
+    reload_success: Gauge,
+    reload_timestamp: Gauge,
     /// Set after each scrape.
     pub scrape_duration: Gauge,
     /// Set by the shutdown.
@@ -139,6 +145,9 @@ impl Cold {
             paths: to.gauge(PATHS, None),
             overflow_paths: to.counter(OVERFLOW, Some(("reason", "max_paths"))),
             overflow_series: to.counter(OVERFLOW, Some(("reason", "max_series"))),
+            excluded: to.counter(EXCLUDED, None),
+            reload_success: to.gauge(RELOAD_SUCCESS, None),
+            reload_timestamp: to.gauge(RELOAD_TIMESTAMP, None),
             scrape_duration: to.gauge(SCRAPE_DURATION, None),
             draining: to.gauge(DRAINING, None),
             handle,
@@ -175,6 +184,15 @@ impl Cold {
         before != state
     }
 
+    /// The files of routes were read, at the start or again. A failure leaves the time as it is.
+    pub fn reloaded(&self, success: bool) {
+        self.reload_success.set(if success { 1.0 } else { 0.0 });
+        if success {
+            let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+            self.reload_timestamp.set(now.as_secs_f64());
+        }
+    }
+
     /// Tells whether the last attempt to connect to the upstream succeeded.
     pub fn is_upstream_reachable(&self) -> bool {
         self.reachability.load(Relaxed) == REACHABLE
@@ -193,6 +211,7 @@ impl Cold {
         self.active.set(sum(|w| &w.upstream_active) as f64);
         self.idle.set(sum(|w| &w.upstream_idle) as f64);
         self.reused.absolute(sum(|w| &w.reused));
+        self.excluded.absolute(sum(|w| &w.excluded));
         // Keeps the exporter's own bookkeeping from growing; nothing else calls it.
         self.handle.run_upkeep();
         self.handle.render()
@@ -206,6 +225,8 @@ pub struct WorkerStats {
     pub started: AtomicU64,
     /// Requests that ended.
     pub ended: AtomicU64,
+    /// Requests that ended and were left out of the metrics.
+    pub excluded: AtomicU64,
     /// Requests on a reused upstream connection.
     pub reused: AtomicU64,
     /// Upstream connections in use.
@@ -234,6 +255,7 @@ impl WorkerStats {
         Arc::new(Self {
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            excluded: AtomicU64::new(0),
             reused: AtomicU64::new(0),
             upstream_active: AtomicU64::new(0),
             upstream_idle: AtomicU64::new(0),

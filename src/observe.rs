@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 
 use crate::access_log::{Outcome, Subject};
 use crate::downstream::{Delivery, Downstream};
@@ -42,6 +42,8 @@ pub struct Observation {
     upload: Option<Rc<Upload>>,
     response_bytes: u64,
     details: Option<Box<Details>>,
+    /// Kept out of every metric but one, by `--exclude-path` or `--exclude-user-agent`.
+    excluded: bool,
     ended: bool,
 }
 
@@ -60,8 +62,17 @@ impl Observation {
     ) -> Self {
         bump(&worker.stats.started);
         downstream.request_started();
+        let excluded = worker.config.exclusions.as_ref().is_some_and(|exclusions| {
+            let agent = request.headers().get(header::USER_AGENT);
+            exclusions.excludes(request.uri().path(), agent.map(HeaderValue::as_bytes))
+        });
         Self {
-            route: worker.shard.resolve(request.uri().path()),
+            // Nothing is learned from what is not measured.
+            route: if excluded {
+                RouteId::OTHER
+            } else {
+                worker.shard.resolve(request.uri().path())
+            },
             method: worker.config.methods.resolve(request.method()),
             head_read: worker.now(),
             upstream_write: None,
@@ -74,6 +85,7 @@ impl Observation {
             upload: None,
             response_bytes: 0,
             details: details(worker, downstream, request),
+            excluded,
             ended: false,
             worker: Rc::clone(worker),
             downstream: Rc::clone(downstream),
@@ -156,8 +168,27 @@ impl Observation {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        let nanos = self.worker.nanos_between(self.head_read, end);
+        if self.excluded {
+            bump(&self.worker.stats.excluded);
+        } else {
+            self.record(nanos);
+        }
+        bump(&self.worker.stats.ended);
+        self.downstream.request_ended(end);
+        // A probe that fails is worth a line.
+        if !self.excluded || self.status >= 400 {
+            self.log(nanos);
+        }
+    }
+
+    fn record(&self, nanos: u64) {
         let worker = &self.worker;
-        let nanos = worker.nanos_between(self.head_read, end);
+        let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
+        let nanos = match start_nanos {
+            Some(start) if worker.config.naming.measures_head() => start,
+            _ => nanos,
+        };
         let key =
             Key { route: self.route, method: self.method, status: self.status, error: self.error };
         let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
@@ -169,7 +200,6 @@ impl Observation {
             }
         });
         let uploaded = self.upload.as_ref().map_or(0, |upload| upload.forwarded_bytes());
-        let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
         worker.shard.with_route(self.route, |row, buckets| {
             if let Some(nanos) = start_nanos {
                 row.response_start.record(buckets, nanos);
@@ -179,9 +209,6 @@ impl Observation {
             }
         });
         self.record_overhead();
-        bump(&worker.stats.ended);
-        self.downstream.request_ended(end);
-        self.log(nanos);
     }
 
     fn record_overhead(&self) {
@@ -203,7 +230,11 @@ impl Observation {
         let (Some(log), Some(subject)) = (&self.worker.access_log, subject) else {
             return;
         };
-        let route = self.worker.shard.route_name(self.route);
+        let route = if self.excluded {
+            "_EXCLUDED".into()
+        } else {
+            self.worker.shard.route_name(self.route)
+        };
         log.log(
             subject,
             Outcome {

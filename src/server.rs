@@ -54,6 +54,7 @@ pub struct Server {
     listener: TcpListener,
     metrics: TcpListener,
     store: Arc<Store>,
+    cold: Arc<Cold>,
 }
 
 impl Server {
@@ -70,8 +71,10 @@ impl Server {
         config.max_connections = affordable_connections(config.max_connections);
         let listener = bind("--listen", config.listen)?;
         let metrics = bind("--metrics", config.metrics)?;
+        let cold = Cold::new(config.limits.max_series, config.limits.max_paths);
+        cold.reloaded(true);
         let store = Store::new(config.limits.clone(), namer);
-        Ok(Self { config: Arc::new(config), listener, metrics, store })
+        Ok(Self { config: Arc::new(config), listener, metrics, store, cold })
     }
 
     /// Where clients connect; tells the port where 0 was asked for.
@@ -127,8 +130,7 @@ impl Server {
 
     fn start(self) -> Result<Running, StartError> {
         let config = self.config;
-        let limits = &config.limits;
-        let cold = Cold::new(limits.max_series, limits.max_paths);
+        let cold = self.cold;
         let health = Arc::new(Health::default());
         let failed = |source| StartError { what: "cannot start a thread".to_owned(), source };
         let mut threads = Vec::new();
@@ -169,6 +171,8 @@ impl Server {
             cold: Arc::clone(&cold),
             workers: stats,
             methods: config.methods.clone(),
+            naming: config.naming,
+            scheme: "http",
         };
         drop(ready);
         // Ends when every worker has dropped its sender, whether or not it said anything.

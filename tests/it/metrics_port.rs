@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 
-use redcar::metrics::CATALOGUE;
+use redcar::metrics::Naming;
+use redcar::server::Stop;
 
 use crate::backend::{Backend, OK, eventually};
 use crate::client::Client;
@@ -104,14 +105,25 @@ fn histograms_are_cumulative_and_agree_with_their_count() {
 #[test]
 fn the_live_page_has_exactly_the_families_and_words_of_the_catalogue() {
     let (_backend, sidecar) = used();
-    let page = Page::of(sidecar.metrics);
+    is_of_the_catalogue(&Page::of(sidecar.metrics), Naming::Default);
+    sidecar.ends_after(4);
+    for naming in [Naming::Flask, Naming::Otel] {
+        let backend = Backend::answering(OK);
+        let mut sidecar = Sidecar::with(&backend, |config| config.naming = naming);
+        assert_eq!(sidecar.client().get("/").status(), 200);
+        is_of_the_catalogue(&Page::of(sidecar.metrics), naming);
+        sidecar.begin_stop(Stop::Prompt);
+    }
+}
+
+fn is_of_the_catalogue(page: &Page, naming: Naming) {
     let mut live: Vec<_> = page.0.lines().filter(|line| line.starts_with("# HELP ")).collect();
     live.sort_unstable();
     let mut known: Vec<_> =
-        CATALOGUE.iter().map(|family| format!("# HELP {} {}", family.name, family.help)).collect();
+        naming.families().map(|family| format!("# HELP {} {}", family.name, family.help)).collect();
     known.sort_unstable();
     assert_eq!(live, known);
-    for family in CATALOGUE {
+    for family in naming.families() {
         let kind = format!("# TYPE {} {}\n", family.name, family.kind.as_str());
         assert!(page.0.contains(&kind), "{kind}");
         let suffixes = ["", "_bucket"].map(|suffix| format!("{}{suffix}", family.name));
@@ -124,7 +136,6 @@ fn the_live_page_has_exactly_the_families_and_words_of_the_catalogue() {
             }
         }
     }
-    sidecar.ends_after(4);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use redcar::buckets::Buckets;
 use redcar::config::{Config, ListenAddr, PathMode, Timeouts, Upstream};
 use redcar::headers::Forwarded;
 use redcar::labels::Methods;
+use redcar::metrics::Naming;
+use redcar::routes::RouteSources;
 use redcar::series::Limits;
 use redcar::server::{Server, StartError, Stop};
 use tokio::sync::oneshot;
@@ -33,7 +35,10 @@ fn config(upstream: Upstream) -> Config {
         metrics: any,
         threads: 1,
         routes: Vec::new(),
+        route_sources: RouteSources::default(),
         path_mode: PathMode::Learn,
+        naming: Naming::Default,
+        exclusions: None,
         limits: Limits {
             max_paths: 500,
             max_series: 5000,
