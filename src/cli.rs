@@ -4,18 +4,20 @@
 //! environment twin `REDCAR_<FLAG>`. Names that Kubernetes injects for a Service called redcar
 //! (`REDCAR_PORT`, `REDCAR_SERVICE_*`, `REDCAR_PORT_*`) are no flag's twin.
 
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use redcar::config::{
-    AccessLogFormat, Config, ConfigError, Exclusions, ListenAddr, PathGlob, Timeouts, Upstream,
-    parse_bytes, parse_duration,
+    AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, parse_bytes,
+    parse_duration,
 };
 use redcar::headers::Forwarded;
 
-pub(crate) use self::series::SeriesArgs;
+pub(crate) use self::series::SeriesSettings;
+use self::series::{ExcludeArgs, SeriesArgs};
 use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, parse_limit};
 pub(crate) use self::values::{LogFormat, LogLevel};
 
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Healthcheck(HealthcheckArgs),
     /// Validate the flags and try the upstream once.
     Check(Box<RunArgs>),
+    /// Read an access log and print the paths, series and bytes per scrape that it would become.
+    Paths(Box<PathsArgs>),
     /// Print a completion script.
     Completions {
         /// Which shell.
@@ -90,6 +94,21 @@ pub(crate) struct HealthcheckArgs {
     pub(crate) upstream: bool,
 }
 
+/// Flags of `proxy paths`.
+#[derive(Debug, Args)]
+pub(crate) struct PathsArgs {
+    /// An access log in common, combined or our JSON format, line by line; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print JSON instead of a list that --routes-file reads.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
+    #[command(flatten)]
+    pub(crate) exclude: ExcludeArgs,
+}
+
 /// Flags of running.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
@@ -111,25 +130,8 @@ pub(crate) struct RunArgs {
     threads: Option<usize>,
     #[command(flatten)]
     series: SeriesArgs,
-    /// Paths to leave out of all metrics, repeatable: `/healthz`, `/static/**`; `*` stays within a
-    /// segment. Such requests are forwarded and counted in one counter only.
-    #[arg(
-        long = "exclude-path",
-        value_name = "GLOB",
-        env = "REDCAR_EXCLUDE_PATH",
-        value_delimiter = ',',
-        help_heading = "Metrics"
-    )]
-    exclude_paths: Vec<PathGlob>,
-    /// Clients to leave out in the same way, by the beginning of User-Agent: `kube-probe/`.
-    #[arg(
-        long = "exclude-user-agent",
-        value_name = "PREFIX",
-        env = "REDCAR_EXCLUDE_USER_AGENT",
-        value_delimiter = ',',
-        help_heading = "Metrics"
-    )]
-    exclude_user_agents: Vec<String>,
+    #[command(flatten)]
+    exclude: ExcludeArgs,
     /// Compress scrapes for scrapers that accept gzip.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = OnDemand::Auto, env = "REDCAR_METRICS_GZIP", help_heading = "Metrics")]
     metrics_gzip: OnDemand,
@@ -220,7 +222,7 @@ impl RunArgs {
             route_sources: series.sources,
             path_mode: series.path_mode,
             naming: series.naming,
-            exclusions: Exclusions::new(&self.exclude_paths, &self.exclude_user_agents)?,
+            exclusions: self.exclude.resolve()?,
             limits: series.limits,
             methods: series.methods,
             timeouts: Timeouts {

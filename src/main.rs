@@ -17,6 +17,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 mod ask;
 mod cli;
 mod demo;
+mod forecast;
 
 /// Exit code of wrong usage; clap's own.
 const USAGE: u8 = 2;
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
         Some(Command::Demo(flags)) => {
             start_logging(LogFormat::Auto, LogLevel::Warn);
             demo::run(&flags)
+        }
+        Some(Command::Paths(flags)) => {
+            start_logging(LogFormat::Auto, LogLevel::Warn);
+            forecast::run(*flags)
         }
         Some(Command::Completions { shell }) => {
             let mut out = Vec::new();

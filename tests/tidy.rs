@@ -35,7 +35,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules of the program, not of the library: they may import all of it.
-const PROGRAM: &[&str] = &["main", "cli", "ask", "demo"];
+const PROGRAM: &[&str] = &["main", "cli", "ask", "demo", "forecast"];
 
 const MAX_FILE_LINES: usize = 320;
 /// Lines of code: without tests, comments and empty lines.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use redcar::buckets::Buckets;
-use redcar::config::{ConfigError, PathMode, parse_methods};
+use redcar::config::{ConfigError, Exclusions, PathGlob, PathMode, parse_methods};
 use redcar::labels::Methods;
 use redcar::metrics::Naming;
 use redcar::paths::Template;
@@ -56,6 +56,35 @@ pub(crate) struct SeriesArgs {
     /// Methods with a label of their own, instead of the standard ones; others count as `_OTHER`.
     #[arg(long, value_name = "LIST", env = "REDCAR_KNOWN_METHODS", value_parser = parse_methods)]
     known_methods: Option<Methods>,
+}
+
+/// Requests that are forwarded and not measured.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Metrics")]
+pub(crate) struct ExcludeArgs {
+    /// Paths to leave out of all metrics, repeatable: `/healthz`, `/static/**`; `*` stays within a
+    /// segment. Such requests are forwarded and counted in one counter only.
+    #[arg(
+        long = "exclude-path",
+        value_name = "GLOB",
+        env = "REDCAR_EXCLUDE_PATH",
+        value_delimiter = ','
+    )]
+    paths: Vec<PathGlob>,
+    /// Clients to leave out in the same way, by the beginning of User-Agent: `kube-probe/`.
+    #[arg(
+        long = "exclude-user-agent",
+        value_name = "PREFIX",
+        env = "REDCAR_EXCLUDE_USER_AGENT",
+        value_delimiter = ','
+    )]
+    user_agents: Vec<String>,
+}
+
+impl ExcludeArgs {
+    pub(crate) fn resolve(&self) -> Result<Option<Exclusions>, ConfigError> {
+        Exclusions::new(&self.paths, &self.user_agents)
+    }
 }
 
 /// What those flags mean, with the files read.

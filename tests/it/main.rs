@@ -29,6 +29,7 @@ mod forwarding;
 mod framing;
 mod metrics_port;
 mod naming;
+mod path_list;
 mod rejections;
 mod retries;
 mod streaming;

@@ -187,6 +187,7 @@ fn probes_and_errors_answer_plainly() {
         ("/livez", 200),
         ("/readyz", 200),
         ("/readyz?upstream=1", 200),
+        ("/paths", 200),
         ("/", 200),
         ("/nothing", 404),
         ("/metrics/", 404),
@@ -201,7 +202,7 @@ fn probes_and_errors_answer_plainly() {
         let answer = client.answer();
         assert_eq!((answer.status(), answer.field("allow")), (405, Some("GET, HEAD")), "{method}");
     }
-    for path in ["/metrics", "/livez"] {
+    for path in ["/metrics", "/livez", "/paths"] {
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(client.head().status(), 200, "{path}");
     }
