@@ -14,7 +14,7 @@ use crate::downstream::{Delivery, Downstream};
 use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::labels::{ErrorToken, MethodId};
 use crate::metrics::bump;
-use crate::series::{Exemplar, Key, RouteId};
+use crate::series::{Exemplar, Key, Resolved, RouteId};
 use crate::upload::Upload;
 use crate::worker::{Tick, Worker};
 
@@ -26,7 +26,7 @@ use crate::worker::{Tick, Worker};
 pub struct Observation {
     worker: Rc<Worker>,
     downstream: Rc<Downstream>,
-    route: RouteId,
+    route: Resolved,
     method: MethodId,
     head_read: Tick,
     upstream_write: Option<Tick>,
@@ -158,8 +158,9 @@ impl Observation {
         }
         let worker = &self.worker;
         let nanos = worker.nanos_between(self.head_read, end);
-        let key =
-            Key { route: self.route, method: self.method, status: self.status, error: self.error };
+        let answered = self.upstream_head.is_some() && self.response_head.is_some();
+        let route = worker.shard.settle(&self.route, self.status, answered);
+        let key = Key { route, method: self.method, status: self.status, error: self.error };
         let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
         worker.shard.with_row(key, |row, buckets| {
             row.durations.record(buckets, nanos);
@@ -170,7 +171,7 @@ impl Observation {
         });
         let uploaded = self.upload.as_ref().map_or(0, |upload| upload.forwarded_bytes());
         let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
-        worker.shard.with_route(self.route, |row, buckets| {
+        worker.shard.with_route(route, |row, buckets| {
             if let Some(nanos) = start_nanos {
                 row.response_start.record(buckets, nanos);
             }
@@ -181,7 +182,7 @@ impl Observation {
         self.record_overhead();
         bump(&worker.stats.ended);
         self.downstream.request_ended(end);
-        self.log(nanos);
+        self.log(route, nanos);
     }
 
     fn record_overhead(&self) {
@@ -198,12 +199,12 @@ impl Observation {
         worker.stats.overhead.record(&worker.stats.overhead_bounds, before + after);
     }
 
-    fn log(&self, nanos: u64) {
+    fn log(&self, route: RouteId, nanos: u64) {
         let subject = self.details.as_ref().and_then(|details| details.subject.as_ref());
         let (Some(log), Some(subject)) = (&self.worker.access_log, subject) else {
             return;
         };
-        let route = self.worker.shard.route_name(self.route);
+        let route = self.worker.shard.route_name(route);
         log.log(
             subject,
             Outcome {

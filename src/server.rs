@@ -70,7 +70,7 @@ impl Server {
         config.max_connections = affordable_connections(config.max_connections);
         let listener = bind("--listen", config.listen)?;
         let metrics = bind("--metrics", config.metrics)?;
-        let store = Store::new(config.limits.clone(), namer);
+        let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
         Ok(Self { config: Arc::new(config), listener, metrics, store })
     }
 
