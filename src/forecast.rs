@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redcar::config::{self, Exclusions};
 use redcar::paths::Namer;
-use redcar::series::{Key, RouteId, Shard, Store};
+use redcar::series::{Key, Shard, Store};
 use tokio::time::Instant;
 
 use self::line::{Entry, parse};
@@ -23,6 +24,9 @@ mod report;
 
 /// A longer line is not understood: a request head of the proxy's default limit fits.
 const MAX_LINE_BYTES: usize = 128 * 1024;
+
+/// Requests after which names are published: one scrape interval of a busy sidecar.
+const REQUESTS_PER_SCRAPE: u64 = 1000;
 
 /// Time between two looks at the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -56,9 +60,14 @@ pub(crate) fn run(flags: PathsArgs) -> ExitCode {
         Ok(namer) => namer,
         Err(error) => return fail(&error, USAGE),
     };
-    let store = Store::new(settings.limits.clone(), namer);
-    let shard = Shard::new(store.clone());
-    let mut forecast = Forecast { settings: &settings, exclusions, shard, tally: Tally::default() };
+    let store = Store::new(settings.limits.clone(), namer.with_mode(settings.path_mode));
+    let mut forecast = Forecast {
+        settings: &settings,
+        exclusions,
+        shard: Shard::new(Arc::clone(&store)),
+        store: Arc::clone(&store),
+        tally: Tally::default(),
+    };
     let read = if flags.file.as_os_str() == "-" {
         forecast.read(&mut io::stdin().lock(), None)
     } else {
@@ -81,6 +90,7 @@ struct Forecast<'a> {
     settings: &'a SeriesSettings,
     exclusions: Option<Exclusions>,
     shard: Shard,
+    store: Arc<Store>,
     tally: Tally,
 }
 
@@ -119,19 +129,24 @@ impl Forecast<'_> {
             return;
         }
         self.tally.requests += 1;
+        // Nobody received a 499, so it says nothing of the path.
+        let answered = entry.error.is_none() && entry.status != 499;
+        let resolved = self.shard.resolve(&entry.path);
         let key = Key {
-            route: self.shard.resolve(&entry.path),
+            route: self.shard.settle(&resolved, entry.status, answered),
             method: self.settings.methods.resolve(&entry.method),
             status: entry.status,
             error: entry.error,
         };
         let nanos = u64::try_from(entry.duration.as_nanos()).unwrap_or(u64::MAX);
         self.shard.with_row(key, |row, buckets| row.durations.record(buckets, nanos));
-        if key.route != RouteId::UNPARSED {
-            self.shard.with_route(key.route, |row, buckets| {
-                row.response_start.record(buckets, nanos);
-                row.add_bytes(0, entry.bytes);
-            });
+        self.shard.with_route(key.route, |row, buckets| {
+            row.response_start.record(buckets, nanos);
+            row.add_bytes(0, entry.bytes);
+        });
+        if self.tally.requests.is_multiple_of(REQUESTS_PER_SCRAPE) {
+            // What the proxy does at a scrape: names are given for good.
+            drop(self.store.snapshot());
         }
     }
 }

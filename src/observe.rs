@@ -14,7 +14,7 @@ use crate::downstream::{Delivery, Downstream};
 use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::labels::{ErrorToken, MethodId};
 use crate::metrics::bump;
-use crate::series::{Exemplar, Key, RouteId};
+use crate::series::{Exemplar, Key, Resolved, RouteId};
 use crate::upload::Upload;
 use crate::worker::{Tick, Worker};
 
@@ -26,7 +26,7 @@ use crate::worker::{Tick, Worker};
 pub struct Observation {
     worker: Rc<Worker>,
     downstream: Rc<Downstream>,
-    route: RouteId,
+    route: Resolved,
     method: MethodId,
     head_read: Tick,
     upstream_write: Option<Tick>,
@@ -69,7 +69,7 @@ impl Observation {
         Self {
             // Nothing is learned from what is not measured.
             route: if excluded {
-                RouteId::OTHER
+                Resolved::Known(RouteId::OTHER)
             } else {
                 worker.shard.resolve(request.uri().path())
             },
@@ -169,28 +169,31 @@ impl Observation {
             return;
         }
         let nanos = self.worker.nanos_between(self.head_read, end);
-        if self.excluded {
+        let route = if self.excluded {
             bump(&self.worker.stats.excluded);
+            None
         } else {
-            self.record(nanos);
-        }
+            Some(self.record(nanos))
+        };
         bump(&self.worker.stats.ended);
         self.downstream.request_ended(end);
         // A probe that fails is worth a line.
         if !self.excluded || self.status >= 400 {
-            self.log(nanos);
+            self.log(route, nanos);
         }
     }
 
-    fn record(&self, nanos: u64) {
+    /// Writes to the rows, and tells under which route.
+    fn record(&self, nanos: u64) -> RouteId {
         let worker = &self.worker;
         let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
         let nanos = match start_nanos {
             Some(start) if worker.config.naming.measures_head() => start,
             _ => nanos,
         };
-        let key =
-            Key { route: self.route, method: self.method, status: self.status, error: self.error };
+        let answered = self.upstream_head.is_some() && self.response_head.is_some();
+        let route = worker.shard.settle(&self.route, self.status, answered);
+        let key = Key { route, method: self.method, status: self.status, error: self.error };
         let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
         worker.shard.with_row(key, |row, buckets| {
             row.durations.record(buckets, nanos);
@@ -200,7 +203,7 @@ impl Observation {
             }
         });
         let uploaded = self.upload.as_ref().map_or(0, |upload| upload.forwarded_bytes());
-        worker.shard.with_route(self.route, |row, buckets| {
+        worker.shard.with_route(route, |row, buckets| {
             if let Some(nanos) = start_nanos {
                 row.response_start.record(buckets, nanos);
             }
@@ -209,6 +212,7 @@ impl Observation {
             }
         });
         self.record_overhead();
+        route
     }
 
     fn record_overhead(&self) {
@@ -225,15 +229,14 @@ impl Observation {
         worker.stats.overhead.record(&worker.stats.overhead_bounds, before + after);
     }
 
-    fn log(&self, nanos: u64) {
+    fn log(&self, route: Option<RouteId>, nanos: u64) {
         let subject = self.details.as_ref().and_then(|details| details.subject.as_ref());
         let (Some(log), Some(subject)) = (&self.worker.access_log, subject) else {
             return;
         };
-        let route = if self.excluded {
-            "_EXCLUDED".into()
-        } else {
-            self.worker.shard.route_name(self.route)
+        let route = match route {
+            Some(route) => self.worker.shard.route_name(route),
+            None => "_EXCLUDED".into(),
         };
         log.log(
             subject,

@@ -73,7 +73,7 @@ impl Server {
         let metrics = bind("--metrics", config.metrics)?;
         let cold = Cold::new(config.limits.max_series, config.limits.max_paths);
         cold.reloaded(true);
-        let store = Store::new(config.limits.clone(), namer);
+        let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
         Ok(Self { config: Arc::new(config), listener, metrics, store, cold })
     }
 

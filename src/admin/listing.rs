@@ -131,6 +131,7 @@ fn state(state: PathState) -> &'static str {
         PathState::Provisional => "provisional",
         PathState::Published => "published",
         PathState::Folded => "folded",
+        PathState::Retired => "retired",
     }
 }
 

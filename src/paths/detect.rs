@@ -112,30 +112,60 @@ fn is_uuid(segment: &str) -> bool {
         })
 }
 
-/// Tells random text from words by how often the kind of character changes.
+/// Tells random text from words, by the length of the words that it falls into.
 ///
-/// A camel-case word changes kind once or twice per hump (`getUserById`: 6 changes in 11); of
-/// random characters more than half the neighbours differ in kind. Catches nanoid, KSUID, JWT,
-/// webhook keys and base64 even where they happen to have no three digits.
+/// `listUsersByIdAndName` is six words in 20 letters; random letters and digits change their kind
+/// every second character. Catches nanoid, KSUID, JWT, webhook keys and base64 even where they
+/// happen to have no three digits. In one case only, random letters lack vowels.
 fn looks_like_token(segment: &str) -> bool {
-    const MIN_BYTES: usize = 16;
-    if segment.len() < MIN_BYTES {
-        return false;
+    if segment.starts_with("eyJ") {
+        return true;
     }
+    let letters = segment.bytes().filter(u8::is_ascii_alphanumeric).count();
+    if letters >= 10 && humps(segment) * 3 > letters {
+        return true;
+    }
+    segment.split(|c: char| !c.is_ascii_alphanumeric()).any(is_shouted_or_unpronounceable)
+}
+
+/// How many words a segment falls into, where a word is `[A-Z]?[a-z]+`, `[A-Z]+` or `[0-9]+`.
+fn humps(segment: &str) -> usize {
     let kind = |byte: u8| match byte {
         b'0'..=b'9' => 0,
         b'a'..=b'z' => 1,
         b'A'..=b'Z' => 2,
         _ => 3,
     };
-    // A separator between words is no sign of randomness: count changes between letters only.
-    let changes = segment
-        .as_bytes()
-        .windows(2)
-        .filter(|pair| match pair {
-            [a, b] => kind(*a) != kind(*b) && kind(*a) != 3 && kind(*b) != 3,
-            _ => false,
-        })
-        .count();
-    segment.starts_with("eyJ") || changes * 10 >= segment.len() * 4
+    let borders = segment.as_bytes().windows(2).filter(|pair| match pair {
+        // A capital begins a word; its small letters go on with it.
+        [a, b] => kind(*a) != kind(*b) && kind(*b) != 3 && (kind(*a), kind(*b)) != (2, 1),
+        _ => false,
+    });
+    borders.count() + 1
+}
+
+/// `T0AKZQWRT` is an account, `kjhgqwexzpvbnmtr` a key.
+fn is_shouted_or_unpronounceable(part: &str) -> bool {
+    const SHOUTED_BYTES: usize = 8;
+    const ONE_CASE_BYTES: usize = 14;
+    let has_small = part.bytes().any(|b| b.is_ascii_lowercase());
+    if part.len() >= SHOUTED_BYTES && !has_small {
+        return true;
+    }
+    let is_vowel =
+        |b: u8| matches!(b.to_ascii_lowercase(), b'a' | b'e' | b'i' | b'o' | b'u' | b'y');
+    let vowels = part.bytes().filter(|b| is_vowel(*b)).count();
+    let longest = part.as_bytes().split(|b| is_vowel(*b)).map(<[u8]>::len).max().unwrap_or(0);
+    part.len() >= ONE_CASE_BYTES && (vowels * 100 < part.len() * 27 || longest >= 6)
+}
+
+/// Tells whether a segment may be a secret or personal, for the mode that keeps values.
+pub(crate) fn is_secret(segment: &str) -> bool {
+    const MIN_BYTES: usize = 16;
+    let digits = segment.bytes().filter(u8::is_ascii_digit).count();
+    let has_letter = segment.bytes().any(|b| b.is_ascii_alphabetic());
+    segment.len() > MAX_WORD_BYTES
+        || segment.contains(['@', '%', '='])
+        || looks_like_token(segment)
+        || (segment.len() >= MIN_BYTES && !is_uuid(segment) && digits > 0 && has_letter)
 }

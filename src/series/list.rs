@@ -25,6 +25,8 @@ pub enum PathState {
     /// Published, and one of its `{id}` stands for words, too: their number said that they are
     /// values.
     Folded,
+    /// Was pinned until a reload: keeps what it counted, takes no new requests.
+    Retired,
 }
 
 /// One route, as [`Store::list_paths`] tells it.
@@ -41,28 +43,42 @@ pub struct ListedPath {
 }
 
 impl Store {
-    /// Every route that exists, by name. For people: sums up all rows.
+    /// Every route that exists, and what may become one, by name. For people: sums up all rows.
+    /// Publishes nothing.
     pub fn list_paths(&self) -> Vec<ListedPath> {
-        let snapshot = self.snapshot();
-        let mut hits = vec![0; snapshot.routes.len()];
-        for (key, parts) in &snapshot.rows {
-            let totals = HistogramTotals::of(parts.iter().map(|row| &row.durations));
-            if let Some(hits) = hits.get_mut(key.route.index()) {
-                *hits += totals.count();
+        let inner = self.lock();
+        let (rows, routes) = (inner.rows.clone(), inner.routes.clone());
+        let naming = Arc::clone(&inner.naming);
+        let provisional = inner.deferred.list().map(|waiting| ListedPath {
+            template: waiting.name().into(),
+            kind: PathKind::Learned,
+            state: PathState::Provisional,
+            hits: waiting.requests(),
+        });
+        let mut listed: Vec<_> = provisional.collect();
+        drop(inner);
+        let mut states = vec![PathState::Published; routes.len()];
+        for (index, state) in states.iter_mut().enumerate() {
+            let is_pinned = routes.get(index).is_some_and(|r| r.kind == PathKind::Pinned);
+            if is_pinned && !naming.pinned.iter().any(|route| route.index() == index) {
+                *state = PathState::Retired;
             }
         }
-        let pinned = RouteId::FIXED.len() + self.namer.pinned().len();
-        let listed = snapshot.routes.into_iter().zip(hits).enumerate();
-        let mut listed: Vec<_> = listed
-            .map(|(index, (route, hits))| {
-                let kind = match index {
-                    _ if index < RouteId::FIXED.len() => PathKind::Reserved,
-                    _ if index < pinned => PathKind::Pinned,
-                    _ => PathKind::Learned,
-                };
-                ListedPath { template: route.name, kind, state: PathState::Published, hits }
-            })
-            .collect();
+        naming.known.each_route(&mut |route, folded| {
+            let state = states.get_mut(RouteId(route).index());
+            if let Some(state) = state.filter(|state| folded && **state == PathState::Published) {
+                *state = PathState::Folded;
+            }
+        });
+        let mut hits = vec![0; routes.len()];
+        for (key, parts) in &rows {
+            if let Some(hits) = hits.get_mut(key.route.index()) {
+                *hits += HistogramTotals::of(parts.iter().map(|row| &row.durations)).count();
+            }
+        }
+        listed.extend(routes.into_iter().zip(states).zip(hits).map(|((route, state), hits)| {
+            ListedPath { template: route.name, kind: route.kind, state, hits }
+        }));
         listed.sort_by(|a, b| a.template.cmp(&b.template));
         listed
     }
