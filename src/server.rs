@@ -23,9 +23,12 @@ use crate::paths::Namer;
 use crate::render::Sources;
 use crate::series::Store;
 
+pub use self::reload::Reloader;
+
 use self::seat::Seat;
 use self::sockets::{affordable_connections, bind};
 
+mod reload;
 mod seat;
 mod sockets;
 
@@ -93,6 +96,15 @@ impl Server {
     /// The kernel's.
     pub fn metrics_address(&self) -> io::Result<SocketAddr> {
         self.metrics.local_addr()
+    }
+
+    /// What reads the files of routes again, on any thread, for as long as the server runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader {
+            sources: self.config.route_sources.clone(),
+            store: Arc::clone(&self.store),
+            cold: Arc::clone(&self.cold),
+        }
     }
 
     /// Serves until `shutdown` resolves, then drains. Blocks the calling thread.

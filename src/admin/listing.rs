@@ -39,9 +39,10 @@ enum Stage {
 impl Listing {
     /// Lists `paths`, of which the pinned ones win where two match the same.
     pub(super) fn new(paths: Vec<ListedPath>, is_json: bool, under_way: &Rc<Cell<usize>>) -> Self {
-        let (mut paths, learned): (Vec<_>, Vec<_>) =
-            paths.into_iter().partition(|path| path.kind == PathKind::Pinned);
-        paths.extend(learned);
+        let is_pin =
+            |path: &ListedPath| path.kind == PathKind::Pinned && path.state != PathState::Retired;
+        let (mut paths, others): (Vec<_>, Vec<_>) = paths.into_iter().partition(is_pin);
+        paths.extend(others);
         under_way.set(under_way.get() + 1);
         Self {
             paths: paths.into_iter(),
@@ -80,7 +81,9 @@ impl Listing {
 
     fn text(&mut self, out: &mut String, path: &ListedPath) {
         let name = &*path.template;
-        let is_pinnable = name.parse::<Template>().is_ok() && self.pinnable.insert(shape(name));
+        let is_pinnable = path.state != PathState::Retired
+            && name.parse::<Template>().is_ok()
+            && self.pinnable.insert(shape(name));
         // What cannot be pinned, or is already, is for the reader only.
         let name = if is_pinnable { name.to_owned() } else { format!("# {name}") };
         let (kind, state) = (kind(path.kind), state(path.state));
@@ -155,6 +158,7 @@ mod tests {
         let paths = [
             listed("/a/{id}", PathKind::Learned),
             listed("/a/{name}", PathKind::Pinned),
+            ListedPath { state: PathState::Retired, ..listed("/b/{c}", PathKind::Pinned) },
             listed("/\u{e9}\"", PathKind::Learned),
             listed("/{id}.js", PathKind::Learned),
             listed("_OTHER", PathKind::Reserved),

@@ -31,6 +31,7 @@ mod metrics_port;
 mod naming;
 mod path_list;
 mod rejections;
+mod reloading;
 mod retries;
 mod streaming;
 mod targets;

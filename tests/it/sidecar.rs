@@ -11,7 +11,7 @@ use redcar::labels::Methods;
 use redcar::metrics::Naming;
 use redcar::routes::RouteSources;
 use redcar::series::Limits;
-use redcar::server::{Server, StartError, Stop};
+use redcar::server::{Reloader, Server, StartError, Stop};
 use tokio::sync::oneshot;
 
 use crate::backend::{Backend, eventually};
@@ -21,6 +21,7 @@ use crate::scrape::{Metric, Page};
 pub(crate) struct Sidecar {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: SocketAddr,
+    pub(crate) reloader: Reloader,
     stop: Option<oneshot::Sender<Stop>>,
     thread: Option<JoinHandle<Result<(), StartError>>>,
 }
@@ -86,10 +87,11 @@ impl Sidecar {
         let server = Server::bind(config.validate().unwrap()).unwrap();
         let (address, metrics) =
             (server.listen_address().unwrap(), server.metrics_address().unwrap());
+        let reloader = server.reloader();
         let (stop, stopped) = oneshot::channel();
         let thread =
             std::thread::spawn(move || server.run(async { stopped.await.unwrap_or(Stop::Prompt) }));
-        let sidecar = Self { address, metrics, stop: Some(stop), thread: Some(thread) };
+        let sidecar = Self { address, metrics, reloader, stop: Some(stop), thread: Some(thread) };
         eventually("a first attempt to connect to the upstream", || {
             Page::of(metrics).total("redcar_upstream_connects_total") > 0.5
         });
