@@ -148,7 +148,8 @@ mod tests {
     fn the_three_formats_say_the_same() {
         let combined = format!(r#"{COMMON} "-" "curl/8 \"x\"""#);
         let json = concat!(
-            r#"{"time":"2026-11-22T01:02:03.000Z","peer":"192.0.2.1","method":"GET","path":"/a/7","#,
+            r#"{"time":"2026-11-22T01:02:03.000Z","peer":"192.0.2.1","method":"GET","#,
+            r#""path":"/a/7","#,
             r#""route":"/a/{id}","protocol":"HTTP/1.1","status":404,"error":"","bytes":5,"#,
             r#""duration_seconds":0.001500,"user_agent":"curl/8 \u0022x\u0022"}"#
         );
