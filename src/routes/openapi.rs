@@ -113,6 +113,8 @@ fn from_yaml(text: &str) -> Result<Document, DocumentError> {
             max_events: 50_000_000,
             max_nodes: 50_000_000,
             max_total_scalar_bytes: 1 << 30,
+            // One answer that all operations share is usual.
+            enforce_alias_anchor_ratio: false,
         },
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {

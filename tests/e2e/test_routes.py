@@ -1,7 +1,11 @@
 """Routes from files, read again on SIGHUP, and what a log would cost."""
 
 import json
+import os
+import pty
+import re
 import signal
+import subprocess
 
 import pytest
 import requests
@@ -168,3 +172,45 @@ def test_a_log_is_read_in_constant_memory_and_bad_lines_are_told(tmp_path):
     routes.write_text(done.stdout)
     done = run([PROXY, "check", "--routes-file", routes, "--upstream", "127.0.0.1:1"])
     assert "1 pinned" in done.stdout and done.returncode == 1, done
+
+
+def test_progress_is_shown_on_a_terminal(tmp_path):
+    log = tmp_path / "access.log"
+    line = '1.2.3.4 - - [x] "GET /users/{0} HTTP/1.1" 200 5\n'
+    block = "".join(line.replace("{0}", str(number)) for number in range(1000, 3000))
+    with log.open("w") as out:
+        for _ in range(600):
+            out.write(block)
+    terminal, inner = pty.openpty()
+    done = subprocess.run(
+        [PROXY, "paths", log],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=inner,
+        timeout=60,
+    )
+    os.close(inner)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert done.returncode == 0 and b"# 1200000, GET 1200000" in done.stdout
+    steps = re.findall(r"\r(\d+) %, (\d+) lines, \d+ MiB", shown)
+    assert steps and all(0 <= int(share) <= 100 for share, _ in steps), shown
+    assert shown.endswith("\r\x1b[K"), "the line is cleared at the end"
+
+
+def test_excluded_requests_reach_the_app_and_are_logged_only_if_they_fail(gunicorn, proxy):
+    sidecar = proxy(
+        gunicorn("sync").upstream,
+        *("--exclude-path", "/ruok,/missing*", "--exclude-user-agent", "kube-probe/"),
+        *("--access-log", "json"),
+    )
+    client = KeepAlive(sidecar.port)
+    assert client("GET", "/ruok?probe=1") == (200, b"imok")
+    assert client("GET", "/users/7", **{"User-Agent": "kube-probe/1.29"})[0] == 200
+    assert client("GET", "/missing")[0] == 404
+    assert client("GET", "/users/7", **{"User-Agent": "curl/8"})[0] == 200
+    samples = sidecar.wait_for_requests({("/users/{id}", "GET", "200", ""): 1})
+    assert samples.total("redcar_excluded_requests_total") == 3
+    wait_until(lambda: len(sidecar.access_log()) == 2, "two lines")
+    routes = [json.loads(line)["route"] for line in sidecar.access_log()]
+    assert routes == ["_EXCLUDED", "/users/{id}"]

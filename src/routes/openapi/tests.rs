@@ -98,6 +98,20 @@ fn thousands_of_paths_are_read() {
     assert_eq!(found(&text).len(), 5000);
 }
 
+#[test]
+fn one_anchor_may_be_used_everywhere_and_an_endless_one_nowhere() {
+    let mut text = "openapi: 3.0.0\nx-a: &a {b: [c, d]}\npaths:\n".to_owned();
+    text.extend((0..2000).map(|n| format!("  /r{n}: {{get: {{responses: {{'400': *a}}}}}}\n")));
+    assert_eq!(found(&text).len(), 2000);
+    // Each level is ten times the one before.
+    let mut text = "openapi: 3.0.0\nx0: &x0 [a]\n".to_owned();
+    text.extend((1..12).map(|n| {
+        let above = format!("*x{}", n - 1);
+        format!("x{n}: &x{n} [{}]\n", vec![above; 10].join(", "))
+    }));
+    assert!(parse(&text).is_err());
+}
+
 proptest! {
     #[test]
     fn any_text_is_a_document_or_an_error(text in "(openapi: 3\npaths:\n  /)?\\PC{0,80}") {
