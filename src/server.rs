@@ -22,6 +22,8 @@ use crate::metrics::{Cold, WorkerStats};
 use crate::paths::Namer;
 use crate::render::Sources;
 use crate::series::Store;
+use crate::tls::{Alpn, Ends, LoadError};
+use crate::worker::Shared;
 
 pub use self::reload::Reloader;
 
@@ -41,6 +43,12 @@ pub struct StartError {
     source: io::Error,
 }
 
+impl StartError {
+    fn of_file(LoadError { place, fault }: LoadError) -> Self {
+        Self { what: place, source: io::Error::other(fault) }
+    }
+}
+
 /// How the shutdown is to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stop {
@@ -58,26 +66,34 @@ pub struct Server {
     metrics: TcpListener,
     store: Arc<Store>,
     cold: Arc<Cold>,
+    tls: Ends,
 }
 
+/// What clients and the upstream are offered inside TLS.
+pub const OFFER: &[Alpn] = &[Alpn::Http1];
+
 impl Server {
-    /// Binds both ports. Nothing is served before [`Self::run`].
+    /// Loads the certificates and binds both ports. Nothing is served before [`Self::run`].
     ///
     /// # Errors
     ///
-    /// [`StartError`] names the flag of the port that could not be bound.
+    /// [`StartError`] names the flag of the file that cannot be used, or of the port that could
+    /// not be bound.
     pub fn bind(mut config: Config) -> Result<Self, StartError> {
         let namer = Namer::new(&config.routes).map_err(|error| StartError {
             what: "--route".to_owned(),
             source: io::Error::other(error),
         })?;
+        let upstream = config.upstream.tls_host();
+        let tls = Ends::load(&config.tls, upstream, OFFER, config.timeouts.header);
+        let tls = tls.map_err(StartError::of_file)?;
         config.max_connections = affordable_connections(config.max_connections);
         let listener = bind("--listen", config.listen)?;
         let metrics = bind("--metrics", config.metrics)?;
         let cold = Cold::new(config.limits.max_series, config.limits.max_paths);
         cold.reloaded(true);
         let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
-        Ok(Self { config: Arc::new(config), listener, metrics, store, cold })
+        Ok(Self { config: Arc::new(config), listener, metrics, store, cold, tls })
     }
 
     /// Where clients connect; tells the port where 0 was asked for.
@@ -143,6 +159,11 @@ impl Server {
     fn start(self) -> Result<Running, StartError> {
         let config = self.config;
         let cold = self.cold;
+        if let Some(listener) = self.tls.listener.clone() {
+            cold.show_tls(Arc::clone(&listener));
+            // On the main thread, which serves no requests. Ends with its runtime.
+            drop(tokio::task::spawn_local(async move { listener.watch().await }));
+        }
         let health = Arc::new(Health::default());
         let failed = |source| StartError { what: "cannot start a thread".to_owned(), source };
         let mut threads = Vec::new();
@@ -161,15 +182,19 @@ impl Server {
                 (WorkerHandle { commands, connections }, inbox)
             })
             .unzip();
+        let shared = Shared {
+            config: Arc::clone(&config),
+            cold: Arc::clone(&cold),
+            access_log,
+            tls: self.tls.clone(),
+        };
         let (ready, started) = std::sync::mpsc::channel();
         let mut listener = Some(self.listener);
         for (index, (inbox, stats)) in inboxes.into_iter().zip(&stats).enumerate() {
             let seat = Seat {
-                config: Arc::clone(&config),
+                shared: shared.clone(),
                 store: Arc::clone(&self.store),
                 stats: Arc::clone(stats),
-                cold: Arc::clone(&cold),
-                access_log: access_log.clone(),
                 listener: listener.take(),
                 handles: handles.clone(),
                 ready: ready.clone(),
@@ -184,7 +209,7 @@ impl Server {
             workers: stats,
             methods: config.methods.clone(),
             naming: config.naming,
-            scheme: "http",
+            scheme: if self.tls.listener.is_some() { "https" } else { "http" },
         };
         drop(ready);
         // Ends when every worker has dropped its sender, whether or not it said anything.

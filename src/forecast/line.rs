@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// What a line says of a request.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Entry<'a> {
-    pub(super) method: Method,
+    pub(super) method: Cow<'a, str>,
     /// Without the query.
     pub(super) path: Cow<'a, str>,
     pub(super) status: u16,
@@ -49,7 +49,7 @@ fn combined(line: &str) -> Option<Entry<'_>> {
         let (_, rest) = rest.split_once('"')?;
         quoted(rest).map(|(agent, _)| agent)
     });
-    entry(method, target.into(), status, agent.map(Cow::from)).map(|e| Entry { bytes, ..e })
+    entry(method.into(), target.into(), status, agent.map(Cow::from)).map(|e| Entry { bytes, ..e })
 }
 
 /// Text up to the next quote that no backslash stands before, and what comes after it.
@@ -100,18 +100,19 @@ fn json(line: &str) -> Option<Entry<'_>> {
         error: ErrorToken::ALL.into_iter().find(|token| token.as_str() == error),
         duration: Duration::try_from_secs_f64(json.duration_seconds).unwrap_or_default(),
         bytes: json.bytes,
-        ..entry(&json.method, json.path, status, json.user_agent)?
+        ..entry(json.method, json.path, status, json.user_agent)?
     })
 }
 
 fn entry<'a>(
-    method: &str,
+    method: Cow<'a, str>,
     target: Cow<'a, str>,
     status: u16,
     user_agent: Option<Cow<'a, str>>,
 ) -> Option<Entry<'a>> {
+    Method::from_bytes(method.as_bytes()).ok()?;
     Some(Entry {
-        method: Method::from_bytes(method.as_bytes()).ok()?,
+        method,
         path: match target {
             Cow::Borrowed(target) => path_of(target).into(),
             Cow::Owned(target) => path_of(&target).to_owned().into(),
@@ -156,7 +157,7 @@ mod tests {
         let nginx = r#"{"request_method": "GET", "request_uri": "/a/7?b=c", "status": "404"}"#;
         for line in [COMMON, &*combined, json, nginx] {
             let entry = parse(line).expect(line);
-            assert_eq!((&entry.method, &*entry.path), (&Method::GET, "/a/7"), "{line}");
+            assert_eq!((&*entry.method, &*entry.path), ("GET", "/a/7"), "{line}");
             assert_eq!((entry.status, entry.error), (404, None), "{line}");
         }
         let agent = |line| parse(line).and_then(|entry| entry.user_agent).map(Cow::into_owned);
