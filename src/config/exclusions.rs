@@ -150,7 +150,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_glob_matches_any_path_or_not(glob in "/[ab*?\\[\\]\\\\/!^-]{0,30}", path in "/[ab/]{0,60}") {
+        fn any_glob_matches_any_path_or_not(
+            glob in "/[ab*?\\[\\]\\\\/!^-]{0,30}",
+            path in "/[ab/]{0,60}",
+        ) {
             if let Ok(glob) = glob.parse::<PathGlob>() {
                 let all = Exclusions::new(&[glob], &[]).expect("exclusions").expect("some");
                 // Must neither panic nor take for ever.
