@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redcar::config::{self, Exclusions};
+use redcar::config::{self, ConfigError, Exclusions};
 use redcar::paths::Namer;
 use redcar::series::{Key, Shard, Store};
 use tokio::time::Instant;
@@ -24,6 +24,9 @@ mod report;
 
 /// A longer line is not understood: a request head of the proxy's default limit fits.
 const MAX_LINE_BYTES: usize = 128 * 1024;
+
+/// Bytes read from a file at a time.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Requests after which names are published: one scrape interval of a busy sidecar.
 const REQUESTS_PER_SCRAPE: u64 = 1000;
@@ -45,22 +48,11 @@ struct Tally {
 
 /// Reads the log and prints what would become of it.
 pub(crate) fn run(flags: PathsArgs) -> ExitCode {
-    let exclusions = match flags.exclude.resolve() {
-        Ok(exclusions) => exclusions,
+    let (file, is_json) = (flags.file.clone(), flags.json);
+    let (settings, exclusions, store) = match prepare(flags) {
+        Ok(prepared) => prepared,
         Err(error) => return fail(&error, USAGE),
     };
-    let settings = match flags.series.resolve(false) {
-        Ok(settings) => settings,
-        Err(error) => return fail(&error, USAGE),
-    };
-    if let Err(error) = config::check_limits(&settings.limits) {
-        return fail(&error, USAGE);
-    }
-    let namer = match Namer::new(&settings.routes) {
-        Ok(namer) => namer,
-        Err(error) => return fail(&error, USAGE),
-    };
-    let store = Store::new(settings.limits.clone(), namer.with_mode(settings.path_mode));
     let mut forecast = Forecast {
         settings: &settings,
         exclusions,
@@ -68,21 +60,32 @@ pub(crate) fn run(flags: PathsArgs) -> ExitCode {
         store: Arc::clone(&store),
         tally: Tally::default(),
     };
-    let read = if flags.file.as_os_str() == "-" {
+    let read = if file.as_os_str() == "-" {
         forecast.read(&mut io::stdin().lock(), None)
     } else {
-        File::open(&flags.file).and_then(|file| {
+        File::open(&file).and_then(|file| {
             let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-            forecast.read(&mut BufReader::with_capacity(1 << 18, file), size)
+            forecast.read(&mut BufReader::with_capacity(BUFFER_BYTES, file), size)
         })
     };
-    let name = flags.file.display().to_string();
+    let name = file.display().to_string();
     if let Err(error) = read {
         return fail(&io::Error::new(error.kind(), format!("{name}: {error}")), 1);
     }
-    let tally = forecast.tally;
-    let report = Report::new(name, tally, &settings, &store);
-    print(if flags.json { report.json() } else { report.text() }.as_bytes())
+    let report = Report::new(name, forecast.tally, &settings, &store);
+    print(if is_json { report.json() } else { report.text() }.as_bytes())
+}
+
+/// What the flags mean, and an empty store that is as they say.
+fn prepare(
+    flags: PathsArgs,
+) -> Result<(SeriesSettings, Option<Exclusions>, Arc<Store>), ConfigError> {
+    let exclusions = flags.exclude.resolve()?;
+    let settings = flags.series.resolve(false)?;
+    config::check_limits(&settings.limits)?;
+    let namer = Namer::new(&settings.routes)?.with_mode(settings.path_mode);
+    let store = Store::new(settings.limits.clone(), namer);
+    Ok((settings, exclusions, store))
 }
 
 /// A log on its way into a store.
