@@ -20,7 +20,7 @@ mod template;
 mod vocabulary;
 
 /// Segments kept before the rest of a path becomes `{*rest}`.
-pub const MAX_SEGMENTS: usize = 10;
+pub const MAX_SEGMENTS: usize = 14;
 
 /// Bytes a label may have before the rest of the path becomes `{*rest}`.
 ///
@@ -61,6 +61,7 @@ pub struct Namer {
     tree: Tree,
     pinned: Vec<Template>,
     mode: PathMode,
+    rules: Rules,
 }
 
 impl Namer {
@@ -88,6 +89,17 @@ impl Namer {
     #[must_use]
     pub fn with_mode(self, mode: PathMode) -> Self {
         Self { mode, ..self }
+    }
+
+    /// The same namer with other rules for learning.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The rules for learning.
+    pub fn rules(&self) -> Rules {
+        if self.mode == PathMode::Raw { Rules::raw() } else { self.rules }
     }
 
     /// Where names of paths that are not pinned come from.

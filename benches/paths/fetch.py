@@ -10,6 +10,7 @@ the words that people and companies are made of (from Faker), and the vocabulary
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,6 +37,8 @@ OPENAPI = {
 METHODS = {"get", "put", "post", "delete", "patch", "head"}
 # Services of AWS that speak REST, by how many templates they have.
 AWS_MIN_TEMPLATES = 25
+# In how many descriptions a word must occur to be one of the vocabulary.
+MIN_APIS = int(os.environ.get("MIN_APIS", "2"))
 GOOGLE_MIN_TEMPLATES = 40
 
 
@@ -227,6 +230,7 @@ def main():
             add("google-" + api, rows, True)
         else:
             vocabulary.update(words)
+    for_choosing = False
     for service in sorted((pypi / "botocore" / "data").iterdir()):
         files = sorted(service.glob("*/service-2.json*"))
         if not files:
@@ -238,8 +242,9 @@ def main():
             continue
         rows = list(aws_rows(service.name, model))
         if len({r[1] for r in rows}) >= AWS_MIN_TEMPLATES:
-            add("aws-" + service.name, rows, False)
-    words = sorted(w for w, n in vocabulary.items() if n >= 2)
+            for_choosing = not for_choosing
+            add("aws-" + service.name, rows, for_choosing)
+    words = sorted(w for w, n in vocabulary.items() if n >= MIN_APIS)
     (directory / "vocabulary.txt").write_text("\n".join(words) + "\n")
     people_words(pypi, directory)
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::ID;
-use super::known::{Known, may_fold};
+use super::known::{Age, Known, child_name, stand_in};
 use super::vocabulary::is_word_of_apis;
 
 /// The numbers that learning depends on, chosen by the evaluation in `benches/paths`.
@@ -38,7 +38,7 @@ impl Default for Rules {
             free_words: 8,
             free_words_below_collection: 3,
             fold_words: 20,
-            fold_words_below_collection: 8,
+            fold_words_below_collection: 5,
             once_percent: 50,
             named_hits: 3,
             max_children: 300,
@@ -49,15 +49,15 @@ impl Default for Rules {
 /// What the learner says of a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decision {
-    /// It is called so; the number stands for its place, see [`Learner::set_route`].
+    /// It is called so; [`Learner::set_route`] takes the place.
     Named(String, Place),
     /// Nobody knows yet.
     Open,
 }
 
 /// Where a route hangs in the learner's tree. Valid until the next call that learns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place(usize);
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place(Vec<usize>);
 
 /// Nodes without a route that may exist; beyond, they are forgotten.
 ///
@@ -72,9 +72,8 @@ struct Node {
     /// Admitted requests that came through here.
     hits: u32,
     decided: bool,
-    folded: bool,
-    /// How old the route is, and its number.
-    route: Option<(u32, u32)>,
+    folded: Option<Age>,
+    has_route: bool,
     words: Words,
 }
 
@@ -93,7 +92,11 @@ pub struct Learner {
     rules: Rules,
     /// Number of nodes at which those without a decision are forgotten.
     forget_at: usize,
-    routes: u32,
+    /// Counts decisions.
+    age: Age,
+    known: Known,
+    /// A node has folded that `known` does not know of.
+    is_stale: bool,
     changed: bool,
 }
 
@@ -121,32 +124,44 @@ impl Learner {
     /// A learner that has seen nothing.
     pub fn new(rules: Rules) -> Self {
         let root = Node { decided: true, ..Node::default() };
-        Self { nodes: vec![root], rules, forget_at: MAX_OPEN_NODES, routes: 0, changed: false }
+        Self {
+            nodes: vec![root],
+            rules,
+            forget_at: MAX_OPEN_NODES,
+            age: 0,
+            known: Known::default(),
+            is_stale: false,
+            changed: false,
+        }
     }
 
     /// Takes in one admitted request by the name that the detectors made.
     ///
     /// # Shape
     ///
-    /// `name`: what [`super::Namer::name`] detected. O(segments), except when a node folds.
+    /// `name`: what [`super::Namer::name`] detected, and no route matches. O(segments), except when
+    /// a node folds.
     pub fn observe(&mut self, name: &str) -> Decision {
         if self.nodes.len() > self.forget_at {
             self.forget();
         }
         let mut node = 0;
+        self.at_mut(node).hits = self.at(node).hits.saturating_add(1);
         for segment in segments(name) {
-            let is_value = self.at(node).folded && may_fold(segment);
             let literal = self.child(node, segment).filter(|child| self.at(*child).decided);
-            node = match literal {
-                Some(child) => self.hit(child),
-                None if is_value => self.take_child(node, ID),
-                None => {
-                    self.take_word(node, segment);
+            node = match (literal, self.stand_in(node, segment)) {
+                (Some(child), _) => self.take_known(node, child),
+                (None, Some(stand_in)) => self.take_value(node, stand_in),
+                (None, None) => {
+                    let child = self.take_word(node, segment);
                     if self.should_fold(node) {
                         self.fold(node);
+                        let stand_in = stand_in(segment).unwrap_or(segment);
+                        let found = self.child(node, segment);
+                        found.or_else(|| self.child(node, stand_in)).unwrap_or(child)
+                    } else {
+                        child
                     }
-                    let found = self.child(node, segment).or_else(|| self.child(node, ID));
-                    found.unwrap_or(0)
                 }
             };
         }
@@ -159,12 +174,28 @@ impl Learner {
     }
 
     /// Remembers the route of a place.
-    pub fn set_route(&mut self, place: Place, route: u32) {
-        if self.at(place.0).route.is_none() {
-            self.at_mut(place.0).route = Some((self.routes, route));
-            self.routes += 1;
-            self.changed = true;
+    pub fn set_route(&mut self, place: &Place, route: u32) {
+        self.age += 1;
+        let parents = std::iter::once(0).chain(place.0.iter().copied());
+        let mut known = std::mem::take(&mut self.known);
+        let way = place.0.iter().zip(parents);
+        let way = way.map(|(node, parent)| (&*self.at(*node).name, self.at(parent).folded));
+        known.insert(way, (self.age, route));
+        self.known = known;
+        if let Some(last) = place.0.last() {
+            self.at_mut(*last).has_route = true;
         }
+        self.changed = true;
+    }
+
+    /// What is learned for good.
+    pub fn known(&mut self) -> &Known {
+        if std::mem::take(&mut self.is_stale) {
+            let mut known = std::mem::take(&mut self.known);
+            self.tell_folds(0, &mut known);
+            self.known = known;
+        }
+        &self.known
     }
 
     /// Tells whether [`Self::known`] has changed since this was asked last.
@@ -172,103 +203,111 @@ impl Learner {
         std::mem::take(&mut self.changed)
     }
 
-    /// What is learned for good.
-    pub fn known(&self) -> Known {
-        self.known_below(0)
-    }
-
-    fn known_below(&self, node: usize) -> Known {
-        let node = self.at(node);
-        let mut known = Known { folded: node.folded, route: node.route, ..Known::default() };
-        for (name, child) in &node.children {
-            if self.at(*child).decided {
-                let below = self.known_below(*child);
-                if below.route.is_some() || !below.children.is_empty() {
-                    known.children.insert(name.clone(), below);
-                }
+    fn tell_folds(&self, node: usize, known: &mut Known) {
+        known.fold(self.at(node).folded);
+        for (name, below) in known.children_mut() {
+            if let Some(child) = self.child(node, name) {
+                self.tell_folds(child, below);
             }
         }
-        known
+    }
+
+    /// The name of the child that stands for a segment, if the node is folded.
+    fn stand_in<'a>(&self, node: usize, segment: &'a str) -> Option<&'a str> {
+        self.at(node).folded.and_then(|_| stand_in(segment))
     }
 
     /// Follows a name; where a child is open, judges it if that is asked for.
     fn look(&mut self, name: &str, judge: bool) -> Decision {
         let (mut node, mut label) = (0, String::with_capacity(name.len() + 8));
+        let mut place = Vec::new();
         for segment in segments(name) {
             let literal = self.child(node, segment);
-            let decided = |child: &usize| self.at(*child).decided;
-            let (next, text) = if let Some(child) = literal.filter(decided) {
-                (child, segment)
-            } else if self.at(node).folded && may_fold(segment) {
-                let Some(child) = self.child(node, ID) else { return Decision::Open };
-                (child, ID)
-            } else {
-                let Some(child) = literal.filter(|child| judge && self.is_word(node, *child))
-                else {
-                    return Decision::Open;
-                };
-                self.at_mut(child).decided = true;
-                (child, segment)
+            let decided = literal.filter(|child| self.at(*child).decided);
+            let stand_in = self.stand_in(node, segment);
+            let next = match (decided, stand_in) {
+                (Some(child), _) => Some(child),
+                (None, Some(stand_in)) => self.child(node, stand_in),
+                (None, None) => literal.filter(|child| {
+                    let is_sure = self.at(*child).hits >= SURE_HITS;
+                    (judge || is_sure) && self.is_word(node, *child)
+                }),
             };
+            let Some(next) = next else { return Decision::Open };
+            let next_node = self.at_mut(next);
+            next_node.decided = true;
             label.push('/');
-            label.push_str(text);
+            label.push_str(if next_node.name.starts_with(':') { ID } else { "" });
+            label.push_str(&next_node.name);
+            place.push(next);
             node = next;
         }
         if name == "*" {
             label.remove(0);
         }
-        Decision::Named(label, Place(node))
+        Decision::Named(label, Place(place))
     }
 
     /// Judges an uncommon word from how requests spread over it and its siblings.
     fn is_word(&self, parent: usize, child: usize) -> bool {
         let words = self.at(parent).words;
-        let free = if self.is_collection(parent) {
-            self.rules.free_words_below_collection
-        } else {
-            self.rules.free_words
-        };
-        let come_again = words.once * 100 < words.distinct * self.rules.once_percent;
-        words.distinct <= free || (come_again && self.at(child).hits >= self.rules.named_hits)
+        let (free, limit) = self.limits(parent);
+        let few = words.distinct < limit && !self.is_collection(parent);
+        let comes_again = self.at(child).hits >= self.rules.named_hits;
+        words.distinct <= free || (comes_again && (few || !self.mostly_once(words)))
     }
 
     /// Too many children that each came once.
     fn should_fold(&self, node: usize) -> bool {
         let words = self.at(node).words;
-        let limit = if self.is_collection(node) {
-            self.rules.fold_words_below_collection
-        } else {
-            self.rules.fold_words
-        };
-        let mostly_once = words.once * 100 >= words.distinct * self.rules.once_percent;
+        let (_, limit) = self.limits(node);
         let children = u32::try_from(self.at(node).children.len()).unwrap_or(u32::MAX);
-        (words.distinct >= limit && mostly_once) || children > self.rules.max_children
+        let many = words.distinct >= limit && self.mostly_once(words);
+        self.at(node).folded.is_none() && (many || children > self.rules.max_children)
     }
 
-    /// Tells whether words below a node are rather values: `/users`, or beside other values.
+    fn mostly_once(&self, words: Words) -> bool {
+        u64::from(words.once) * 100
+            >= u64::from(words.distinct) * u64::from(self.rules.once_percent)
+    }
+
+    /// How many uncommon words are named without further evidence, and at how many a node folds.
+    fn limits(&self, node: usize) -> (u32, u32) {
+        let rules = &self.rules;
+        if self.is_collection(node) {
+            (rules.free_words_below_collection, rules.fold_words_below_collection)
+        } else {
+            (rules.free_words, rules.fold_words)
+        }
+    }
+
+    /// Tells whether words below a node are rather values: `/users`.
     fn is_collection(&self, node: usize) -> bool {
-        let node = self.at(node);
-        let is_plural = node.name.ends_with('s') && !node.name.ends_with("ss");
-        is_plural || node.children.get(ID).is_some_and(|child| self.at(*child).hits > 0)
+        let name = &self.at(node).name;
+        name.ends_with('s') && !name.ends_with("ss")
     }
 
     /// Makes all undecided children one: `{id}`.
     fn fold(&mut self, node: usize) {
-        self.at_mut(node).folded = true;
+        self.age += 1;
+        let age = self.age;
+        self.at_mut(node).folded = Some(age);
+        self.is_stale = true;
         self.changed = true;
-        let undecided: Vec<_> = self.undecided_children(node);
-        let target = self.child(node, ID).unwrap_or_else(|| self.add_child(node, ID, true));
-        self.at_mut(target).decided = true;
-        for (name, child) in undecided {
+        for (name, child) in self.undecided_children(node) {
+            let Some(stand_in) = stand_in(&name) else { continue };
+            let into = self.child(node, stand_in);
+            let into = into.unwrap_or_else(|| self.add_child(node, stand_in, true));
+            self.at_mut(into).decided = true;
             self.at_mut(node).children.remove(&name);
-            self.merge(child, target);
+            self.merge(child, into);
         }
     }
 
     fn undecided_children(&self, node: usize) -> Vec<(Box<str>, usize)> {
         let children = self.at(node).children.iter();
         let mut found: Vec<_> = children
-            .filter(|(name, child)| !self.at(**child).decided && may_fold(name))
+            .filter(|(name, child)| !self.at(**child).decided && stand_in(name).is_some())
             .map(|(name, child)| (name.clone(), *child))
             .collect();
         // The order of a hash map is random, and merging depends on it where it folds.
@@ -279,46 +318,54 @@ impl Learner {
     /// Takes what is known of `from` over to `into`.
     fn merge(&mut self, from: usize, into: usize) {
         let from = std::mem::take(self.at_mut(from));
-        self.at_mut(into).hits += from.hits;
+        self.at_mut(into).hits = self.at(into).hits.saturating_add(from.hits);
         let mut children: Vec<_> = from.children.into_iter().collect();
         children.sort_unstable();
         for (name, child) in children {
-            if self.at(into).folded && may_fold(&name) && self.child(into, &name).is_none() {
-                let target = self.child(into, ID).unwrap_or_else(|| self.add_child(into, ID, true));
-                self.merge(child, target);
-            } else if let Some(own) = self.child(into, &name) {
-                self.count_again(into, own, self.at(child).hits);
+            let hits = self.at(child).hits;
+            if let Some(own) = self.child(into, &name) {
+                self.count_again(into, own, hits);
+                self.merge(child, own);
+            } else if let Some(stand_in) = self.stand_in(into, &name) {
+                let own = self.child(into, stand_in);
+                let own = own.unwrap_or_else(|| self.add_child(into, stand_in, true));
                 self.merge(child, own);
             } else {
-                let hits = self.at(child).hits;
                 self.at_mut(into).children.insert(name.clone(), child);
                 self.count_new(into, &name, hits);
             }
         }
-        if self.should_fold(into) && !self.at(into).folded {
+        if self.should_fold(into) {
             self.fold(into);
         }
     }
 
-    /// Counts a request at a child that may be new.
-    fn take_word(&mut self, node: usize, segment: &str) {
-        match self.child(node, segment) {
-            Some(child) => {
-                self.count_again(node, child, 1);
-                self.hit(child);
-            }
-            None => {
-                let decided = is_plain(segment);
-                let child = self.add_child(node, segment, decided);
-                self.hit(child);
-                self.count_new(node, segment, 1);
-            }
-        }
+    /// Counts a request at a child that exists.
+    fn take_known(&mut self, node: usize, child: usize) -> usize {
+        self.count_again(node, child, 1);
+        let hits = &mut self.at_mut(child).hits;
+        *hits = hits.saturating_add(1);
+        child
     }
 
-    fn take_child(&mut self, node: usize, name: &str) -> usize {
+    /// Counts a request at what stands for a value.
+    fn take_value(&mut self, node: usize, name: &str) -> usize {
+        let children = &self.at(node).children;
+        let has_room = children.len() < MAX_CHILDREN || children.contains_key(name);
+        let name = if has_room { name } else { ID };
         let child = self.child(node, name).unwrap_or_else(|| self.add_child(node, name, true));
-        self.hit(child)
+        self.take_known(node, child)
+    }
+
+    /// Counts a request at a child that may be new.
+    fn take_word(&mut self, node: usize, segment: &str) -> usize {
+        if let Some(child) = self.child(node, segment) {
+            return self.take_known(node, child);
+        }
+        let child = self.add_child(node, segment, is_plain(segment));
+        self.at_mut(child).hits = 1;
+        self.count_new(node, segment, 1);
+        child
     }
 
     fn count_new(&mut self, node: usize, segment: &str, hits: u32) {
@@ -334,12 +381,6 @@ impl Learner {
             let words = &mut self.at_mut(node).words;
             words.once = words.once.saturating_sub(1);
         }
-    }
-
-    fn hit(&mut self, node: usize) -> usize {
-        let hits = &mut self.at_mut(node).hits;
-        *hits = hits.saturating_add(1);
-        node
     }
 
     fn add_child(&mut self, node: usize, name: &str, decided: bool) -> usize {
@@ -384,7 +425,8 @@ impl Learner {
             }
         }
         let last = kept.get_mut(own)?;
-        if links.is_empty() && last.route.is_none() && !last.folded && own != 0 {
+        let is_needed = !links.is_empty() || last.has_route || last.folded.is_some();
+        if !is_needed && own != 0 {
             kept.truncate(own);
             return None;
         }
@@ -393,13 +435,19 @@ impl Learner {
     }
 }
 
+/// Requests with which a word need not wait for a scrape.
+const SURE_HITS: u32 = 20;
+
+/// Children of a folded node; beyond, verbs count as `{id}`.
+const MAX_CHILDREN: usize = 1000;
+
 fn segments(name: &str) -> impl Iterator<Item = &str> {
-    name.strip_prefix('/').unwrap_or(name).split('/')
+    name.strip_prefix('/').unwrap_or(name).split('/').map(child_name)
 }
 
 /// Segments that are named at once: parameters, and words that many APIs have.
 fn is_plain(segment: &str) -> bool {
-    segment.is_empty() || segment.starts_with('{') || is_word_of_apis(segment)
+    segment.is_empty() || segment == "*" || segment.starts_with('{') || is_word_of_apis(segment)
 }
 
 #[cfg(test)]

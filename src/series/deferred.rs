@@ -15,7 +15,7 @@ use super::inner::Inner;
 use super::{Key, Limits, RouteId, RouteRow, Row, Store};
 use crate::buckets::Buckets;
 
-/// Names that may wait at one time; beyond, requests are `_UNMATCHED` at once.
+/// Names that may wait at one time; beyond, they are published early.
 const MAX_NAMES: usize = 1024;
 
 /// Rows that may wait at one time, 200 bytes each.
@@ -55,12 +55,17 @@ impl Waiting {
 }
 
 impl Deferred {
+    /// The provisional route of a name, if it waits.
+    pub(super) fn find(&self, name: &str) -> Option<RouteId> {
+        self.numbers.get(name).map(|number| RouteId(number | RouteId::PROVISIONAL))
+    }
+
     /// A provisional route for a name.
     pub(super) fn route_of(&mut self, name: &str) -> RouteId {
-        if let Some(number) = self.numbers.get(name) {
-            return RouteId(number | RouteId::PROVISIONAL);
+        if let Some(route) = self.find(name) {
+            return route;
         }
-        if self.numbers.len() >= MAX_NAMES || self.rows >= MAX_ROWS {
+        if self.is_full() {
             return RouteId::UNMATCHED;
         }
         let number = self.next;
@@ -70,6 +75,11 @@ impl Deferred {
         let waiting = Waiting { name: name.into(), rows: Vec::new(), per_path: None };
         self.waiting.insert(number, waiting);
         RouteId(number | RouteId::PROVISIONAL)
+    }
+
+    /// Tells whether there is no room for one name more.
+    pub(super) fn is_full(&self) -> bool {
+        self.numbers.len() >= MAX_NAMES || self.rows >= MAX_ROWS
     }
 
     /// Tells whether something has waited long enough.

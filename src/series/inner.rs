@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use super::deferred::Deferred;
 use super::naming::{Gate, Naming};
 use super::{CLASS_ROWS, Key, Limits, PathKind, PathMode, Route, RouteId, RouteRow, Row};
-use crate::paths::{Learner, Namer, Rules, Template};
+use crate::paths::{Learner, Namer, Template};
 
 /// What the lock guards.
 #[derive(Debug)]
@@ -31,7 +31,6 @@ pub(super) struct Inner {
 
 impl Inner {
     pub(super) fn new(limits: &Limits, namer: Namer) -> Self {
-        let rules = if namer.mode() == PathMode::Raw { Rules::raw() } else { Rules::default() };
         let mut inner = Self {
             rows: Vec::new(),
             row_index: HashMap::default(),
@@ -39,7 +38,7 @@ impl Inner {
             route_index: HashMap::default(),
             learned: 0,
             max_paths: limits.max_paths,
-            learner: Learner::new(rules),
+            learner: Learner::new(namer.rules()),
             gate: Gate::default(),
             naming: Arc::default(),
             deferred: Deferred::default(),

@@ -77,13 +77,16 @@ impl Store {
     /// Names a request that has ended and whose path had no route when it began.
     pub(super) fn settle(&self, name: &str, status: u16, answered_by_upstream: bool) -> RouteId {
         let evidence = Evidence::of(status, answered_by_upstream);
+        let mut inner = self.lock();
+        // Another worker may have learned it meanwhile. On a path that exists every status counts.
+        if let Some(route) = inner.learner.known().find(name) {
+            return RouteId(route);
+        }
+        if let Some(route) = inner.deferred.find(name).filter(|_| evidence != Evidence::Exists) {
+            return route;
+        }
         if evidence == Evidence::None {
             return RouteId::UNMATCHED;
-        }
-        let mut inner = self.lock();
-        // Another worker may have learned it meanwhile.
-        if let Some(route) = inner.naming.known.find(name) {
-            return RouteId(route);
         }
         if evidence == Evidence::Hint && !inner.gate.admits(name) {
             return RouteId::UNMATCHED;
@@ -92,7 +95,7 @@ impl Store {
             self.path_overflows.fetch_add(1, Relaxed);
             return RouteId::OTHER;
         }
-        if inner.deferred.is_overdue() {
+        if inner.deferred.is_overdue() || inner.deferred.is_full() {
             self.publish_deferred(&mut inner);
         }
         let mut decision = inner.learner.observe(name);
@@ -100,7 +103,7 @@ impl Store {
             decision = inner.learner.decide(name);
         }
         let route = match decision {
-            Decision::Named(label, place) => self.name_place(&mut inner, &label, place, 1),
+            Decision::Named(label, place) => self.name_place(&mut inner, &label, &place, 1),
             Decision::Open => inner.deferred.route_of(name),
         };
         self.spread(&mut inner);
@@ -108,7 +111,7 @@ impl Store {
     }
 
     /// The route of what the learner has named.
-    fn name_place(&self, inner: &mut Inner, label: &str, place: Place, requests: u64) -> RouteId {
+    fn name_place(&self, inner: &mut Inner, label: &str, place: &Place, requests: u64) -> RouteId {
         let Some(route) = inner.learned_route(label) else {
             self.path_overflows.fetch_add(requests, Relaxed);
             return RouteId::OTHER;
@@ -120,7 +123,7 @@ impl Store {
     /// Lets the workers know what was learned, if anything was.
     fn spread(&self, inner: &mut Inner) {
         if inner.learner.take_changed() {
-            let known = Arc::new(inner.learner.known());
+            let known = Arc::new(inner.learner.known().clone());
             inner.naming = Arc::new(Naming { known, ..(*inner.naming).clone() });
             self.generation.fetch_add(1, Relaxed);
         }
@@ -129,15 +132,21 @@ impl Store {
     /// Names what has no name yet, for good; what is still open was `_UNMATCHED`.
     pub(super) fn publish_deferred(&self, inner: &mut Inner) {
         for (number, waiting) in inner.deferred.take() {
-            let route = match inner.learner.decide(waiting.name()) {
-                Decision::Named(label, place) => {
-                    self.name_place(inner, &label, place, waiting.requests())
-                }
-                Decision::Open => RouteId::UNMATCHED,
+            let known = inner.learner.known().find(waiting.name());
+            let route = match known {
+                Some(route) => RouteId(route),
+                None => self.name_now(inner, waiting.name(), waiting.requests()),
             };
             inner.deferred.settled(number, route);
             self.absorb(inner, route, waiting);
         }
         self.spread(inner);
+    }
+
+    fn name_now(&self, inner: &mut Inner, name: &str, requests: u64) -> RouteId {
+        match inner.learner.decide(name) {
+            Decision::Named(label, place) => self.name_place(inner, &label, &place, requests),
+            Decision::Open => RouteId::UNMATCHED,
+        }
     }
 }
