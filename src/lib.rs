@@ -12,8 +12,8 @@
 //!   label sets; text encoding; path → template; shutdown; small writes; HTTP/1 syntax; a
 //!   connection's timer. Pure: no I/O.
 //! - [`tls`]: certificates and handshakes, on both sides.
-//! - [`error`], [`buckets`], [`headers`]: error → status and token; histogram bounds; header
-//!   rewriting, the only bytes that are changed.
+//! - [`error`], [`buckets`], [`routes`], [`headers`]: error → status and token; histogram bounds;
+//!   where pinned templates come from; header rewriting, the only bytes that are changed.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
 //! - [`config`]: validated values. [`access_log`]: lines and their writer.
 //! - [`worker`]: what the tasks of one thread share.
@@ -56,6 +56,7 @@ pub mod pump;
 pub mod render;
 pub mod request;
 pub mod resolve;
+pub mod routes;
 pub mod series;
 pub mod server;
 pub mod streams;

@@ -20,6 +20,21 @@ pub(super) enum OnDemand {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum PathsMode {
+    Learn,
+    Pinned,
+    Raw,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum NamingMode {
+    Default,
+    Flask,
+    Otel,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ForwardedMode {
     Append,
     Replace,
