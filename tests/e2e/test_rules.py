@@ -58,16 +58,19 @@ def test_every_alert_says_what_it_is_and_has_a_runbook():
     assert pages == {rule["alert"] for rule in alerts()}, "a runbook without an alert"
 
 
-def test_runbooks_name_only_metrics_that_exist():
+def test_examples_and_pages_name_only_metrics_that_exist():
+    """Whatever looks like one of our metrics, in any text that users read."""
     known = sample_names() | {rule["record"] for rule in rules() if "record" in rule}
-    for page in (REPO / "docs" / "runbooks").glob("*.md"):
-        for name in re.findall(r"\b((?:redcar|http|process)_[a-z_]+)\b", page.read_text()):
-            if not name.startswith("http_re") or name in known:
-                assert name in known, f"{name} in {page.name}"
-            else:
-                # Values of the error label look like metrics: http_response_incomplete.
-                tokens = (REPO / "docs" / "metrics.md").read_text()
-                assert f"| `{name}` |" in tokens, f"{name} in {page.name}"
+    pages = [REPO / "README.md", *(REPO / "docs").rglob("*.md")]
+    pages += [p for p in EXAMPLES.rglob("*") if p.is_file() and p.suffix in (".md", ".yml", ".yaml", ".tpl")]
+    ends = "total|seconds|bucket|sum|count|active|in_flight|bytes|fds|info|up|limit"
+    pattern = re.compile(rf"\b(?:redcar_[a-z_]+|(?:http|process)_[a-z_]+_(?:{ends}))\b")
+    seen = set()
+    for page in pages:
+        for name in pattern.findall(page.read_text()):
+            seen.add(name)
+            assert name in known, f"{name} in {page.relative_to(REPO)}"
+    assert len(seen) > 20
 
 
 def test_amtool_accepts_the_alertmanager_configuration():
