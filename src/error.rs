@@ -1,6 +1,6 @@
 //! Why a request got no upstream response: error → status, label token, words for the client.
 //!
-//! Pure mappings; hyper's and the kernel's errors are classified in `upstream`. Exhaustive on
+//! Pure mappings; the kernel's errors are classified where they occur. Exhaustive on
 //! purpose: a new variant has to be mapped everywhere before it compiles.
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -9,6 +9,7 @@ use std::io;
 use http::StatusCode;
 
 use crate::labels::ErrorToken;
+use crate::tls::HandshakeError;
 
 /// Why a request got no answer from the upstream.
 ///
@@ -25,7 +26,7 @@ pub enum ProxyError {
     ConnectionRefused(#[source] io::Error),
     /// The connection ended before a byte of the answer arrived.
     #[error("the upstream closed the connection before answering")]
-    ConnectionTerminated(#[source] hyper::Error),
+    ConnectionTerminated(#[source] io::Error),
     /// No connection within `--connect-timeout`.
     #[error("connecting to the upstream timed out")]
     ConnectionTimeout,
@@ -38,18 +39,18 @@ pub enum ProxyError {
     /// The upstream cannot be reached for another reason.
     #[error("the upstream is unreachable")]
     DestinationUnavailable(#[source] io::Error),
+    /// The upstream was reached, but not verified or not understood.
+    #[error("no TLS connection to the upstream")]
+    Tls(#[source] HandshakeError),
     /// The request may not be forwarded.
     #[error("{0}")]
     Request(RequestError),
     /// The answer ended inside its head.
     #[error("the upstream's response head is incomplete")]
-    ResponseIncomplete(#[source] hyper::Error),
-    /// The answer is not HTTP/1.
-    #[error("the upstream's response is malformed")]
-    Protocol(#[source] hyper::Error),
-    /// The answer's framing is HTTP, but not a kind we may forward.
+    ResponseIncomplete(#[source] io::Error),
+    /// The answer is not HTTP, or not a kind we may forward.
     #[error("the upstream's response is malformed: {0}")]
-    ResponseFraming(&'static str),
+    Protocol(&'static str),
     /// No response head within `--response-timeout`.
     #[error("the upstream did not answer in time")]
     ResponseTimeout,
@@ -62,9 +63,6 @@ pub enum ProxyError {
     /// The client went away while its body was forwarded.
     #[error("the client went away")]
     DownstreamAborted,
-    /// A defect in this program.
-    #[error("internal error")]
-    Internal(#[source] hyper::Error),
 }
 
 /// Why a request is refused before it reaches the upstream.
@@ -82,12 +80,6 @@ pub enum RequestError {
     /// RFC 9112 §3.2: the target's form does not belong to its method.
     #[error("the request target is invalid")]
     TargetInvalid,
-    /// RFC 9112 §6.1: a transfer coding other than `chunked`.
-    #[error("the transfer coding is not supported")]
-    CodingUnsupported,
-    /// RFC 9112 §6.3: `chunked` more than once.
-    #[error("the Transfer-Encoding field is repeated")]
-    CodingRepeated,
     /// A reverse proxy in front of one app is not a tunnel.
     #[error("CONNECT is not supported")]
     ConnectUnsupported,
@@ -96,12 +88,10 @@ pub enum RequestError {
 impl RequestError {
     fn status(self) -> StatusCode {
         match self {
-            Self::HostMissing
-            | Self::HostRepeated
-            | Self::HostInvalid
-            | Self::TargetInvalid
-            | Self::CodingRepeated => StatusCode::BAD_REQUEST,
-            Self::CodingUnsupported | Self::ConnectUnsupported => StatusCode::NOT_IMPLEMENTED,
+            Self::HostMissing | Self::HostRepeated | Self::HostInvalid | Self::TargetInvalid => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::ConnectUnsupported => StatusCode::NOT_IMPLEMENTED,
         }
     }
 }
@@ -116,9 +106,9 @@ impl ProxyError {
             Self::ConnectionRefused(_)
             | Self::ConnectionTerminated(_)
             | Self::Dns(_)
+            | Self::Tls(_)
             | Self::ResponseIncomplete(_)
             | Self::Protocol(_)
-            | Self::ResponseFraming(_)
             | Self::UpgradeFailed => StatusCode::BAD_GATEWAY,
             Self::ConnectionTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ConnectionLimitReached(_) | Self::DestinationUnavailable(_) => {
@@ -127,7 +117,6 @@ impl ProxyError {
             Self::Request(error) => error.status(),
             Self::DownstreamBody => StatusCode::BAD_REQUEST,
             Self::DownstreamAborted => return CLIENT_CLOSED_REQUEST,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         status.as_u16()
     }
@@ -141,14 +130,14 @@ impl ProxyError {
             Self::ConnectionLimitReached(_) => ErrorToken::ConnectionLimitReached,
             Self::Dns(_) => ErrorToken::DnsError,
             Self::DestinationUnavailable(_) => ErrorToken::DestinationUnavailable,
+            Self::Tls(error) => tls_token(error),
             Self::Request(_) => ErrorToken::HttpRequestError,
             Self::ResponseIncomplete(_) => ErrorToken::HttpResponseIncomplete,
-            Self::Protocol(_) | Self::ResponseFraming(_) => ErrorToken::HttpProtocolError,
+            Self::Protocol(_) => ErrorToken::HttpProtocolError,
             Self::ResponseTimeout => ErrorToken::HttpResponseTimeout,
             Self::UpgradeFailed => ErrorToken::HttpUpgradeFailed,
             Self::DownstreamBody => ErrorToken::DownstreamBodyError,
             Self::DownstreamAborted => ErrorToken::DownstreamAborted,
-            Self::Internal(_) => ErrorToken::ProxyInternalError,
         }
     }
 
@@ -165,6 +154,20 @@ impl ProxyError {
         } else {
             Self::DestinationUnavailable(error)
         }
+    }
+}
+
+fn tls_token(error: &HandshakeError) -> ErrorToken {
+    match error {
+        HandshakeError::Timeout(_) | HandshakeError::Io(_) | HandshakeError::Protocol(_) => {
+            ErrorToken::TlsProtocolError
+        }
+        HandshakeError::Alert(_) => ErrorToken::TlsAlertReceived,
+        HandshakeError::NameMismatch { .. }
+        | HandshakeError::UnknownIssuer { .. }
+        | HandshakeError::AuthorityAsServer
+        | HandshakeError::Validity(_)
+        | HandshakeError::Certificate(_) => ErrorToken::TlsCertificateError,
     }
 }
 
@@ -189,6 +192,9 @@ mod tests {
         assert_eq!(of(io::ErrorKind::ConnectionRefused), (502, ErrorToken::ConnectionRefused));
         assert_eq!(of(io::ErrorKind::TimedOut), (504, ErrorToken::ConnectionTimeout));
         assert_eq!(of(io::ErrorKind::NotFound), (503, ErrorToken::DestinationUnavailable));
+        let stranger = ProxyError::Tls(HandshakeError::UnknownIssuer { roots: String::new() });
+        let (status, token) = (stranger.status(), stranger.token());
+        assert_eq!((status, token), (502, ErrorToken::TlsCertificateError));
         let no_descriptor = ProxyError::from_connect(io::Error::from_raw_os_error(24));
         assert_eq!(no_descriptor.token(), ErrorToken::ConnectionLimitReached);
     }

@@ -24,9 +24,9 @@ NOT_CLIENT = 'error!~"downstream_.*|http_request_error"'
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "#8e8e8e"
 CLASSES = {"1xx": GREY, "2xx": GREEN, "3xx": BLUE, "4xx": YELLOW, "5xx": RED}
 
-META = {row[0]: row[1] for row in re.findall(
-    r"^\| `(\w+)` \| (?:counter|gauge|histogram) \| [^|]+ \| ([^|]+) \|$",
-    METRICS_PAGE.read_text(), re.MULTILINE)}
+SECTION = METRICS_PAGE.read_text().partition("## Every metric\n")[2].partition("\n## ")[0]
+META = dict(re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram) \| [^|]+ \| ([^|]+) \|$",
+                       SECTION, re.MULTILINE))
 
 
 def meaning(metric):
