@@ -63,7 +63,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", type=urllib.parse.urlsplit)
     parser.add_argument("--rate", type=float, default=20, help="requests per second")
-    parser.add_argument("--seconds", type=float, default=86_400.0, help="stop by itself after this time")
+    parser.add_argument(
+        "--seconds", type=float, default=86_400.0, help="stop by itself after this time"
+    )
     args = parser.parse_args()
     end = time.monotonic() + args.seconds
     clients = [

@@ -17,7 +17,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", "0"))
         for alert in json.loads(self.rfile.read(length))["alerts"]:
             line = {"receiver": self.path.strip("/"), "status": alert["status"]}
-            line |= {"alertname": alert["labels"]["alertname"], "job": alert["labels"].get("job", "")}
+            line |= {
+                "alertname": alert["labels"]["alertname"],
+                "job": alert["labels"].get("job", ""),
+            }
             line |= {"summary": alert["annotations"].get("summary", "")}
             SEEN.append(line)
             print("{receiver}: {status} {alertname}: {summary}".format(**line), flush=True)

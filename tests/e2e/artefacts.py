@@ -42,9 +42,7 @@ def load(path):
 
 def rules():
     """Every rule of both files."""
-    return [
-        rule for path in RULES for group in load(path)[0]["groups"] for rule in group["rules"]
-    ]
+    return [rule for path in RULES for group in load(path)[0]["groups"] for rule in group["rules"]]
 
 
 def dashboard():
@@ -63,7 +61,11 @@ def filled(expr, window="20s", **values):
     """A query as Grafana sends it with everything chosen."""
     for variable in dashboard()["templating"]["list"]:
         name = variable["name"]
-        value = values.get(name) or variable.get("allValue") or variable.get("current", {}).get("value", "")
+        value = (
+            values.get(name)
+            or variable.get("allValue")
+            or variable.get("current", {}).get("value", "")
+        )
         expr = expr.replace(f"${name}", value)
     expr = expr.replace("$__rate_interval", window)
     assert not re.search(r"\$[a-z_]{2,}", expr), f"a variable that nobody defines: {expr}"
@@ -89,3 +91,15 @@ def validate_kubernetes(path_or_text, tmp_path, versions=("1.34.0", "1.36.0", "1
         answer = run([tool, "--strict", "-k", version, path], timeout=60)
         said = answer.stdout + answer.stderr
         assert answer.returncode == 0 and "WARN" not in said, f"{path} {version}: {said}"
+
+
+def typecheck(source, tmp_path):
+    """Compiles TypeScript with the types of target/e2e-node."""
+    file = tmp_path / "source.ts"
+    file.write_text(source)
+    link = tmp_path / "node_modules"
+    if not link.is_symlink():
+        link.symlink_to(NODE_MODULES)
+    flags = ["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022"]
+    flags += ["--module", "esnext", "--moduleResolution", "bundler"]
+    return run(["node", NODE_MODULES / "typescript" / "bin" / "tsc", *flags, file], timeout=60)

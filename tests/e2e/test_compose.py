@@ -65,7 +65,7 @@ def test_ports_are_published_on_loopback_only(services):
 
 
 def test_images_are_pinned(services):
-    for name, service in services.items():
+    for service in services.values():
         if "build" not in service:
             tag = service["image"].rpartition(":")[2]
             assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?(-slim)?", tag), service["image"]
@@ -97,7 +97,11 @@ def test_the_app_has_no_metrics_code_and_two_workers():
 
 
 def test_names_in_the_configurations_are_services(services):
-    for file in ("compose/prometheus.yml", "prometheus/alertmanager.yml", "grafana/provisioning/datasources/prometheus.yml"):
+    for file in (
+        "compose/prometheus.yml",
+        "prometheus/alertmanager.yml",
+        "grafana/provisioning/datasources/prometheus.yml",
+    ):
         text = "".join(line.partition("#")[0] for line in (EXAMPLES / file).open())
         for host in re.findall(r"([a-z-]+):9\d{3}\b", text):
             assert host in services, f"{host} in {file}"

@@ -9,7 +9,16 @@ import sys
 
 import pytest
 import yaml
-from artefacts import EXAMPLES, FOREIGN, NODE_MODULES, dashboard, panels, parse, filled, sample_names
+from artefacts import (
+    EXAMPLES,
+    FOREIGN,
+    dashboard,
+    filled,
+    panels,
+    parse,
+    sample_names,
+    typecheck,
+)
 from helpers import HERE, run
 
 GRAFANA = EXAMPLES / "grafana"
@@ -65,14 +74,10 @@ def test_every_query_parses_and_names_only_metrics_that_exist():
 def test_the_types_are_grafanas(tmp_path):
     """Unknown fields, wrong types and values outside an enumeration fail."""
 
+    head = (HERE / "types" / "dashboard.head.ts").read_text()
+
     def check(text):
-        source = tmp_path / "dashboard.ts"
-        source.write_text((HERE / "types" / "dashboard.head.ts").read_text() + text)
-        link = tmp_path / "node_modules"
-        link.is_symlink() or link.symlink_to(NODE_MODULES)
-        flags = "--noEmit --strict --skipLibCheck --module esnext --moduleResolution bundler --target es2022"
-        tsc = NODE_MODULES / "typescript" / "bin" / "tsc"
-        return run(["node", tsc, *flags.split(), source], timeout=60)
+        return typecheck(head + text, tmp_path)
 
     text = (GRAFANA / "redcar.json").read_text()
     answer = check(text)
@@ -195,7 +200,9 @@ def test_the_provisioning_fits_the_scrape_interval_and_the_compose_file():
     assert interval == stack["global"]["scrape_interval"]
     provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/redcar.yml").read_text())
     folder = provider["providers"][0]["options"]["path"]
-    grafana = yaml.safe_load((EXAMPLES / "compose" / "compose.yaml").read_text())["services"]["grafana"]
+    grafana = yaml.safe_load((EXAMPLES / "compose" / "compose.yaml").read_text())["services"][
+        "grafana"
+    ]
     home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home == f"{folder}/redcar.json"
     assert {"source": "dashboard", "target": home} in grafana["configs"]

@@ -7,7 +7,11 @@ from helpers import REPO
 
 PAGES = sorted(
     path
-    for path in [*REPO.glob("*.md"), *(REPO / "docs").rglob("*.md"), *(REPO / "examples").rglob("*.md")]
+    for path in [
+        *REPO.glob("*.md"),
+        *(REPO / "docs").rglob("*.md"),
+        *(REPO / "examples").rglob("*.md"),
+    ]
 )
 
 
@@ -29,6 +33,10 @@ def test_links_lead_somewhere(page):
 
 def test_paths_that_commands_name_exist():
     for page in PAGES:
-        for path in re.findall(r"(?<![\w/])((?:examples|docs|tests|benches|image|fuzz)/[\w./-]*\w)", page.read_text()):
+        for path in re.findall(
+            r"(?<![\w/])((?:examples|docs|tests|benches|image|fuzz)/[\w./-]*\w)", page.read_text()
+        ):
             if "//" not in path:
-                assert (REPO / path).exists() or (page.parent / path).exists(), f"{path} in {page.name}"
+                assert (REPO / path).exists() or (page.parent / path).exists(), (
+                    f"{path} in {page.name}"
+                )

@@ -33,7 +33,14 @@ class Builder:
 
     def __init__(self, folder):
         self.folder = folder
-        storage = ["--root", folder / "root", "--runroot", folder / "run", "--storage-driver", "vfs"]
+        storage = [
+            "--root",
+            folder / "root",
+            "--runroot",
+            folder / "run",
+            "--storage-driver",
+            "vfs",
+        ]
         self.argv = [tool("buildah"), *storage]
         self.env = {"TMPDIR": str(folder), "BUILDAH_ISOLATION": "chroot"}
 
@@ -78,12 +85,18 @@ def test_the_dockerfiles_pass_their_linter():
 
 def test_the_context_has_what_cargo_needs(tmp_path):
     """What .dockerignore lets through is a package that cargo understands."""
-    kept = [line[1:] for line in (REPO / ".dockerignore").read_text().split("\n") if line.startswith("!")]
+    kept = [
+        line[1:]
+        for line in (REPO / ".dockerignore").read_text().split("\n")
+        if line.startswith("!")
+    ]
     for name in kept:
         source = REPO / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / name)
-    answer = run(["cargo", "metadata", "--offline", "--no-deps", "--format-version", "1"], cwd=tmp_path)
+    answer = run(
+        ["cargo", "metadata", "--offline", "--no-deps", "--format-version", "1"], cwd=tmp_path
+    )
     assert answer.returncode == 0, answer.stderr
     for source in (tmp_path / "src").rglob("*.rs"):
         for name in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', source.read_text()):

@@ -1,4 +1,4 @@
-"""The Kubernetes examples: by the schemas of several versions, real kubectl and helm, and our rules.
+"""The Kubernetes examples: by schemas of several versions, real kubectl and helm, our own rules.
 
 No cluster is here: a kubelet's order of starts and stops, and the evaluation of the admission
 policy by an API server, cannot be tested.
@@ -12,7 +12,15 @@ from pathlib import Path
 import celpy
 import pytest
 import yaml
-from artefacts import DASHBOARD, EXAMPLES, NODE_MODULES, TOOLS, load, validate_kubernetes
+from artefacts import (
+    DASHBOARD,
+    EXAMPLES,
+    NODE_MODULES,
+    TOOLS,
+    load,
+    typecheck,
+    validate_kubernetes,
+)
 from helpers import REPO, run, tool
 
 FOLDER = EXAMPLES / "kubernetes"
@@ -21,7 +29,16 @@ ALL = ("1.30.0", "1.33.0", "1.34.0", "1.36.0", "1.37.0")
 WITH_POLICY = ("1.36.0", "1.37.0")
 OPERATOR = ("PodMonitor", "PrometheusRule")
 # Volumes that the restricted Pod Security Standard allows.
-VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 
 
 def helm(*argv, **kwargs):
@@ -65,7 +82,8 @@ def umbrella(tmp_path):
     (chart / "templates").mkdir(parents=True)
     shutil.copytree(CHART, chart / "charts" / "redcar")
     (chart / "Chart.yaml").write_text(
-        "apiVersion: v2\nname: shop\nversion: 1.0.0\ndependencies:\n  - {name: redcar, version: 0.1.0}\n"
+        "apiVersion: v2\nname: shop\nversion: 1.0.0\n"
+        "dependencies:\n  - {name: redcar, version: 0.1.0}\n"
     )
     deployment, _, _ = (FOLDER / "sidecar.yaml").read_text().partition("---\n")
     start = deployment.index("        # restartPolicy makes it")
@@ -146,7 +164,10 @@ def test_it_is_a_native_sidecar_that_starts_without_the_app():
 
 def test_the_program_takes_the_flags_of_the_manifests(proxy):
     """The same flags, on free ports; an unknown or misspelt one ends the program with 2."""
-    args = the_sidecar()["args"] + load(EXAMPLES / "compose" / "compose.yaml")[0]["services"]["sidecar"]["command"]
+    args = (
+        the_sidecar()["args"]
+        + load(EXAMPLES / "compose" / "compose.yaml")[0]["services"]["sidecar"]["command"]
+    )
     rest = [a for a in args if not re.match(r"--(listen|metrics|upstream)=", a)]
     upstreams = [a.partition("=")[2] for a in args if a.startswith("--upstream=")]
     assert len(upstreams) == 2 and len(rest) == 1
@@ -196,7 +217,11 @@ def test_kustomize_leaves_others_alone(tmp_path):
 def test_kustomize_chooses_the_image(tmp_path):
     shutil.copytree(FOLDER / "kustomize", tmp_path / "kustomize")
     file = tmp_path / "kustomize" / "example" / "kustomization.yaml"
-    file.write_text(file.read_text().replace("newTag: 0.1.0", "newName: mirror.example.com/redcar\n    newTag: 9.9.9"))
+    file.write_text(
+        file.read_text().replace(
+            "newTag: 0.1.0", "newName: mirror.example.com/redcar\n    newTag: 9.9.9"
+        )
+    )
     assert sidecar_of(kustomize(file.parent))["image"] == "mirror.example.com/redcar:9.9.9"
 
 
@@ -209,7 +234,13 @@ def test_what_helm_renders_is_valid(tmp_path):
     objects = everything()
     kinds = sorted(o["kind"] for o in objects)
     assert kinds == sorted(
-        ["ConfigMap", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "NetworkPolicy", *OPERATOR]
+        [
+            "ConfigMap",
+            "MutatingAdmissionPolicy",
+            "MutatingAdmissionPolicyBinding",
+            "NetworkPolicy",
+            *OPERATOR,
+        ]
     )
     known = [o for o in objects if o["kind"] not in OPERATOR]
     validate_kubernetes(yaml.safe_dump_all(known), tmp_path, WITH_POLICY)
@@ -225,14 +256,26 @@ def test_the_charts_container_is_the_manifests(tmp_path):
 
 
 def test_the_chart_refuses_values_that_cannot_be_meant():
-    for wrong in ("listenPort=http", "podMonitor.intervall=5s", "image.pullPolicy=always", "upstream=/run/app.sock"):
+    for wrong in (
+        "listenPort=http",
+        "podMonitor.intervall=5s",
+        "image.pullPolicy=always",
+        "upstream=/run/app.sock",
+    ):
         answer = helm("template", "x", CHART, "--set", wrong)
-        assert answer.returncode != 0 and "values don't meet" in answer.stderr, (wrong, answer.stderr)
+        assert answer.returncode != 0 and "values don't meet" in answer.stderr, (
+            wrong,
+            answer.stderr,
+        )
 
 
 def test_the_chart_carries_the_rules_and_the_dashboard():
     objects = everything()
-    from_files = [g for name in ("recording", "alerts") for g in load(EXAMPLES / "prometheus" / f"{name}.rules.yml")[0]["groups"]]
+    from_files = [
+        g
+        for name in ("recording", "alerts")
+        for g in load(EXAMPLES / "prometheus" / f"{name}.rules.yml")[0]["groups"]
+    ]
     assert only(objects, "PrometheusRule")["spec"]["groups"] == from_files
     config = only(objects, "ConfigMap")
     assert json.loads(config["data"]["redcar.json"]) == json.loads(DASHBOARD.read_text())
@@ -244,7 +287,9 @@ def test_the_chart_carries_the_rules_and_the_dashboard():
 
 def test_promtool_accepts_the_rules_of_the_chart(tmp_path):
     file = tmp_path / "rules.yml"
-    file.write_text(yaml.safe_dump({"groups": only(everything(), "PrometheusRule")["spec"]["groups"]}))
+    file.write_text(
+        yaml.safe_dump({"groups": only(everything(), "PrometheusRule")["spec"]["groups"]})
+    )
     answer = run([tool("promtool"), "check", "rules", file])
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
@@ -264,16 +309,13 @@ def test_the_operators_models_accept_the_monitor_and_the_rules():
 
 
 def test_the_operators_types_know_every_key(tmp_path):
-    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
-    tsc = NODE_MODULES / "typescript" / "bin" / "tsc"
-    flags = "--noEmit --strict --skipLibCheck --module esnext --moduleResolution bundler --target es2022"
-
     def check(objects):
         package = "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1"
         lines = [f'import type {{ IPodMonitor, IPrometheusRule }} from "{package}";']
-        lines += [f"export const o{n}: I{o['kind']} = {json.dumps(o)};" for n, o in enumerate(objects)]
-        (tmp_path / "objects.ts").write_text("\n".join(lines))
-        return run(["node", tsc, *flags.split(), tmp_path / "objects.ts"], timeout=60)
+        lines += [
+            f"export const o{n}: I{o['kind']} = {json.dumps(o)};" for n, o in enumerate(objects)
+        ]
+        return typecheck("\n".join(lines), tmp_path)
 
     answer = check(operator_objects())
     assert answer.returncode == 0, answer.stdout
@@ -306,7 +348,7 @@ def test_the_policy_adds_the_manifests_container():
     for policy in policies():
         text = policy["spec"]["mutations"][0]["applyConfiguration"]["expression"]
         text = re.sub(r"\bObject(\.\w+)*\{", "{", text)
-        text = re.sub(r'([{,]\s*)(\w+):', r'\1"\2":', text)
+        text = re.sub(r"([{,]\s*)(\w+):", r'\1"\2":', text)
         [container] = json.loads(text)["spec"]["initContainers"]
         assert container == the_sidecar()
 

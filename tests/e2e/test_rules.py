@@ -62,7 +62,11 @@ def test_examples_and_pages_name_only_metrics_that_exist():
     """Whatever looks like one of our metrics, in any text that users read."""
     known = sample_names() | {rule["record"] for rule in rules() if "record" in rule}
     pages = [REPO / "README.md", *(REPO / "docs").rglob("*.md")]
-    pages += [p for p in EXAMPLES.rglob("*") if p.is_file() and p.suffix in (".md", ".yml", ".yaml", ".tpl")]
+    pages += [
+        p
+        for p in EXAMPLES.rglob("*")
+        if p.is_file() and p.suffix in (".md", ".yml", ".yaml", ".tpl")
+    ]
     ends = "total|seconds|bucket|sum|count|active|in_flight|bytes|fds|info|up|limit"
     pattern = re.compile(rf"\b(?:redcar_[a-z_]+|(?:http|process)_[a-z_]+_(?:{ends}))\b")
     seen = set()

@@ -32,7 +32,9 @@ class Stack:
         self.ports, self.pids = (json.loads(said.read_text())[k] for k in ("ports", "pids"))
 
     def get(self, name, path, **params):
-        answer = requests.get(f"http://127.0.0.1:{self.ports[name]}{path}", params=params, timeout=10)
+        answer = requests.get(
+            f"http://127.0.0.1:{self.ports[name]}{path}", params=params, timeout=10
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -88,7 +90,9 @@ def test_one_path_can_be_chosen(stack):
         if panel["title"] in ("Requests", "Paths", "Latency", "Errors", "Error ratio"):
             for target in panel["targets"]:
                 # As Grafana writes a chosen value into a regular expression.
-                expr = filled(target["expr"], path=r"/users/{id}".replace("{", r"\\{").replace("}", r"\\}"))
+                expr = filled(
+                    target["expr"], path=r"/users/{id}".replace("{", r"\\{").replace("}", r"\\}")
+                )
                 assert stack.query(expr), expr
 
 
@@ -98,7 +102,9 @@ def test_every_variable_of_the_dashboard_has_values(stack):
         if variable["type"] == "query":
             call = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
             path = f"/api/v1/label/{call[2]}/values"
-            found[variable["name"]] = stack.get("prometheus", path, **{"match[]": filled(call[1])})["data"]
+            found[variable["name"]] = stack.get("prometheus", path, **{"match[]": filled(call[1])})[
+                "data"
+            ]
     # There is no namespace outside of Kubernetes; its "all" is `.*` for that reason.
     assert found.pop("namespace") == []
     assert found["job"] == ["shop"] and len(found["instance"]) == 1
@@ -108,7 +114,10 @@ def test_every_variable_of_the_dashboard_has_values(stack):
 
 def test_every_recording_rule_has_a_value(stack):
     records = {rule["record"] for rule in rules() if "record" in rule}
-    missing = lambda: [record for record in records if not stack.query(record)]
+
+    def missing():
+        return [record for record in records if not stack.query(record)]
+
     wait_until(lambda: not missing(), "every record has a value", 60, 1)
 
 
@@ -123,7 +132,9 @@ def test_the_script_says_what_is_wrong_when_a_port_is_taken(stack, tmp_path):
         (copy.parent / name).symlink_to(EXAMPLES / "compose" / name)
     ports = {name: free_port() for name in stack.ports} | {"sidecar": stack.ports["sidecar"]}
     copy.write_text(re.sub(r"PORTS = \{.*?\n\}", f"PORTS = {ports!r}", script, flags=re.DOTALL))
-    answer = run([sys.executable, "-B", copy, "--proxy", PROXY, "--folder", tmp_path / "x"], timeout=60)
+    answer = run(
+        [sys.executable, "-B", copy, "--proxy", PROXY, "--folder", tmp_path / "x"], timeout=60
+    )
     assert answer.returncode == 1
     assert "sidecar does not answer" in answer.stderr and "--listen" in answer.stderr
 

@@ -47,7 +47,10 @@ def test_ci_runs_the_command_that_people_run():
 
 def test_the_release_builds_both_architectures_signs_and_lists():
     jobs = yaml.safe_load((FOLDER / "release.yml").read_text())["jobs"]
-    assert [m["arch"] for m in jobs["binary"]["strategy"]["matrix"]["include"]] == ["amd64", "arm64"]
+    assert [m["arch"] for m in jobs["binary"]["strategy"]["matrix"]["include"]] == [
+        "amd64",
+        "arm64",
+    ]
     assert "image/build-static" in [s.get("run") for s in jobs["binary"]["steps"]]
     push = next(s["with"] for s in jobs["image"]["steps"] if s.get("id") == "push")
     assert push["target"] == "prebuilt" and push["platforms"] == "linux/amd64,linux/arm64"
