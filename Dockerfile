@@ -34,8 +34,9 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=2s --retries=3 \
 ENTRYPOINT ["/usr/local/bin/proxy"]
 
 FROM base AS prebuilt
-ARG TARGETARCH=amd64
-COPY ${TARGETARCH}/proxy /usr/local/bin/proxy
+# Set by the builder for each platform; a default here could win over that.
+ARG TARGETARCH
+COPY --chmod=0755 ${TARGETARCH}/proxy /usr/local/bin/proxy
 
 # The last one is what `docker build .` makes.
 FROM base AS build
