@@ -8,7 +8,7 @@ import yaml
 from helpers import REPO, run
 
 EXAMPLES = REPO / "examples"
-NODE_MODULES = REPO / "target" / "e2e-node" / "node_modules"
+NODE_MODULES = REPO / "target" / "e2e-types" / "node_modules"
 TOOLS = REPO / "target" / "e2e-tools"
 DASHBOARD = EXAMPLES / "grafana" / "redcar.json"
 RULES = [EXAMPLES / "prometheus" / f"{name}.rules.yml" for name in ("recording", "alerts")]
@@ -94,7 +94,7 @@ def validate_kubernetes(path_or_text, tmp_path, versions=("1.34.0", "1.36.0", "1
 
 
 def typecheck(source, tmp_path):
-    """Compiles TypeScript with the types of target/e2e-node."""
+    """Compiles TypeScript with the types of target/e2e-types."""
     file = tmp_path / "source.ts"
     file.write_text(source)
     link = tmp_path / "node_modules"
