@@ -25,7 +25,7 @@ from helpers import REPO, run, tool
 
 FOLDER = EXAMPLES / "kubernetes"
 CHART = FOLDER / "helm" / "redcar"
-ALL = ("1.30.0", "1.33.0", "1.34.0", "1.36.0", "1.37.0")
+ALL = ("1.29.0", "1.30.0", "1.33.0", "1.34.0", "1.36.0", "1.37.0")
 WITH_POLICY = ("1.36.0", "1.37.0")
 OPERATOR = ("PodMonitor", "PrometheusRule")
 # Volumes that the restricted Pod Security Standard allows.
