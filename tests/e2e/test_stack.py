@@ -97,18 +97,24 @@ def test_one_path_can_be_chosen(stack):
 
 
 def test_every_variable_of_the_dashboard_has_values(stack):
-    found = {}
-    for variable in dashboard()["templating"]["list"]:
-        if variable["type"] == "query":
-            call = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
-            path = f"/api/v1/label/{call[2]}/values"
-            found[variable["name"]] = stack.get("prometheus", path, **{"match[]": filled(call[1])})[
-                "data"
-            ]
+    queries = {
+        v["name"]: re.fullmatch(r"label_values\((.+), (\w+)\)", v["query"]["query"]).groups()
+        for v in dashboard()["templating"]["list"]
+        if v["type"] == "query"
+    }
+
+    def values(name):
+        selector, label = queries[name]
+        path = f"/api/v1/label/{label}/values"
+        return stack.get("prometheus", path, **{"match[]": filled(selector)})["data"]
+
+    # The traffic is random; the rarest path may take a while.
+    paths = {"/users/{id}", "/upload", "/slow", "/fail", "/ruok"}
+    wait_until(lambda: paths <= set(values("path")), "every path was scraped", 60, 0.5)
+    found = {name: values(name) for name in queries}
     # There is no namespace outside of Kubernetes; its "all" is `.*` for that reason.
     assert found.pop("namespace") == []
     assert found["job"] == ["shop"] and len(found["instance"]) == 1
-    assert {"/users/{id}", "/upload", "/slow", "/fail", "/ruok"} <= set(found["path"])
     assert set(found) == {"job", "instance", "path"}
 
 
