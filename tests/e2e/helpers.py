@@ -106,7 +106,7 @@ class Processes:
                 yield path.name, "\n".join(text[-lines:])
 
 
-def run(argv, timeout=30, env=None, **kwargs):
+def run(argv, timeout=30, env=None, input_text="", **kwargs):
     """Runs a program to its end; output as text."""
     return subprocess.run(
         [str(a) for a in argv],
@@ -114,7 +114,7 @@ def run(argv, timeout=30, env=None, **kwargs):
         text=True,
         timeout=timeout,
         env=clean_env(**(env or {})),
-        stdin=subprocess.DEVNULL,
+        input=input_text,
         **kwargs,
     )
 
