@@ -72,6 +72,9 @@ pub async fn handle(
         Ok(notes) => notes,
         Err(error) => return Ok(answer_error(&error, unread(), &downstream, observation)),
     };
+    if worker.cold.waits.wants_close() {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     observation.response_head_ready(head.status.as_u16());
     let body = ResponseBody::upstream(incoming, notes, observation, lease, upload);
     Ok(Response::from_parts(head, body))

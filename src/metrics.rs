@@ -11,6 +11,7 @@ use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::buckets::Buckets;
+use crate::drain::Waits;
 use crate::labels::ErrorToken;
 use crate::series::HistogramRow;
 
@@ -61,6 +62,8 @@ pub struct Cold {
     pub scrape_duration: Gauge,
     /// Set by the shutdown.
     pub draining: Gauge,
+    /// Open waits of `/wait-for-drain`; no metric, but known to both planes as these are.
+    pub waits: Arc<Waits>,
 }
 
 /// Values that are known only when somebody asks; set just before a scrape is rendered.
@@ -141,6 +144,7 @@ impl Cold {
             overflow_series: to.counter(OVERFLOW, Some(("reason", "max_series"))),
             scrape_duration: to.gauge(SCRAPE_DURATION, None),
             draining: to.gauge(DRAINING, None),
+            waits: Arc::default(),
             handle,
         })
     }

@@ -32,3 +32,4 @@ mod retries;
 mod streaming;
 mod targets;
 mod timeouts;
+mod waiting;
