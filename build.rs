@@ -20,7 +20,7 @@ fn make_page() {
     println!("cargo::rerun-if-changed=src/admin/page");
     let read = |name: &str| {
         let path = Path::new("src/admin/page").join(name);
-        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        std::fs::read_to_string(&path).expect("every file of the page is there")
     };
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     let style = format!("\n{}", read("page.css"));

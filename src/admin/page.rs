@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn the_page_loads_nothing_and_the_policy_allows_nothing_else() {
         for foreign in ["http://", "https://", "src=", "@import", "innerHTML", "eval("] {
-            let found = PAGE.match_indices(foreign).map(|(at, _)| &PAGE[at..at + 40]);
+            let found = PAGE.match_indices(foreign).filter_map(|(at, _)| PAGE.get(at..at + 40));
             // The name space of SVG and the address of a target are no loads.
             let found: Vec<_> = found.filter(|text| !text.contains("www.w3.org")).collect();
             assert!(found.is_empty(), "{found:?}");

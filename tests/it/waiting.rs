@@ -64,9 +64,9 @@ fn a_caller_that_hangs_up_leaves_no_trace() {
     for reset in [false, true] {
         let hook = hook(&sidecar, &mut traffic, "min=1m&max=1m");
         if reset {
-            hook.reset()
+            hook.reset();
         } else {
-            drop(hook)
+            drop(hook);
         }
         eventually("answers as before", || !traffic.closes(&sidecar));
     }
