@@ -107,11 +107,13 @@ mod tests {
     use super::*;
 
     fn page(at: Instant, started: u32, requests: u32) -> Page {
+        let labels = "method=\"GET\",path=\"/\"";
+        let bucket = "http_request_duration_seconds_bucket";
         let text = format!(
             "process_start_time_seconds {started}\n\
-             http_requests_total{{method=\"GET\",path=\"/\",status=\"200\"}} {requests}\n\
-             http_request_duration_seconds_bucket{{method=\"GET\",path=\"/\",le=\"1.0\"}} {requests}\n\
-             http_request_duration_seconds_bucket{{method=\"GET\",path=\"/\",le=\"+Inf\"}} {requests}\n"
+             http_requests_total{{{labels},status=\"200\"}} {requests}\n\
+             {bucket}{{{labels},le=\"1.0\"}} {requests}\n\
+             {bucket}{{{labels},le=\"+Inf\"}} {requests}\n"
         );
         Page::of(&text, at)
     }

@@ -137,7 +137,9 @@ impl Watch {
         let search = visible(&self.view.search);
         let (style, text) = match (self.view.typing, search.is_empty()) {
             (true, _) => (Style::Bold, format!("search: {search}_   Enter keeps, Esc clears")),
-            (false, false) => (Style::Dim, format!("search: {search}   / changes it, Esc clears it")),
+            (false, false) => {
+                (Style::Dim, format!("search: {search}   / changes it, Esc clears it"))
+            }
             (false, true) => (
                 Style::Dim,
                 "sort: r rate  c count  e errors  5 p50  p p95  9 p99  n path  m method   / search  \
