@@ -37,7 +37,7 @@ mod wait;
 const MAX_SCRAPES: usize = 2;
 
 /// Pages rendered at one time for people who watch. Their own, so that they keep no scraper out.
-const MAX_VIEWS: usize = 1;
+const MAX_VIEWS: usize = 2;
 
 /// The field by which the live page and `proxy top` say that they are no scrapers: nobody waits
 /// for them at the shutdown.

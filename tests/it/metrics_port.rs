@@ -272,14 +272,14 @@ fn at_most_two_pages_are_made_at_a_time() {
     let second = slow_reader(sidecar.metrics, "");
     assert_eq!(ask(sidecar.metrics, "/metrics", "").status(), 503);
     // Who only watches keeps no scraper out, and is kept out by none.
-    let viewer = slow_reader(sidecar.metrics, VIEWER);
+    let viewers = [(); 2].map(|()| slow_reader(sidecar.metrics, VIEWER));
     assert_eq!(ask(sidecar.metrics, "/metrics", VIEWER).status(), 503);
     assert_eq!(ask(sidecar.metrics, "/livez", "").status(), 200);
     // The data plane does not notice.
     assert_eq!(client.get("/").status(), 200);
     drop(first);
     eventually("a page again", || ask(sidecar.metrics, "/metrics", "").status() == 200);
-    drop((second, viewer));
+    drop((second, viewers));
     sidecar.ends_after(u32::try_from(PATHS).unwrap() + 1);
 }
 

@@ -5,7 +5,7 @@ const TIMEOUT = 10000;
 const SLOWEST = 15000;
 // The page may be served below a path, with or without its slash.
 const base = location.pathname.replace(/\/?$/, '/');
-const polling = { timer: 0, failures: 0, paused: false, busy: false };
+const polling = { timer: 0, failures: 0, crowded: 0, paused: false, busy: false };
 
 function setState(css, text) {
   if ($('state').className !== css) $('state').className = css;
@@ -30,16 +30,16 @@ async function poll() {
   try {
     const text = await ask();
     const restarted = history.add(readPage(text, Date.now()));
-    polling.failures = 0;
+    [polling.failures, polling.crowded] = [0, 0];
     show();
     const draining = history.latest().cold.draining > 0;
     setState(draining ? 'bad' : 'live', restarted ? 'live, the sidecar was restarted' : draining ? 'draining' : 'live');
     // A large page is asked for less often: a tenth of the time at most goes into it.
     wait = Math.max(INTERVAL - (performance.now() - begun), 9 * (performance.now() - begun - 100), 100);
   } catch (error) {
-    polling.failures += 1;
     // Somebody else watches: our turn comes soon.
-    const crowded = error.status === 503 && polling.failures < 10;
+    const crowded = error.status === 503 && ++polling.crowded < 10;
+    if (!crowded) polling.failures += 1;
     wait = crowded ? 200 + Math.random() * 400 : Math.min(INTERVAL * 2 ** polling.failures, SLOWEST);
     const why = error.status ? `answers ${error.status}` : 'does not answer';
     if (!crowded) setState('bad', `The sidecar ${why}. Next try in ${Math.round(wait / 1000)} s.`);
