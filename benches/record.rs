@@ -46,7 +46,7 @@ fn limits() -> Limits {
 /// Names a path and has it answered with 200, as a whole request does.
 fn serve(shard: &Shard, path: &str) -> RouteId {
     let route = shard.settle(&shard.resolve(path), 200, true);
-    let key = Key { route, method: MethodId::OTHER, status: 200, error: None };
+    let key = Key { route, method: MethodId::OTHER, status: 200, error: None, grpc: None };
     shard.with_row(key, |row, buckets| row.durations.record(buckets, 1_000_000));
     route
 }
@@ -138,6 +138,7 @@ fn record_a_warm_request(bencher: Bencher<'_, '_>) {
             method: methods.resolve(black_box("GET")),
             status: 200,
             error: None,
+            grpc: None,
         };
         let nanos = clock.delta_as_nanos(begun, clock.raw());
         shard.with_row(key, |row, buckets| row.durations.record(buckets, nanos));

@@ -55,6 +55,8 @@ impl Buckets {
         [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
     /// Bounds of the time spent inside the sidecar, in seconds: microseconds, not milliseconds.
+    pub const LASTING: [f64; 8] = [1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0];
+    /// Bounds of the time inside the sidecar.
     pub const OVERHEAD: [f64; 10] = [
         0.000_010, 0.000_025, 0.000_050, 0.000_100, 0.000_250, 0.000_500, 0.001, 0.0025, 0.005,
         0.010,
@@ -184,9 +186,13 @@ mod tests {
 
     #[test]
     fn the_defaults_are_lists_of_bounds() {
-        for bounds in
-            [&Buckets::REQUEST[..], &Buckets::LIBRARIES, &Buckets::OVERHEAD, &Buckets::CONNECT]
-        {
+        for bounds in [
+            &Buckets::REQUEST[..],
+            &Buckets::LIBRARIES,
+            &Buckets::OVERHEAD,
+            &Buckets::CONNECT,
+            &Buckets::LASTING,
+        ] {
             assert!(Buckets::new(bounds).is_ok());
         }
     }

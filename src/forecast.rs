@@ -140,6 +140,7 @@ impl Forecast<'_> {
             method: self.settings.methods.resolve(&entry.method),
             status: entry.status,
             error: entry.error,
+            grpc: None,
         };
         let nanos = u64::try_from(entry.duration.as_nanos()).unwrap_or(u64::MAX);
         self.shard.with_row(key, |row, buckets| row.durations.record(buckets, nanos));

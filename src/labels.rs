@@ -184,6 +184,53 @@ impl ErrorToken {
     }
 }
 
+/// How a gRPC call ended: the `grpc_status` label.
+///
+/// # Source
+///
+/// gRPC's status codes, 0 to 16.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct GrpcStatus(u8);
+
+impl GrpcStatus {
+    const NAMES: [&'static str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+
+    /// Reads a `grpc-status` field; what is no code counts as UNKNOWN. Never panics.
+    pub fn parse(value: &[u8]) -> Self {
+        const UNKNOWN: u8 = 2;
+        let code = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u8>().ok());
+        Self(code.filter(|code| usize::from(*code) < Self::NAMES.len()).unwrap_or(UNKNOWN))
+    }
+
+    /// The label value.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES.get(usize::from(self.0)).unwrap_or(&"UNKNOWN")
+    }
+
+    /// A number of five bits that is never 0.
+    pub(crate) fn packed(self) -> u64 {
+        u64::from(self.0) + 1
+    }
+}
+
 /// Who failed when a request was not answered whole by the upstream.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Side {

@@ -52,7 +52,11 @@ pub struct Cold {
     reachability: AtomicU8,
     /// Open client connections that speak HTTP/1.
     pub downstream_http1: Gauge,
-    /// Accepted client connections that speak HTTP/1.
+    /// Open client connections that speak HTTP/2.
+    pub downstream_http2: Gauge,
+    /// Accepted client connections that turned out to speak HTTP/2.
+    pub downstream_http2_total: Counter,
+    /// Accepted client connections; those that speak HTTP/1, and those that have said nothing.
     pub downstream_http1_total: Counter,
     /// Connections over `--max-connections`.
     pub refused_max_connections: Counter,
@@ -147,6 +151,8 @@ impl Cold {
             reachability: AtomicU8::new(0),
             downstream_http1: to.gauge(DOWNSTREAM, Some(("protocol", "http1"))),
             downstream_http1_total: to.counter(DOWNSTREAM_TOTAL, Some(("protocol", "http1"))),
+            downstream_http2: to.gauge(DOWNSTREAM, Some(("protocol", "http2"))),
+            downstream_http2_total: to.counter(DOWNSTREAM_TOTAL, Some(("protocol", "http2"))),
             refused_max_connections: to.counter(REFUSED, Some(("reason", "max_connections"))),
             refused_accept_error: to.counter(REFUSED, Some(("reason", "accept_error"))),
             log_dropped: to.counter(LOG_DROPPED, None),
@@ -256,6 +262,10 @@ pub struct WorkerStats {
     pub upstream_active: AtomicU64,
     /// Upstream connections in the pool.
     pub upstream_idle: AtomicU64,
+    /// Switched connections that are open.
+    pub upgraded_active: AtomicU64,
+    /// Event streams that are open.
+    pub streams_active: AtomicU64,
     /// Time inside the sidecar.
     pub overhead: HistogramRow,
     /// Time to connect.
@@ -282,6 +292,8 @@ impl WorkerStats {
             reused: AtomicU64::new(0),
             upstream_active: AtomicU64::new(0),
             upstream_idle: AtomicU64::new(0),
+            upgraded_active: AtomicU64::new(0),
+            streams_active: AtomicU64::new(0),
             overhead: HistogramRow::new(&overhead_bounds),
             connect: HistogramRow::new(&connect_bounds),
             overhead_bounds,

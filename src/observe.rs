@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use crate::access_log::{Outcome, Subject};
 use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::h1::{Field, RequestHead};
-use crate::labels::{ErrorToken, MethodId};
-use crate::metrics::bump;
-use crate::series::{Exemplar, Key, Resolved, RouteId};
+use crate::labels::{ErrorToken, GrpcStatus, MethodId};
+use crate::metrics::{bump, drop_one};
+use crate::series::{Exemplar, Key, Lasting, Resolved, RouteId};
 use crate::worker::{Tick, Worker};
 
 /// One request from its head to its end.
@@ -34,7 +34,9 @@ pub struct Observation {
     /// 0 until a response head exists.
     status: u16,
     error: Option<ErrorToken>,
-    grpc_status: Option<Vec<u8>>,
+    grpc: Option<GrpcStatus>,
+    /// When the event stream that answers began.
+    stream_begun: Option<Tick>,
     request_bytes: u64,
     response_bytes: u64,
     details: Option<Box<Details>>,
@@ -71,7 +73,8 @@ impl Observation {
             connect_nanos: 0,
             status: 0,
             error: None,
-            grpc_status: None,
+            grpc: None,
+            stream_begun: None,
             request_bytes: 0,
             response_bytes: 0,
             details: details(worker, peer, head),
@@ -126,7 +129,23 @@ impl Observation {
 
     /// Notes how a gRPC call ended.
     pub fn set_grpc_status(&mut self, status: Option<&[u8]>) {
-        self.grpc_status = status.map(<[u8]>::to_vec);
+        self.grpc = status.map(GrpcStatus::parse).or(self.grpc);
+    }
+
+    /// The answer is an event stream: it is counted, and how long it is open, but it is no
+    /// duration of a request.
+    pub fn event_stream_begun(&mut self) {
+        self.stream_begun = Some(self.now());
+        bump(&self.worker.stats.streams_active);
+    }
+
+    /// Ends the observation with a 101; the connection lives on under the guard.
+    pub fn switched(mut self) -> OpenConnection {
+        let since = self.now();
+        let worker = Rc::clone(&self.worker);
+        let route = self.end(since);
+        bump(&worker.stats.upgraded_active);
+        OpenConnection { worker, route, since }
     }
 
     /// Why the answer is not the upstream's, or not whole.
@@ -157,9 +176,9 @@ impl Observation {
     }
 
     /// Records. The only place that does.
-    fn end(&mut self, end: Tick) {
+    fn end(&mut self, end: Tick) -> Option<RouteId> {
         if std::mem::replace(&mut self.ended, true) {
-            return;
+            return None;
         }
         let nanos = self.worker.nanos_between(self.head_read, end);
         let route = if self.excluded {
@@ -168,11 +187,16 @@ impl Observation {
         } else {
             Some(self.record(nanos))
         };
+        if let Some(since) = self.stream_begun {
+            drop_one(&self.worker.stats.streams_active);
+            lasted(&self.worker, route, Lasting::Stream, since, end);
+        }
         bump(&self.worker.stats.ended);
         // A probe that fails is worth a line.
         if !self.excluded || self.status >= 400 {
             self.log(route, nanos);
         }
+        route
     }
 
     /// Writes to the rows, and tells under which route.
@@ -185,9 +209,19 @@ impl Observation {
         };
         let answered = self.upstream_head.is_some() && self.response_head.is_some();
         let route = worker.shard.settle(&self.route, self.status, answered);
-        let key = Key { route, method: self.method, status: self.status, error: self.error };
+        let key = Key {
+            route,
+            method: self.method,
+            status: self.status,
+            error: self.error,
+            grpc: self.grpc,
+        };
+        let is_timed = self.status != 101 && self.stream_begun.is_none();
         let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
         worker.shard.with_row(key, |row, buckets| {
+            if !is_timed {
+                return row.count_untimed();
+            }
             row.durations.record(buckets, nanos);
             if let Some(trace_id) = trace_id {
                 let exemplar = Exemplar { trace_id, nanos, at: SystemTime::now() };
@@ -295,6 +329,29 @@ fn sampled_trace(value: &[u8]) -> Option<[u8; 32]> {
     (sampled && trace.iter().all(|b| is_hex(*b))).then_some(trace)
 }
 
+/// A connection that was switched to another protocol, as long as it is open.
+#[must_use = "the connection counts as closed when the guard drops"]
+pub struct OpenConnection {
+    worker: Rc<Worker>,
+    /// `None`: its request is kept out of the metrics.
+    route: Option<RouteId>,
+    since: Tick,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        drop_one(&self.worker.stats.upgraded_active);
+        lasted(&self.worker, self.route, Lasting::Upgrade, self.since, self.worker.now());
+    }
+}
+
+fn lasted(worker: &Worker, route: Option<RouteId>, kind: Lasting, since: Tick, end: Tick) {
+    if let Some(route) = route {
+        let nanos = worker.nanos_between(since, end);
+        worker.shard.with_route(route, |row, _buckets| row.record_lasting(kind, nanos));
+    }
+}
+
 /// Counts a request that never became one: its head did not parse, or did not come in time.
 pub fn record_unparsed(worker: &Worker, status: u16) {
     let key = Key {
@@ -302,6 +359,7 @@ pub fn record_unparsed(worker: &Worker, status: u16) {
         method: MethodId::OTHER,
         status,
         error: Some(ErrorToken::HttpRequestError),
+        grpc: None,
     };
     bump(&worker.stats.started);
     worker.shard.with_row(key, |row, buckets| row.durations.record(buckets, 0));

@@ -80,7 +80,13 @@ impl Page {
         rows.sort_by_cached_key(|index| {
             snapshot.rows.get(*index).map(|(key, _)| {
                 let route = snapshot.route_name(key.route).to_owned();
-                (route, sources.methods.name(key.method).to_owned(), key.status, key.error)
+                (
+                    route,
+                    sources.methods.name(key.method).to_owned(),
+                    key.status,
+                    key.error,
+                    key.grpc,
+                )
             })
         });
         let mut routes: Vec<usize> = (0..snapshot.routes.len()).collect();
@@ -148,11 +154,20 @@ impl Page {
         HistogramTotals::of(parts.map(|row| &row.durations))
     }
 
+    /// All workers' requests of a group, timed or not.
+    fn requests_of(&self, index: usize) -> u64 {
+        self.group(index).flat_map(|(_, parts)| parts).map(|row| row.requests()).sum()
+    }
+
     /// Writes the histogram of a group whose labels are in place.
     fn durations(&self, out: &mut String, of: Family, index: usize) {
         let limits = self.sources.store.limits();
         let with_exemplars = self.format == Format::OpenMetrics && limits.exemplars;
         let totals = self.durations_of(index);
+        if totals.count() == 0 {
+            // All of them are only counted.
+            return;
+        }
         let exemplar = |bucket| {
             let parts = self.group(index).flat_map(|(_, parts)| parts);
             let latest = parts.filter_map(|row| row.exemplar(bucket));
@@ -174,8 +189,8 @@ fn groups(naming: Naming, snapshot: &Snapshot, rows: &[usize]) -> Vec<Range<usiz
         row.map(|(key, _)| match naming {
             Naming::Default => *key,
             // No label tells why an answer is not whole.
-            Naming::Flask => Key { error: None, ..*key },
-            Naming::Otel => Key { error: otel::error_type(*key), ..*key },
+            Naming::Flask => Key { error: None, grpc: None, ..*key },
+            Naming::Otel => Key { error: otel::error_type(*key), grpc: None, ..*key },
         })
     };
     let mut groups: Vec<Range<usize>> = Vec::new();

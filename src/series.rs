@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::buckets::Buckets;
-use crate::labels::{ErrorToken, MethodId};
+use crate::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::paths::{Namer, PathMode, Template, TemplateError};
 
 use self::inner::Inner;
 
 pub use self::list::{ListedPath, PathKind, PathState};
-pub use self::row::{Exemplar, HistogramRow, HistogramTotals, RouteRow, Row};
+pub use self::row::{
+    Exemplar, HistogramRow, HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow, Row,
+};
 pub use self::shard::{Resolved, Shard};
 
 mod deferred;
@@ -62,6 +64,8 @@ pub struct Key {
     pub status: u16,
     /// Why the upstream did not answer whole, if it did not.
     pub error: Option<ErrorToken>,
+    /// How the gRPC call ended, if it was one.
+    pub grpc: Option<GrpcStatus>,
 }
 
 impl Key {
@@ -72,6 +76,7 @@ impl Key {
             | u64::from(self.status.min(999)) << 32
             | error << 42
             | u64::from(self.method.0) << 47
+            | self.grpc.map_or(0, GrpcStatus::packed) << 53
     }
 
     /// The row that takes over when only the path is one too many.
@@ -82,7 +87,7 @@ impl Key {
     /// One of nine rows that are always there: nothing is ever dropped uncounted.
     fn only_class(self) -> Self {
         let status = self.status / 100 * 100;
-        Self { route: RouteId::OTHER, method: MethodId::OTHER, status, error: None }
+        Self { route: RouteId::OTHER, method: MethodId::OTHER, status, error: None, grpc: None }
     }
 }
 

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use crate::downstream::{Downstream, Front, Stream, close};
 use crate::drain::Guard;
 use crate::forward;
 use crate::h1::{BodyLength, Field, RequestHead, Version, length};
+use crate::metrics::Cold;
 use crate::request::Request;
 use crate::upstream::Pool;
 use crate::wire::LinkIo;
@@ -56,6 +58,26 @@ impl Drop for Running {
     }
 }
 
+/// Moves a connection from the gauge of HTTP/1, which every connection begins in, to its own.
+struct CountedHttp2(Arc<Cold>);
+
+impl CountedHttp2 {
+    fn new(worker: &Worker) -> Self {
+        let cold = Arc::clone(&worker.cold);
+        cold.downstream_http2_total.increment(1);
+        cold.downstream_http2.increment(1.0);
+        cold.downstream_http1.decrement(1.0);
+        Self(cold)
+    }
+}
+
+impl Drop for CountedHttp2 {
+    fn drop(&mut self) {
+        self.0.downstream_http2.decrement(1.0);
+        self.0.downstream_http1.increment(1.0);
+    }
+}
+
 /// Serves a connection whose client speaks HTTP/2 to its end.
 pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, guard: Guard) {
     let io = LinkIo::new(&downstream.link, None);
@@ -76,6 +98,7 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, g
     };
     let (running, ended) = (Cell::new(0), Notify::new());
     let shared = Rc::new(Shared { worker, pool, downstream, running, ended });
+    let _counted = CountedHttp2::new(&shared.worker);
     accept(&shared, connection, &guard).await;
     while shared.running.get() > 0 {
         shared.ended.notified().await;

@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use crate::observe::Observation;
+use crate::observe::{Observation, OpenConnection};
 use crate::upstream::WireLease;
 use crate::wire::Link;
 use crate::worker::Worker;
@@ -30,6 +30,7 @@ pub struct Tunnel {
     up: Way,
     down: Way,
     lease: Option<WireLease>,
+    open: Option<OpenConnection>,
 }
 
 impl Way {
@@ -72,14 +73,14 @@ impl Tunnel {
     /// Gets ready to splice a client's connection with an upstream's.
     pub fn new(downstream: &Rc<Link>, upstream: &Rc<Link>) -> Self {
         let (up, down) = (Way::new(downstream, upstream), Way::new(upstream, downstream));
-        Self { up, down, lease: None }
+        Self { up, down, lease: None, open: None }
     }
 
     /// The 101 was sent: the request ends here, the connection lives on.
     #[must_use]
     pub fn started(mut self, observation: Observation, lease: WireLease) -> Self {
         self.lease = Some(lease);
-        observation.finish();
+        self.open = Some(observation.switched());
         self
     }
 
@@ -105,5 +106,6 @@ impl Tunnel {
         })
         .await;
         drop(self.lease);
+        drop(self.open);
     }
 }

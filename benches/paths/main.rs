@@ -128,7 +128,8 @@ impl Redcar {
     fn serve(&self, sent: &Sent) -> RouteId {
         let resolved: Resolved = self.shard.resolve(&sent.path);
         let route = self.shard.settle(&resolved, sent.status, true);
-        let key = Key { route, method: MethodId::OTHER, status: sent.status, error: None };
+        let key =
+            Key { route, method: MethodId::OTHER, status: sent.status, error: None, grpc: None };
         self.shard.with_row(key, |row, buckets| row.durations.record(buckets, 1000));
         route
     }

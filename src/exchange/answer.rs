@@ -20,6 +20,7 @@ pub(super) struct Answer {
     /// The client can tell a cut answer from a whole one.
     pub(super) is_delimited: bool,
     pub(super) upstream_keeps: bool,
+    is_event_stream: bool,
     /// The client had sent its FIN before there was a head to send.
     pub(super) half_closed_before_head: bool,
     pub(super) keep_alive_seconds: Option<u64>,
@@ -154,6 +155,9 @@ impl Exchange<'_> {
             Front::Stream(_) => self.frames_head(head)?,
         };
         self.request.observation.response_head_ready(head.status);
+        if answer.is_event_stream {
+            self.request.observation.event_stream_begun();
+        }
         answer.pump = match (frames, &self.lease) {
             (Some(frames), _) => Pump::new(Source::Frames(frames), answer.pump.sink),
             (None, Lease::Wire(lease)) => {
@@ -202,6 +206,7 @@ impl Exchange<'_> {
             connection,
             is_delimited: !ends_with_connection,
             upstream_keeps: fields.keep_alive,
+            is_event_stream: fields.is_event_stream,
             keep_alive_seconds: fields.keep_alive_seconds,
         };
         (answer, std::mem::take(&mut fields.named))
@@ -230,6 +235,7 @@ impl Exchange<'_> {
             connection: Connection::Keep,
             is_delimited: true,
             upstream_keeps: fields.keep_alive,
+            is_event_stream: fields.is_event_stream,
             keep_alive_seconds: fields.keep_alive_seconds,
         };
         Ok((answer, std::mem::take(&mut fields.named)))

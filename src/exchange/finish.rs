@@ -89,6 +89,10 @@ impl<'a> Exchange<'a> {
             connection = self.rest_of_upload(connection).await;
             self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
         }
+        if self.request.is_grpc {
+            let status = answer.pump.source.trailer("grpc-status");
+            self.request.observation.set_grpc_status(status.as_deref());
+        }
         let mut observation = self.request.observation;
         match self.lease {
             Lease::Wire(lease) if answer.upstream_keeps && self.state == Upload::Complete => {

@@ -25,7 +25,7 @@ pub(super) const fn family(
 }
 
 /// Labels of the hot family; `error` is absent when the upstream answered whole.
-const HOT: &[&str] = &["method", "path", "status", "error"];
+const HOT: &[&str] = &["method", "path", "status", "error", "grpc_status"];
 
 /// Requests by path, method, status and error.
 pub const REQUESTS: Family = family(
@@ -68,6 +68,34 @@ pub const IN_FLIGHT: Family = family(
     Kind::Gauge,
     &[],
     "Requests whose head was read and that have not ended.",
+);
+/// Switched connections that are open.
+pub const UPGRADED_ACTIVE: Family = family(
+    "http_upgraded_connections_active",
+    Kind::Gauge,
+    &[],
+    "Connections that carry another protocol after a 101, such as WebSocket.",
+);
+/// How long switched connections were open.
+pub const UPGRADED_DURATION: Family = family(
+    "http_upgraded_connection_duration_seconds",
+    Kind::Histogram,
+    &["path"],
+    "Time from the 101 to the end of both directions.",
+);
+/// Event streams that are open.
+pub const STREAMS_ACTIVE: Family = family(
+    "http_streams_active",
+    Kind::Gauge,
+    &[],
+    "Event streams (text/event-stream) whose body has not ended.",
+);
+/// How long event streams were open.
+pub const STREAM_DURATION: Family = family(
+    "http_stream_duration_seconds",
+    Kind::Histogram,
+    &["path"],
+    "Time from the response head of an event stream to the end of its body.",
 );
 /// Time inside the sidecar.
 pub const OVERHEAD: Family = family(
@@ -251,6 +279,10 @@ pub const CATALOGUE: &[Family] = &[
     REQUEST_BYTES,
     RESPONSE_BYTES,
     IN_FLIGHT,
+    UPGRADED_ACTIVE,
+    UPGRADED_DURATION,
+    STREAMS_ACTIVE,
+    STREAM_DURATION,
     OVERHEAD,
     CONNECT_DURATION,
     CONNECTS,

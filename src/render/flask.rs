@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Items, Page, Part};
 use crate::exposition::{label, sample};
 use crate::metrics::{self, Family, VERSION};
-use crate::series::{HistogramTotals, Key};
+use crate::series::Key;
 
 pub(super) const PARTS: &[Part] = &[
     Part {
@@ -65,7 +65,7 @@ impl Page {
     fn totals(&self, out: &mut String, of: Family, counts: fn(Key) -> bool) {
         let mut totals = BTreeMap::new();
         for (key, parts) in self.snapshot.rows.iter().filter(|(key, _)| counts(*key)) {
-            let count = HistogramTotals::of(parts.iter().map(|row| &row.durations)).count();
+            let count: u64 = parts.iter().map(|row| row.requests()).sum();
             *totals.entry((self.sources.methods.name(key.method), key.status)).or_insert(0) +=
                 count;
         }

@@ -1,10 +1,12 @@
 //! The metrics of requests under our own names.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use super::{Items, Page, Part, histogram};
 use crate::exposition::{label, sample};
 use crate::labels::ErrorToken;
-use crate::metrics::{self, Family};
-use crate::series::{HistogramTotals, RouteRow};
+use crate::metrics::{self, Family, WorkerStats};
+use crate::series::{HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow};
 
 pub(super) const PARTS: &[Part] = &[
     Part { of: metrics::REQUESTS, items: Items::Groups, write: Page::requests },
@@ -33,6 +35,38 @@ pub(super) const PARTS: &[Part] = &[
         },
     },
     Part {
+        of: metrics::UPGRADED_DURATION,
+        items: Items::Routes,
+        write: |page, out, index| {
+            page.lasting(out, index, metrics::UPGRADED_DURATION, Lasting::Upgrade)
+        },
+    },
+    Part {
+        of: metrics::STREAM_DURATION,
+        items: Items::Routes,
+        write: |page, out, index| {
+            page.lasting(out, index, metrics::STREAM_DURATION, Lasting::Stream)
+        },
+    },
+    Part {
+        of: metrics::UPGRADED_ACTIVE,
+        items: Items::Once,
+        write: |page, out, _| {
+            let active = page.total_of(|worker| &worker.upgraded_active);
+            sample(out, metrics::UPGRADED_ACTIVE.name, "", active);
+            Some(())
+        },
+    },
+    Part {
+        of: metrics::STREAMS_ACTIVE,
+        items: Items::Once,
+        write: |page, out, _| {
+            let active = page.total_of(|worker| &worker.streams_active);
+            sample(out, metrics::STREAMS_ACTIVE.name, "", active);
+            Some(())
+        },
+    },
+    Part {
         of: metrics::IN_FLIGHT,
         items: Items::Once,
         write: |page, out, _| {
@@ -55,12 +89,16 @@ impl Page {
             self.labels.push(',');
             label(&mut self.labels, "error", ErrorToken::as_str(error));
         }
+        if let Some(status) = key.grpc {
+            self.labels.push(',');
+            label(&mut self.labels, "grpc_status", status.as_str());
+        }
         Some(())
     }
 
     fn requests(&mut self, out: &mut String, index: usize) -> Option<()> {
         self.row_labels(index)?;
-        sample(out, metrics::REQUESTS.name, &self.labels, self.durations_of(index).count());
+        sample(out, metrics::REQUESTS.name, &self.labels, self.requests_of(index));
         Some(())
     }
 
@@ -79,6 +117,20 @@ impl Page {
         let bounds = &self.sources.store.limits().buckets;
         histogram(out, (name, &self.labels), bounds, &totals, &[]);
         Some(())
+    }
+
+    /// What stayed open for long on a path, if anything did.
+    fn lasting(&mut self, out: &mut String, index: usize, of: Family, kind: Lasting) -> Option<()> {
+        let totals =
+            HistogramTotals::of(self.route_rows(index)?.filter_map(|row| row.lasting(kind)));
+        if totals.count() > 0 {
+            histogram(out, (of.name, &self.labels), &LASTING_BOUNDS, &totals, &[]);
+        }
+        Some(())
+    }
+
+    fn total_of(&self, read: fn(&WorkerStats) -> &AtomicU64) -> u64 {
+        self.sources.workers.iter().map(|worker| read(worker).load(Relaxed)).sum()
     }
 
     fn bytes(

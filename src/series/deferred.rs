@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use tokio::time::Instant;
 
 use super::inner::Inner;
 use super::{Key, Limits, RouteId, RouteRow, Row, Store};
@@ -50,7 +51,7 @@ impl Waiting {
     }
 
     pub(super) fn requests(&self) -> u64 {
-        self.rows.iter().map(|(_, row)| row.durations.count()).sum()
+        self.rows.iter().map(|(_, row)| row.requests()).sum()
     }
 }
 
@@ -168,7 +169,7 @@ impl Store {
     /// Adds what has waited to the rows of the store itself.
     pub(super) fn absorb(&self, inner: &mut Inner, route: RouteId, waiting: Waiting) {
         for (key, row) in waiting.rows {
-            let key = self.admit_locked(inner, Key { route, ..key }, row.durations.count());
+            let key = self.admit_locked(inner, Key { route, ..key }, row.requests());
             self.own_row(inner, key).absorb(&row);
         }
         if let Some(row) = waiting.per_path {

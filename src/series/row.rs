@@ -1,7 +1,7 @@
 //! The rows themselves: arrays of counters with one writer each.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::SystemTime;
 
 use crate::buckets::Buckets;
@@ -95,15 +95,38 @@ pub struct Exemplar {
 /// One row of the hot family on one worker.
 #[derive(Debug)]
 pub struct Row {
-    /// Durations; their number is the number of requests.
+    /// Durations of requests that are timed.
     pub durations: HistogramRow,
+    /// Requests that are only counted: upgrades and event streams. A chat that is open for an
+    /// hour is no slow request.
+    untimed: AtomicU64,
     exemplars: Option<Box<[Mutex<Option<Exemplar>>]>>,
 }
 
 impl Row {
     pub(super) fn new(bounds: &Buckets, exemplars: bool) -> Self {
         let slots = || (0..bounds.len()).map(|_| Mutex::new(None)).collect();
-        Self { durations: HistogramRow::new(bounds), exemplars: exemplars.then(slots) }
+        Self {
+            durations: HistogramRow::new(bounds),
+            untimed: AtomicU64::new(0),
+            exemplars: exemplars.then(slots),
+        }
+    }
+
+    /// Counts a request that is not timed. To be called by the owning thread only.
+    pub fn count_untimed(&self) {
+        bump(&self.untimed, 1);
+    }
+
+    /// Requests that are only counted.
+    pub fn untimed(&self) -> u64 {
+        self.untimed.load(Relaxed)
+    }
+
+    /// All requests.
+    pub fn requests(&self) -> u64 {
+        let timed: u64 = self.durations.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum();
+        timed + self.untimed()
     }
 
     /// Keeps an exemplar for its bucket, unless the admin thread is just reading that one.
@@ -118,6 +141,7 @@ impl Row {
     /// Adds what another row counted. To be called by the owning thread only.
     pub(super) fn absorb(&self, other: &Self) {
         self.durations.absorb(&other.durations);
+        bump(&self.untimed, other.untimed());
         let slots = self.exemplars.as_deref().unwrap_or_default();
         for (bucket, slot) in slots.iter().enumerate() {
             if let (Ok(mut slot), Some(exemplar)) = (slot.lock(), other.exemplar(bucket)) {
@@ -132,9 +156,25 @@ impl Row {
     }
 }
 
+/// What stays open for long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lasting {
+    /// A connection that was switched to another protocol.
+    Upgrade,
+    /// An event stream.
+    Stream,
+}
+
+/// Bounds of the durations of what stays open for long: a second to a day.
+pub static LASTING_BOUNDS: LazyLock<Buckets> = LazyLock::new(|| {
+    // Constant bounds, held valid by a test.
+    Buckets::new(&Buckets::LASTING).unwrap_or_else(|_| unreachable!())
+});
+
 /// What is counted per path only, on one worker.
 #[derive(Debug)]
 pub struct RouteRow {
+    lasting: [OnceLock<Box<HistogramRow>>; 2],
     /// Time to the response head.
     pub response_start: HistogramRow,
     request_body_bytes: AtomicU64,
@@ -144,14 +184,33 @@ pub struct RouteRow {
 impl RouteRow {
     pub(super) fn new(bounds: &Buckets) -> Self {
         Self {
+            lasting: [const { OnceLock::new() }; 2],
             response_start: HistogramRow::new(bounds),
             request_body_bytes: AtomicU64::new(0),
             response_body_bytes: AtomicU64::new(0),
         }
     }
 
+    /// Counts how long something was open. To be called by the owning thread only.
+    pub fn record_lasting(&self, kind: Lasting, nanos: u64) {
+        if let Some(slot) = self.lasting.get(kind as usize) {
+            slot.get_or_init(|| Box::new(HistogramRow::new(&LASTING_BOUNDS)))
+                .record(&LASTING_BOUNDS, nanos);
+        }
+    }
+
+    /// How long things were open; `None` if nothing ever was.
+    pub fn lasting(&self, kind: Lasting) -> Option<&HistogramRow> {
+        self.lasting.get(kind as usize)?.get().map(|row| &**row)
+    }
+
     /// Adds what another row counted. To be called by the owning thread only.
     pub(super) fn absorb(&self, other: &Self) {
+        for (own, other) in self.lasting.iter().zip(&other.lasting) {
+            if let Some(other) = other.get() {
+                own.get_or_init(|| Box::new(HistogramRow::new(&LASTING_BOUNDS))).absorb(other);
+            }
+        }
         self.response_start.absorb(&other.response_start);
         let (request, response) = other.bytes();
         self.add_bytes(request, response);

@@ -10,7 +10,7 @@ fn store(max_paths: usize, max_series: usize) -> Arc<Store> {
 }
 
 fn key(route: RouteId, status: u16) -> Key {
-    Key { route, method: MethodId(1), status, error: None }
+    Key { route, method: MethodId(1), status, error: None, grpc: None }
 }
 
 /// The route of a path that the app has answered with 200.
