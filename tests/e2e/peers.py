@@ -4,10 +4,18 @@ import socket
 import threading
 import time
 
-from helpers import connect
+from helpers import HERE, REPO, connect, run, tool
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 DEADLINE = 10
+
+
+NODE = {"NODE_PATH": str(REPO / "target" / "e2e-node" / "node_modules")}
+
+
+def node(script, *arguments, timeout=60):
+    """Runs a Node program of this folder to its end."""
+    return run([tool("node"), HERE / "node" / script, *arguments], timeout=timeout, env=NODE)
 
 
 class Ended(Exception):
