@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use tokio::time::Instant;
@@ -48,7 +47,6 @@ pub struct WorkerHandle {
 pub struct Acceptor {
     worker: Rc<Worker>,
     pool: Rc<Pool>,
-    builder: http1::Builder,
     connections: Arc<AtomicUsize>,
 }
 
@@ -64,13 +62,8 @@ impl Drop for Counted {
 impl Acceptor {
     /// Prepares to serve.
     pub fn new(worker: &Rc<Worker>, pool: &Rc<Pool>, connections: &Arc<AtomicUsize>) -> Self {
-        let mut builder = http1::Builder::new();
-        builder
-            // A client may send a FIN and wait for its answer (RFC 9112 §9.6).
-            .half_close(true)
-            .max_header_size(worker.config.max_header_bytes);
         let (worker, pool) = (Rc::clone(worker), Rc::clone(pool));
-        Self { worker, pool, builder, connections: Arc::clone(connections) }
+        Self { worker, pool, connections: Arc::clone(connections) }
     }
 
     /// Serves a connection that `connections` counts already.
@@ -82,15 +75,12 @@ impl Acceptor {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let downstream = Downstream::new(socket, peer);
+        let timeouts = &self.worker.config.timeouts;
+        let first_look = Instant::now() + timeouts.header.min(timeouts.idle);
+        let downstream = Downstream::new(socket, peer, first_look);
         let guard = self.worker.drain.enter();
-        let served = connection::serve(
-            Rc::clone(&self.worker),
-            Rc::clone(&self.pool),
-            self.builder.clone(),
-            downstream,
-            guard,
-        );
+        let (worker, pool) = (Rc::clone(&self.worker), Rc::clone(&self.pool));
+        let served = connection::serve(worker, pool, downstream, guard);
         drop(tokio::task::spawn_local(async move {
             let _counted = counted;
             let _gauge = OpenGauge(cold);
@@ -112,9 +102,9 @@ impl Acceptor {
     /// Turns a connection away with a 503.
     fn refuse(&self, socket: TcpStream, peer: SocketAddr) {
         self.worker.cold.refused_max_connections.increment(1);
-        let downstream = Downstream::new(socket, peer);
-        downstream.try_answer(&connection::raw_answer("503 Service Unavailable"));
-        downstream.mark_unread_upload();
+        let downstream = Downstream::new(socket, peer, Instant::now());
+        downstream.link.try_write(&connection::raw_answer("503 Service Unavailable"));
+        downstream.mark_unread();
         drop(tokio::task::spawn_local(async move {
             // Short: whoever is over the limit must not hold a descriptor for long.
             let close = connection::close(&downstream);

@@ -11,10 +11,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use ::metrics::Counter;
-use http::Version;
 use jiff::Timestamp;
 
 use crate::config::AccessLogFormat;
+use crate::h1::Version;
 
 /// Lines that may wait for standard output: a second of a busy sidecar.
 const MAX_WAITING_LINES: usize = 16 * 1024;
@@ -25,15 +25,15 @@ pub struct Subject {
     /// The client's address.
     pub peer: IpAddr,
     /// The method as sent.
-    pub method: http::Method,
+    pub method: Box<str>,
     /// The path as sent, without query.
     pub path: Box<str>,
     /// The client's protocol version.
     pub version: Version,
     /// The Referer field.
-    pub referer: Option<http::HeaderValue>,
+    pub referer: Option<Box<[u8]>>,
     /// The User-Agent field.
-    pub user_agent: Option<http::HeaderValue>,
+    pub user_agent: Option<Box<[u8]>>,
 }
 
 /// What a line says of the ending.
@@ -70,7 +70,7 @@ pub fn line(
             for value in [&subject.referer, &subject.user_agent] {
                 out.push_str(" \"");
                 match value {
-                    Some(value) => escape(&mut out, value.as_bytes(), "\\x"),
+                    Some(value) => escape(&mut out, value, "\\x"),
                     None => out.push('-'),
                 }
                 out.push('"');
@@ -84,9 +84,9 @@ pub fn line(
 
 fn version(version: Version) -> &'static str {
     match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2.0",
-        _ => "HTTP/1.1",
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2.0",
     }
 }
 
@@ -126,7 +126,7 @@ fn json(out: &mut String, at: Timestamp, subject: &Subject, outcome: Outcome<'_>
     for (name, value) in [("referer", &subject.referer), ("user_agent", &subject.user_agent)] {
         if let Some(value) = value {
             let _ = write!(out, ",\"{name}\":\"");
-            escape(out, value.as_bytes(), "\\u00");
+            escape(out, value, "\\u00");
             out.push('"');
         }
     }
@@ -203,11 +203,11 @@ mod tests {
     fn subject(path: &str, agent: &[u8]) -> Subject {
         Subject {
             peer: IpAddr::from([192, 0, 2, 1]),
-            method: http::Method::GET,
+            method: "GET".into(),
             path: path.into(),
-            version: Version::HTTP_11,
+            version: Version::Http11,
             referer: None,
-            user_agent: http::HeaderValue::from_bytes(agent).ok(),
+            user_agent: Some(agent.into()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use redcar::config::{Config, ListenAddr};
-use redcar::wire::Resolver;
+use redcar::resolve::Resolver;
 
 use crate::cli::HealthcheckArgs;
 use crate::{fail, print};

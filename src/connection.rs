@@ -1,27 +1,20 @@
-//! Supervises one client connection around hyper: time limits, vanished clients, drain, and a
-//! close that does not destroy the last answer.
+//! One client connection: its requests one after the other, its time limits, its end.
 
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep};
 
-use crate::body::ResponseBody;
-use crate::downstream::{Delivery, Downstream, DownstreamIo};
+use crate::downstream::{Connection, Downstream, answer_head};
 use crate::drain::Guard;
 use crate::forward;
+use crate::h1::{HeadError, Version, parse_request, slots};
 use crate::observe::record_unparsed;
+use crate::request::{After, Request};
 use crate::upstream::Pool;
-use crate::worker::Worker;
+use crate::worker::{Tick, Worker};
 
 pub use self::closing::close;
 
@@ -33,245 +26,227 @@ mod closing;
 /// trips.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// How a connection ended.
-enum End {
-    /// hyper is done.
-    Done(hyper::Result<()>),
-    /// A request head did not arrive in time.
-    HeadTimeout,
-    /// Nothing was under way for too long.
-    Idle,
-    /// The client's kernel sent a reset.
-    Gone,
-}
+/// Bytes of a target; beyond, 414. hyper's limit is the same.
+const MAX_TARGET_BYTES: usize = 65_534;
 
-/// Leaves no request undecided, also when the connection's task is cut off.
-struct Settle(Rc<Downstream>);
+/// What a client begins an HTTP/2 connection with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-impl Drop for Settle {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
+/// What comes next on a connection.
+enum Event {
+    /// A request.
+    Request(Box<Request>),
+    /// What was read is no request.
+    Refused(HeadError),
+    /// The client speaks HTTP/2.
+    Http2,
+    /// Nothing more, or nothing in time.
+    End,
 }
 
 /// Serves a connection to its end. The guard keeps the shutdown waiting meanwhile.
-pub async fn serve(
-    worker: Rc<Worker>,
-    pool: Rc<Pool>,
-    builder: http1::Builder,
-    downstream: Rc<Downstream>,
-    guard: Guard,
-) {
-    let _settle = Settle(Rc::clone(&downstream));
-    let end = {
-        let service = service_fn(|request: Request<Incoming>| {
-            forward::handle(Rc::clone(&worker), Rc::clone(&pool), Rc::clone(&downstream), request)
-        });
-        let io = TokioIo::new(DownstreamIo(Rc::clone(&downstream)));
-        let connection = builder.serve_connection(io, service);
-        supervise(&worker, &downstream, &guard, connection).await
-    };
-    match end {
-        End::Done(Ok(())) | End::Idle => {}
-        End::Done(Err(error)) => {
-            // With half a request behind the FIN the answer may still have arrived: ask the kernel.
-            if !error.is_parse() && !error.is_incomplete_message() {
-                // The answer could not be written: whoever sent the FIN is gone.
-                downstream.decide(Delivery::Aborted);
+pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, guard: Guard) {
+    let mut requests = Requests::new(&worker, &downstream, &guard);
+    loop {
+        let request = match poll_fn(|cx| requests.poll_next(cx)).await {
+            Event::Request(request) => request,
+            Event::Refused(error) => {
+                refuse(&worker, &downstream, error);
+                break;
             }
-            answer_unparsed(&worker, &downstream, &error);
+            Event::Http2 => {
+                record_unparsed(&worker, 505);
+                downstream.link.try_write(&raw_answer("505 HTTP Version Not Supported"));
+                downstream.mark_unread();
+                break;
+            }
+            Event::End => break,
+        };
+        match forward::handle(&worker, &pool, &downstream, *request).await {
+            After::Keep => requests.idle_since = Some(worker.now()),
+            After::Close => break,
+            After::Abort => return downstream.link.abort(),
+            After::Switched(tunnel) => {
+                tunnel.run(&worker).await;
+                return;
+            }
         }
-        End::HeadTimeout => {
-            record_unparsed(&worker, 408);
-            downstream.try_answer(&raw_answer("408 Request Timeout"));
-            downstream.mark_unread_upload();
-        }
-        End::Gone => downstream.decide(Delivery::Aborted),
     }
     close(&downstream).await;
 }
 
-async fn supervise<S, F>(
-    worker: &Worker,
-    downstream: &Downstream,
-    guard: &Guard,
-    connection: http1::Connection<TokioIo<DownstreamIo>, S>,
-) -> End
-where
-    S: hyper::service::Service<
-            Request<Incoming>,
-            Response = Response<ResponseBody>,
-            Error = Infallible,
-            Future = F,
-        >,
-    F: Future<Output = Result<Response<ResponseBody>, Infallible>>,
-{
-    let mut connection = pin!(connection);
-    let mut closing = false;
-    let mut deadlines = Deadlines::new(worker, downstream);
-    poll_fn(|cx| {
-        let draining = guard.is_draining(cx);
-        if draining && !closing && deadlines.may_close(cx) {
-            closing = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-            return Poll::Ready(End::Done(result));
-        }
-        // The head may have come, or the answer ended, in this very poll.
-        if draining && !closing && deadlines.may_close(cx) {
-            closing = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        if downstream.poll_gone(cx).is_ready() {
-            return Poll::Ready(End::Gone);
-        }
-        deadlines.poll(cx)
-    })
-    .await
-}
-
-/// The time limits of a connection, on one timer that is hardly ever moved.
-///
-/// A request costs no timer operation: the timer stays where it is, and only when it fires does
-/// anybody look whether its moment has really come.
-struct Deadlines<'a> {
-    worker: &'a Worker,
+/// Reads the requests of a connection.
+struct Requests<'a> {
+    worker: &'a Rc<Worker>,
     downstream: &'a Downstream,
-    sleep: Pin<Box<Sleep>>,
-    /// The timer knows whom to wake.
-    armed: bool,
+    guard: &'a Guard,
+    /// A head so far, where it came in pieces.
+    partial: Vec<u8>,
     opened: Instant,
     head_since: Option<Instant>,
-    reset_check: bool,
-    drain_sleep: Option<Pin<Box<Sleep>>>,
+    idle_since: Option<Tick>,
+    grace: Option<std::pin::Pin<Box<Sleep>>>,
 }
 
-impl<'a> Deadlines<'a> {
-    fn new(worker: &'a Worker, downstream: &'a Downstream) -> Self {
+impl<'a> Requests<'a> {
+    fn new(worker: &'a Rc<Worker>, downstream: &'a Downstream, guard: &'a Guard) -> Self {
         let opened = Instant::now();
-        let timeouts = &worker.config.timeouts;
-        let first = opened + timeouts.header.min(timeouts.idle);
-        let sleep = Box::pin(tokio::time::sleep_until(first));
         Self {
             worker,
             downstream,
-            sleep,
-            armed: false,
+            guard,
+            partial: Vec::new(),
             opened,
             head_since: None,
-            reset_check: false,
-            drain_sleep: None,
+            idle_since: None,
+            grace: None,
         }
     }
 
-    /// Tells whether a draining connection may be told to close without losing a request.
-    ///
-    /// While the response head is still to come: it will say so to the client. Once the head is
-    /// out without a word of it, the client may send another request, which is served; then only
-    /// silence ends the connection.
-    fn may_close(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.downstream.is_in_flight() {
-            self.drain_sleep = None;
-            return self.downstream.awaits_head();
-        }
-        let sleep =
-            self.drain_sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(DRAIN_GRACE)));
-        sleep.as_mut().poll(cx).is_ready()
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        self.follow_head();
-        self.follow_half_close();
-        // Polling a timer registers the waker anew; asking whether it is over does not.
-        while (!self.armed || self.sleep.is_elapsed()) && self.sleep.as_mut().poll(cx).is_ready() {
-            if self.reset_check && self.downstream.take_error().is_some() {
-                return Poll::Ready(End::Gone);
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            let worker = self.worker;
+            let mut scratch = worker.scratch.borrow_mut();
+            let count = match self.downstream.link.poll_read(cx, &mut scratch) {
+                Poll::Pending => break,
+                // A FIN in the middle of a head is the client's decision, too.
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::End),
+                Poll::Ready(Ok(count)) => count,
+            };
+            let read = scratch.get(..count).unwrap_or_default();
+            let event = if self.partial.is_empty() {
+                self.take(read)
+            } else {
+                let mut bytes = std::mem::take(&mut self.partial);
+                bytes.extend_from_slice(read);
+                // Without a new line no head has become complete: a client that sends single
+                // bytes must not have everything parsed anew for each.
+                if read.contains(&b'\n') || bytes.len() > self.limit() {
+                    self.take(&bytes)
+                } else {
+                    self.partial = bytes;
+                    None
+                }
+            };
+            if let Some(event) = event {
+                return Poll::Ready(event);
             }
+        }
+        if self.partial.is_empty() && self.is_over(cx) {
+            return Poll::Ready(Event::End);
+        }
+        self.poll_limits(cx)
+    }
+
+    fn limit(&self) -> usize {
+        self.worker.config.max_header_bytes
+    }
+
+    /// Makes an event of what was read so far, or keeps it.
+    fn take(&mut self, bytes: &[u8]) -> Option<Event> {
+        let is_first = self.idle_since.is_none();
+        if is_first && bytes.starts_with(b"PRI") {
+            if bytes.len() >= PREFACE.len() && bytes.starts_with(PREFACE) {
+                self.downstream.link.put_back(bytes);
+                return Some(Event::Http2);
+            }
+            if PREFACE.starts_with(bytes) {
+                self.keep(bytes);
+                return None;
+            }
+        }
+        // RFC 9112 §2.2: empty lines before a request are ignored.
+        let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n'));
+        let Some(bytes) = start.and_then(|start| bytes.get(start..)) else {
+            self.head_since.get_or_insert_with(Instant::now);
+            return None;
+        };
+        let mut slots = slots();
+        let refused = match parse_request(bytes, &mut slots) {
+            Ok(Some((head, size))) if size <= self.limit() => {
+                if head.target.len() > MAX_TARGET_BYTES {
+                    return Some(Event::Refused(HeadError::TargetTooLong));
+                }
+                self.head_since = None;
+                let request = Request::new(self.worker, self.downstream, &head);
+                self.downstream.link.put_back(bytes.get(size..).unwrap_or_default());
+                return Some(Event::Request(Box::new(request)));
+            }
+            Ok(None) if bytes.len() <= self.limit() => {
+                self.keep(bytes);
+                return None;
+            }
+            Ok(_) if bytes.contains(&b'\n') => HeadError::TooLarge,
+            Ok(_) => HeadError::TargetTooLong,
+            Err(error) => error,
+        };
+        Some(Event::Refused(refused))
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.partial = bytes.to_vec();
+        if self.head_since.is_none() {
             let now = Instant::now();
-            match self.next(now) {
-                Ok(at) => self.arm(at),
-                Err(end) => return Poll::Ready(end),
-            }
+            self.head_since = Some(now);
+            let limit = now + self.worker.config.timeouts.header;
+            self.downstream.timer.borrow_mut().arm_by(limit);
         }
-        self.armed = true;
+    }
+
+    /// Tells whether a draining connection has been silent for long enough.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.guard.is_draining(cx) {
+            return false;
+        }
+        let grace = self.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(DRAIN_GRACE)));
+        grace.as_mut().poll(cx).is_ready()
+    }
+
+    fn poll_limits(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        let mut timer = self.downstream.timer.borrow_mut();
+        while timer.has_fired(cx) {
+            let now = Instant::now();
+            let (limit, event) = self.next_limit(now);
+            if limit <= now {
+                return Poll::Ready(event);
+            }
+            timer.arm(limit);
+        }
         Poll::Pending
     }
 
-    fn arm(&mut self, at: Instant) {
-        self.sleep.as_mut().reset(at);
-        self.armed = false;
-    }
-
-    /// A head that is not complete gets a deadline of its own.
-    fn follow_head(&mut self) {
-        match (self.downstream.is_head_begun(), self.head_since) {
-            (true, None) => {
-                let now = Instant::now();
-                self.head_since = Some(now);
-                let limit = now + self.worker.config.timeouts.header;
-                if limit < self.sleep.deadline() {
-                    self.arm(limit);
-                }
-            }
-            (false, Some(_)) => self.head_since = None,
-            _ => {}
-        }
-    }
-
-    /// After a FIN a reset no longer wakes a reader, so it has to be looked for.
-    fn follow_half_close(&mut self) {
-        if self.downstream.is_half_closed() && !self.reset_check {
-            self.reset_check = true;
-            self.arm(Instant::now() + RESET_CHECK);
-        }
-    }
-
-    /// When to look again, or what has run out.
-    fn next(&self, now: Instant) -> Result<Instant, End> {
+    /// When patience ends, and what happens then.
+    fn next_limit(&self, now: Instant) -> (Instant, Event) {
         let timeouts = &self.worker.config.timeouts;
-        if self.reset_check {
-            return Ok(now + RESET_CHECK);
-        }
-        if self.downstream.is_in_flight() {
-            return Ok(now + timeouts.idle.min(timeouts.header));
-        }
-        let (limit, end) = if let Some(since) = self.head_since {
-            (since + timeouts.header, End::HeadTimeout)
-        } else if let Some(since) = self.downstream.idle_since() {
+        if let Some(since) = self.head_since {
+            (since + timeouts.header, Event::Refused(HeadError::Timeout))
+        } else if let Some(since) = self.idle_since {
             let idle = self.worker.nanos_between(since, self.worker.now());
             let left = timeouts.idle.saturating_sub(Duration::from_nanos(idle));
-            (now + left, End::Idle)
+            (now + left, Event::End)
         } else {
-            (self.opened + timeouts.header, End::Idle)
-        };
-        // Never later than the idle limit of a request that may end right now.
-        if limit > now { Ok(limit.min(now + timeouts.idle)) } else { Err(end) }
+            (self.opened + timeouts.header, Event::End)
+        }
     }
 }
 
-/// How often a half-closed connection is looked at while its request is served.
-const RESET_CHECK: Duration = Duration::from_millis(100);
-
-/// Counts what hyper answered by itself, or closed without a word.
-fn answer_unparsed(worker: &Worker, downstream: &Downstream, error: &hyper::Error) {
-    if error.is_parse_version_h2() {
-        record_unparsed(worker, 505);
-        downstream.try_answer(&raw_answer("505 HTTP Version Not Supported"));
-    } else if error.is_parse_too_large() {
-        // 414 or 431: hyper tells the two apart only in its Debug text.
-        let is_uri = format!("{error:?}").contains("Uri");
-        record_unparsed(worker, if is_uri { 414 } else { 431 });
-    } else if error.is_parse() {
-        record_unparsed(worker, 400);
-    } else {
-        tracing::debug!(%error, "client connection ended");
-        return;
-    }
-    downstream.mark_unread_upload();
+/// Counts and answers what is no request.
+fn refuse(worker: &Worker, downstream: &Downstream, error: HeadError) {
+    let status = error.status();
+    record_unparsed(worker, status.0);
+    let mut out = Vec::with_capacity(256);
+    answer_head(worker, &mut out, Version::Http11, status, Connection::Close);
+    let text = format!("{}: {error}\n", status.1);
+    let rest = format!(
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    out.extend_from_slice(rest.as_bytes());
+    downstream.link.try_write(&out);
+    downstream.mark_unread();
 }
 
-/// An answer for a connection that hyper does not serve.
+/// An answer for a connection that is not served.
 pub fn raw_answer(status: &str) -> Vec<u8> {
     let reason = status.split_once(' ').map_or(status, |(_, reason)| reason);
     let retry = if status.starts_with("503") { "Retry-After: 1\r\n" } else { "" };

@@ -1,6 +1,6 @@
 //! Why a request got no upstream response: error → status, label token, words for the client.
 //!
-//! Pure mappings; hyper's and the kernel's errors are classified in `upstream`. Exhaustive on
+//! Pure mappings; the kernel's errors are classified where they occur. Exhaustive on
 //! purpose: a new variant has to be mapped everywhere before it compiles.
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -25,7 +25,7 @@ pub enum ProxyError {
     ConnectionRefused(#[source] io::Error),
     /// The connection ended before a byte of the answer arrived.
     #[error("the upstream closed the connection before answering")]
-    ConnectionTerminated(#[source] hyper::Error),
+    ConnectionTerminated(#[source] io::Error),
     /// No connection within `--connect-timeout`.
     #[error("connecting to the upstream timed out")]
     ConnectionTimeout,
@@ -43,13 +43,10 @@ pub enum ProxyError {
     Request(RequestError),
     /// The answer ended inside its head.
     #[error("the upstream's response head is incomplete")]
-    ResponseIncomplete(#[source] hyper::Error),
-    /// The answer is not HTTP/1.
-    #[error("the upstream's response is malformed")]
-    Protocol(#[source] hyper::Error),
-    /// The answer's framing is HTTP, but not a kind we may forward.
+    ResponseIncomplete(#[source] io::Error),
+    /// The answer is not HTTP, or not a kind we may forward.
     #[error("the upstream's response is malformed: {0}")]
-    ResponseFraming(&'static str),
+    Protocol(&'static str),
     /// No response head within `--response-timeout`.
     #[error("the upstream did not answer in time")]
     ResponseTimeout,
@@ -62,9 +59,6 @@ pub enum ProxyError {
     /// The client went away while its body was forwarded.
     #[error("the client went away")]
     DownstreamAborted,
-    /// A defect in this program.
-    #[error("internal error")]
-    Internal(#[source] hyper::Error),
 }
 
 /// Why a request is refused before it reaches the upstream.
@@ -82,12 +76,6 @@ pub enum RequestError {
     /// RFC 9112 §3.2: the target's form does not belong to its method.
     #[error("the request target is invalid")]
     TargetInvalid,
-    /// RFC 9112 §6.1: a transfer coding other than `chunked`.
-    #[error("the transfer coding is not supported")]
-    CodingUnsupported,
-    /// RFC 9112 §6.3: `chunked` more than once.
-    #[error("the Transfer-Encoding field is repeated")]
-    CodingRepeated,
     /// A reverse proxy in front of one app is not a tunnel.
     #[error("CONNECT is not supported")]
     ConnectUnsupported,
@@ -96,12 +84,10 @@ pub enum RequestError {
 impl RequestError {
     fn status(self) -> StatusCode {
         match self {
-            Self::HostMissing
-            | Self::HostRepeated
-            | Self::HostInvalid
-            | Self::TargetInvalid
-            | Self::CodingRepeated => StatusCode::BAD_REQUEST,
-            Self::CodingUnsupported | Self::ConnectUnsupported => StatusCode::NOT_IMPLEMENTED,
+            Self::HostMissing | Self::HostRepeated | Self::HostInvalid | Self::TargetInvalid => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::ConnectUnsupported => StatusCode::NOT_IMPLEMENTED,
         }
     }
 }
@@ -118,7 +104,6 @@ impl ProxyError {
             | Self::Dns(_)
             | Self::ResponseIncomplete(_)
             | Self::Protocol(_)
-            | Self::ResponseFraming(_)
             | Self::UpgradeFailed => StatusCode::BAD_GATEWAY,
             Self::ConnectionTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ConnectionLimitReached(_) | Self::DestinationUnavailable(_) => {
@@ -127,7 +112,6 @@ impl ProxyError {
             Self::Request(error) => error.status(),
             Self::DownstreamBody => StatusCode::BAD_REQUEST,
             Self::DownstreamAborted => return CLIENT_CLOSED_REQUEST,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         status.as_u16()
     }
@@ -143,12 +127,11 @@ impl ProxyError {
             Self::DestinationUnavailable(_) => ErrorToken::DestinationUnavailable,
             Self::Request(_) => ErrorToken::HttpRequestError,
             Self::ResponseIncomplete(_) => ErrorToken::HttpResponseIncomplete,
-            Self::Protocol(_) | Self::ResponseFraming(_) => ErrorToken::HttpProtocolError,
+            Self::Protocol(_) => ErrorToken::HttpProtocolError,
             Self::ResponseTimeout => ErrorToken::HttpResponseTimeout,
             Self::UpgradeFailed => ErrorToken::HttpUpgradeFailed,
             Self::DownstreamBody => ErrorToken::DownstreamBodyError,
             Self::DownstreamAborted => ErrorToken::DownstreamAborted,
-            Self::Internal(_) => ErrorToken::ProxyInternalError,
         }
     }
 

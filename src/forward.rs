@@ -1,170 +1,136 @@
 //! One request from head to head: *the* file to read.
 //!
-//! Observe it, rewrite it, send it, rewrite the answer, wrap the body. Nothing fails beyond this
+//! Observe it, rewrite it, send it, rewrite the answer, stream it. Nothing fails beyond this
 //! file: an error becomes an answer and a label. Nothing is collected: bodies stream both ways.
 
-use std::convert::Infallible;
-use std::fmt::Write;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
-use hyper::body::{Body, Incoming};
-
-use crate::body::ResponseBody;
 use crate::downstream::Downstream;
 use crate::error::ProxyError;
-use crate::headers::{self, BodyLength, MaxForwards, Named};
+use crate::exchange::{Exchange, Stop};
 use crate::observe::Observation;
-use crate::upload::RequestBody;
-use crate::upstream::Pool;
+use crate::request::{After, Here, Request};
+use crate::upstream::{Lease, Pool};
 use crate::worker::Worker;
+
+use self::reply::Reply;
+
+mod reply;
 
 /// Answers one request.
 ///
-/// # Errors
-///
-/// None: hyper would close the connection without an answer.
-///
 /// # Cancel safety
 ///
-/// hyper drops the future when the client is gone. That closes the upstream connection, and the
-/// observation records the request as aborted.
+/// Dropping the future closes the upstream connection, and the observation records the request as
+/// aborted.
 pub async fn handle(
-    worker: Rc<Worker>,
-    pool: Rc<Pool>,
-    downstream: Rc<Downstream>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let mut observation = Observation::start(&worker, &downstream, &request);
-    let (mut head, incoming) = request.into_parts();
-    if headers::max_forwards(&mut head) == MaxForwards::AnswerHere {
-        return Ok(answer_max_forwards(&head, observation));
-    }
-    let has_body = !incoming.is_end_stream();
-    let named = match prepare(&worker, &downstream, &mut head, &incoming) {
-        Ok(named) => named,
-        Err(error) => return Ok(answer_error(&error, has_body, &downstream, observation)),
-    };
-    let body = if has_body {
-        RequestBody::stream(incoming, named, &downstream)
-    } else {
-        RequestBody::empty()
-    };
-    let upload = body.upload();
-    if let Some(upload) = &upload {
-        observation.watch_upload(Rc::clone(upload));
-    }
-    let unread = || upload.as_ref().is_some_and(|upload| !upload.is_complete());
-    let request = Request::from_parts(head, body);
-    let (response, lease) = match pool.send(request, &mut observation).await {
-        Ok(answer) => answer,
-        Err(error) => return Ok(answer_error(&error, unread(), &downstream, observation)),
-    };
-    observation.upstream_head_read();
-    let (mut head, incoming) = response.into_parts();
-    let notes = if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        Err(ProxyError::UpgradeFailed)
-    } else {
-        headers::prepare_response(&mut head).map_err(ProxyError::ResponseFraming)
-    };
-    let notes = match notes {
-        Ok(notes) => notes,
-        Err(error) => return Ok(answer_error(&error, unread(), &downstream, observation)),
-    };
-    observation.response_head_ready(head.status.as_u16());
-    let body = ResponseBody::upstream(incoming, notes, observation, lease, upload);
-    Ok(Response::from_parts(head, body))
-}
-
-fn prepare(
-    worker: &Worker,
+    worker: &Rc<Worker>,
+    pool: &Rc<Pool>,
     downstream: &Downstream,
-    head: &mut request::Parts,
-    incoming: &Incoming,
-) -> Result<Named, ProxyError> {
-    let length = match incoming.size_hint().exact() {
-        _ if incoming.is_end_stream() => BodyLength::None,
-        Some(_) => BodyLength::Exact,
-        None => BodyLength::Unknown,
+    mut request: Request,
+) -> After {
+    let here = request.here.take();
+    let reply = Reply {
+        worker,
+        downstream,
+        version: request.version,
+        to_head: request.to_head,
+        keep_alive: request.keep_alive,
     };
-    let downstream = headers::Downstream {
-        peer: downstream.peer_field(),
-        forwarded: worker.config.forwarded,
-        via: worker.config.via,
+    match here {
+        Some(Here::Refused(error)) => {
+            return reply.error(ProxyError::Request(error), true, request.observation).await;
+        }
+        Some(Here::MaxForwards(trace)) => {
+            return reply.max_forwards(trace, request.has_body(), request.observation).await;
+        }
+        None => {}
+    }
+    let mut exchange = match begin(worker, pool, downstream, request).await {
+        Ok(exchange) => exchange,
+        Err(Failed { error, unread, observation }) => {
+            return reply.error(error, unread, observation).await;
+        }
     };
-    headers::prepare_request(head, length, downstream).map_err(ProxyError::Request)
+    loop {
+        let stop = match poll_fn(|cx| exchange.poll_head(cx)).await {
+            Ok(()) => break,
+            Err(stop) => stop,
+        };
+        match stop {
+            Stop::Failed(_) if exchange.may_retry() => {
+                let lease = match connect(pool, downstream, exchange.observation()).await {
+                    Ok(lease) => lease,
+                    Err(error) => {
+                        let (observation, unread) = exchange.give_up();
+                        return reply.error(error, unread, observation).await;
+                    }
+                };
+                exchange.retry(lease);
+            }
+            Stop::Failed(error) => {
+                let (observation, unread) = exchange.give_up();
+                return reply.error(error, unread, observation).await;
+            }
+            Stop::Cut(_) | Stop::Gone | Stop::Slow => {
+                return exchange.stopped(stop);
+            }
+        }
+    }
+    match poll_fn(|cx| exchange.poll_answer(cx)).await {
+        Ok(()) => exchange.complete().await,
+        Err(stop) => exchange.stopped(stop),
+    }
 }
 
-/// Answers for the upstream: status, a line of text, and no internals.
-fn answer_error(
-    error: &ProxyError,
-    unread_body: bool,
+/// A request that got no answer from the upstream.
+struct Failed {
+    error: ProxyError,
+    unread: bool,
+    observation: Observation,
+}
+
+/// Finds a connection for the request.
+async fn begin<'a>(
+    worker: &'a Rc<Worker>,
+    pool: &Rc<Pool>,
+    downstream: &'a Downstream,
+    mut request: Request,
+) -> Result<Exchange<'a>, Failed> {
+    let replayable = request.idempotent && !request.has_body();
+    let lease = match pool.checkout(replayable) {
+        Some(lease) => lease,
+        None => match connect(pool, downstream, &mut request.observation).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                let unread = request.has_body();
+                return Err(Failed { error, unread, observation: request.observation });
+            }
+        },
+    };
+    Ok(Exchange::new(worker, downstream, request, lease))
+}
+
+/// Connects, unless the client leaves meanwhile.
+async fn connect(
+    pool: &Rc<Pool>,
     downstream: &Downstream,
-    mut observation: Observation,
-) -> Response<ResponseBody> {
-    tracing::debug!(%error, "request failed");
-    observation.set_error(error.token());
-    if matches!(error, ProxyError::DownstreamAborted) {
-        observation.set_unsent_status(error.status());
-    } else {
-        observation.response_head_ready(error.status());
-    }
-    observation.finish();
-    // 499 is for metrics; whoever still reads gets the nearest standard status.
-    let status = match error {
-        ProxyError::DownstreamAborted => StatusCode::BAD_REQUEST,
-        _ => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_GATEWAY),
-    };
-    let mut response =
-        text(status, format!("{}: {error}\n", status.canonical_reason().unwrap_or("Error")));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    if unread_body || matches!(error, ProxyError::Request(_)) {
-        // RFC 9112 §9.3: what is left of the body must not be read as a request.
-        downstream.mark_unread_upload();
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// RFC 9110 §7.6.2: with Max-Forwards at 0 the proxy is the final recipient.
-fn answer_max_forwards(
-    head: &request::Parts,
-    mut observation: Observation,
-) -> Response<ResponseBody> {
-    let response = if head.method == Method::TRACE {
-        let mut response = text(StatusCode::OK, reflect(head));
-        let message = HeaderValue::from_static("message/http");
-        response.headers_mut().insert(header::CONTENT_TYPE, message);
-        response
-    } else {
-        Response::new(ResponseBody::empty())
-    };
-    observation.response_head_ready(200);
-    observation.finish();
-    response
-}
-
-/// The request as received, without what could be a secret (RFC 9110 §9.3.8).
-fn reflect(head: &request::Parts) -> String {
-    let secret = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
-    let mut text = format!("{} {} HTTP/1.1\r\n", head.method, head.uri);
-    for (name, value) in head.headers.iter().filter(|(name, _)| !secret.contains(name)) {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{name}: {value}\r\n");
-    }
-    text
-}
-
-fn text(status: StatusCode, text: String) -> Response<ResponseBody> {
-    let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-    let mut response = Response::new(ResponseBody::local(Bytes::from(text)));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
+    observation: &mut Observation,
+) -> Result<Lease, ProxyError> {
+    let begun = observation.now();
+    let mut connecting = std::pin::pin!(pool.connect());
+    let result = poll_fn(|cx| {
+        if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        match downstream.poll_gone(cx, observation.worker()) {
+            Poll::Ready(_error) => Poll::Ready(Err(ProxyError::DownstreamAborted)),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    let lease = result.await?;
+    observation.connected_since(begun);
+    Ok(lease)
 }

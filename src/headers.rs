@@ -1,21 +1,20 @@
 //! Header rewriting: the only bytes of a message that the proxy changes.
 //!
-//! Guards the invariant that everything else passes untouched. Changed are: hop-by-hop fields
-//! (removed, both directions), framing fields (rebuilt), `X-Forwarded-*` and `Via` (added), Host
-//! of an absolute-form target (replaced), aliases of framing fields (dropped). No I/O, no clock.
+//! Guards the invariant that everything else passes untouched, spelling and order of the fields
+//! included. Changed are: hop-by-hop fields (removed, both directions), framing fields (rebuilt),
+//! `X-Forwarded-*` and `Via` (added), Host of an absolute-form target (replaced), aliases of
+//! framing fields (dropped). No I/O, no clock.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{Method, Uri, Version, request};
+use crate::h1::{Field, items};
 
-use crate::error::RequestError;
+pub(crate) use self::request::hops;
+pub use self::request::{Peer, RequestFields, TargetOut, prepare_request};
+pub use self::response::{Reply, ResponseFields, prepare_response};
+pub use self::trailers::{forwarded_trailers, passes as trailer_passes};
 
-pub use self::forwarded::{MaxForwards, max_forwards};
-pub use self::response::{ResponseNotes, prepare_response, prepare_trailers};
-
-mod forwarded;
-mod host;
+mod request;
 mod response;
+mod trailers;
 
 /// What becomes of `X-Forwarded-For`, `-Proto` and `-Host`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,247 +28,171 @@ pub enum Forwarded {
     Off,
 }
 
-/// What a request's rewriting needs to know beside the request.
-#[derive(Clone, Copy, Debug)]
-pub struct Downstream<'a> {
-    /// The peer's IP address as a field value.
-    pub peer: &'a HeaderValue,
-    /// The `--forwarded` mode.
-    pub forwarded: Forwarded,
-    /// Whether to add `Via` (off by default: nginx stops compressing when it sees one).
-    pub via: bool,
+/// Where a message's own fields go: the bytes of HTTP/1 or the map of HTTP/2.
+pub trait Fields {
+    /// Begins a request. HTTP/2 has no start line.
+    fn start(&mut self, method: &str, target: TargetOut<'_>);
+
+    /// Takes one field.
+    fn field(&mut self, name: &str, value: &[u8]);
 }
 
-/// How the body of a request is framed towards the upstream.
+impl Fields for Vec<u8> {
+    fn start(&mut self, method: &str, target: TargetOut<'_>) {
+        self.extend_from_slice(method.as_bytes());
+        self.extend_from_slice(if target.slash { b" /" } else { b" " });
+        self.extend_from_slice(target.text.as_bytes());
+        self.extend_from_slice(b" HTTP/1.1\r\n");
+    }
+
+    /// Writes a field line. A folded value (RFC 9112 §5.2) becomes one line.
+    fn field(&mut self, name: &str, value: &[u8]) {
+        self.extend_from_slice(name.as_bytes());
+        self.extend_from_slice(b": ");
+        let start = self.len();
+        self.extend_from_slice(value);
+        let written = self.get_mut(start..).unwrap_or_default();
+        if written.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+            written.iter_mut().filter(|b| matches!(b, b'\r' | b'\n')).for_each(|b| *b = b' ');
+        }
+        self.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Fields for http::HeaderMap {
+    fn start(&mut self, _method: &str, _target: TargetOut<'_>) {}
+
+    /// Appends a field. One that HTTP/2 could not carry is dropped, which cannot happen to fields
+    /// that the HTTP/1 parser accepted, save for folded ones.
+    fn field(&mut self, name: &str, value: &[u8]) {
+        let name = http::HeaderName::from_bytes(name.as_bytes());
+        let value = http::HeaderValue::from_bytes(value);
+        if let (Ok(name), Ok(value)) = (name, value) {
+            self.append(name, value);
+        }
+    }
+}
+
+/// The fields that mean something to a proxy; all others pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BodyLength {
-    /// No body at all.
-    None,
-    /// As many bytes as Content-Length says.
-    Exact,
-    /// Chunked.
-    Unknown,
+enum Kind {
+    Host,
+    Te,
+    Date,
+    Expect,
+    Upgrade,
+    Forwarded,
+    Connection,
+    ContentType,
+    MaxForwards,
+    ContentLength,
+    TransferEncoding,
+    KeepAlive,
+    ForwardedFor,
+    ForwardedHost,
+    ForwardedProto,
+    /// Hop-by-hop, and of no further interest.
+    HopByHop,
+    Other,
 }
 
-/// Field names that a Connection field declared hop-by-hop, for the trailers to drop as well.
-pub type Named = Vec<HeaderName>;
-
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// What one pass over the fields found; each flag stands for work that is usually not there.
-#[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "a set of flags, filled in one place")]
-struct Scan {
-    hosts: usize,
-    codings: usize,
-    lengths: usize,
-    connection: bool,
-    te: bool,
-    hop_by_hop: bool,
-    alias: bool,
-    forwarded: bool,
+impl Kind {
+    /// Classifies by length first: most names differ from all of these in that.
+    fn of(name: &str) -> Self {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            2 if is("te") => Self::Te,
+            4 if is("host") => Self::Host,
+            4 if is("date") => Self::Date,
+            6 if is("expect") => Self::Expect,
+            7 if is("upgrade") => Self::Upgrade,
+            9 if is("forwarded") => Self::Forwarded,
+            10 if is("connection") => Self::Connection,
+            10 if is("keep-alive") => Self::KeepAlive,
+            12 if is("content-type") => Self::ContentType,
+            12 if is("max-forwards") => Self::MaxForwards,
+            14 if is("content-length") => Self::ContentLength,
+            14 if is("http2-settings") => Self::HopByHop,
+            15 if is("x-forwarded-for") => Self::ForwardedFor,
+            16 if is("x-forwarded-host") => Self::ForwardedHost,
+            16 if is("proxy-connection") => Self::HopByHop,
+            17 if is("transfer-encoding") => Self::TransferEncoding,
+            17 if is("x-forwarded-proto") => Self::ForwardedProto,
+            18 if is("proxy-authenticate") => Self::HopByHop,
+            19 if is("proxy-authorization") => Self::HopByHop,
+            _ => Self::Other,
+        }
+    }
 }
 
-impl Scan {
-    /// One pass instead of a look-up per name: eleven look-ups cost more than a typical request
-    /// has fields.
-    fn of(headers: &HeaderMap) -> Self {
-        let mut scan = Self::default();
-        for name in headers.iter().map(|(name, _)| name) {
-            match *name {
-                header::HOST => scan.hosts += 1,
-                header::CONTENT_LENGTH => scan.lengths += 1,
-                header::TRANSFER_ENCODING => scan.codings += 1,
-                header::CONNECTION => scan.connection = true,
-                header::TE => scan.te = true,
-                header::UPGRADE | header::PROXY_AUTHENTICATE | header::PROXY_AUTHORIZATION => {
-                    scan.hop_by_hop = true;
-                }
-                _ => {
-                    let text = name.as_str();
-                    scan.hop_by_hop |= text == "keep-alive" || text == "proxy-connection";
-                    scan.forwarded |= text.starts_with("x-forwarded-");
-                    scan.alias |= text.bytes().any(|b| b == b'_' || b == b'.');
-                }
+/// What the `Connection` fields of a message say.
+#[derive(Clone, Default, Debug)]
+struct ConnectionOptions<'a> {
+    close: bool,
+    keep_alive: bool,
+    upgrade: bool,
+    /// Field names declared hop-by-hop, in any spelling.
+    named: Vec<&'a [u8]>,
+}
+
+impl<'a> ConnectionOptions<'a> {
+    /// Reads one `Connection` line, whatever bytes it has.
+    ///
+    /// Never lets a peer remove Host or the framing, nor the fields we add ourselves, which are
+    /// written later (CVE-2021-33197, CVE-2024-45410: both did).
+    fn add(&mut self, value: &'a [u8]) {
+        for token in items(value) {
+            let is = |name: &str| token.eq_ignore_ascii_case(name.as_bytes());
+            if is("close") {
+                self.close = true;
+            } else if is("keep-alive") {
+                self.keep_alive = true;
+            } else if is("upgrade") {
+                self.upgrade = true;
+            } else if !(is("te") || is("host") || is("content-length") || is("transfer-encoding")) {
+                self.named.push(token);
             }
         }
-        scan
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()))
     }
 }
 
-/// Rewrites a request head for the upstream: target, framing, hop-by-hop and forwarding fields.
-///
-/// Host passes unchanged, unless the target is in absolute-form: then its authority becomes Host.
-///
-/// # Errors
-///
-/// A [`RequestError`] for a request that RFC 9112 says must be refused. The head is then
-/// half-rewritten and must not be sent.
-///
-/// # Source
-///
-/// RFC 9110 §7.6, RFC 9112 §3.2 and §6.
-pub fn prepare_request(
-    head: &mut request::Parts,
-    body: BodyLength,
-    downstream: Downstream<'_>,
-) -> Result<Named, RequestError> {
-    let scan = Scan::of(&head.headers);
-    check_target(&head.method, &head.uri)?;
-    host::check(head, scan.hosts)?;
-    check_codings(&head.headers, scan.codings)?;
-    let named = strip_hop_by_hop(&mut head.headers, &scan);
-    if scan.te {
-        forward_te(&mut head.headers);
-    }
-    if scan.alias {
-        drop_aliases(&mut head.headers);
-    }
-    if body == BodyLength::Unknown {
-        // hyper's client sends GET and HEAD without a body unless a framing field says otherwise.
-        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    to_origin_form(head);
-    forwarded::add(&mut head.headers, scan.forwarded, downstream);
-    if downstream.via {
-        let received = if head.version == Version::HTTP_10 { "1.0 redcar" } else { "1.1 redcar" };
-        head.headers.append(header::VIA, HeaderValue::from_static(received));
-    }
-    // RFC 9112 §2.3: a proxy sends its own version.
-    head.version = Version::HTTP_11;
-    Ok(named)
+/// Field names that a `Connection` field declared hop-by-hop, kept for the trailers.
+pub type Named = Vec<Box<[u8]>>;
+
+fn to_owned(named: &[&[u8]]) -> Named {
+    named.iter().map(|name| Box::from(*name)).collect()
 }
 
-/// RFC 9112 §3.2: which form of target belongs to which method.
-fn check_target(method: &Method, uri: &Uri) -> Result<(), RequestError> {
-    if *method == Method::CONNECT {
-        return Err(RequestError::ConnectUnsupported);
-    }
-    let is_asterisk = uri.path() == "*";
-    let is_authority_form = uri.scheme().is_none() && uri.authority().is_some();
-    if is_authority_form || (is_asterisk && *method != Method::OPTIONS) {
-        return Err(RequestError::TargetInvalid);
-    }
-    Ok(())
-}
-
-/// Accepts exactly one `chunked`: hyper would take `gzip, chunked` and lose the gzip.
-fn check_codings(headers: &HeaderMap, codings: usize) -> Result<(), RequestError> {
-    if codings == 0 {
-        return Ok(());
-    }
-    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let is_chunked = |v: &HeaderValue| v.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-    match (lines.next(), codings) {
-        (Some(only), 1) if is_chunked(only) => Ok(()),
-        (Some(first), _) if is_chunked(first) && lines.all(is_chunked) => {
-            Err(RequestError::CodingRepeated)
-        }
-        _ => Err(RequestError::CodingUnsupported),
-    }
-}
-
-/// Removes the hop-by-hop fields and those that Connection names, whatever their spelling.
-///
-/// Runs before our own fields are added, and never lets a client's Connection field remove Host
-/// or the framing (CVE-2021-33197, CVE-2024-45410: both did).
-fn strip_hop_by_hop(headers: &mut HeaderMap, scan: &Scan) -> Named {
-    let mut named = Named::new();
-    if scan.connection {
-        for value in headers.get_all(header::CONNECTION) {
-            for token in value.as_bytes().split(|b| *b == b',') {
-                collect_named(token.trim_ascii(), &mut named);
-            }
-        }
-        for name in &named {
-            headers.remove(name);
-        }
-        headers.remove(header::CONNECTION);
-    }
-    if scan.codings > 0 {
-        headers.remove(header::TRANSFER_ENCODING);
-    }
-    if scan.hop_by_hop {
-        for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
-            headers.remove(name);
-        }
-        for name in [header::UPGRADE, header::PROXY_AUTHENTICATE, header::PROXY_AUTHORIZATION] {
-            headers.remove(name);
-        }
-    }
-    named
-}
-
-fn collect_named(token: &[u8], named: &mut Named) {
-    let is = |name: &str| token.eq_ignore_ascii_case(name.as_bytes());
-    let is_option = is("close") || is("keep-alive") || is("te") || is("upgrade");
-    let is_protected = is("host") || is("content-length") || is("transfer-encoding");
-    if token.is_empty() || is_option || is_protected {
-        return;
-    }
-    if let Ok(name) = HeaderName::from_bytes(token) {
-        named.push(name);
-    }
-}
-
-/// Of TE only `trailers` is forwarded, and named in Connection as RFC 9110 §10.1.4 asks.
-fn forward_te(headers: &mut HeaderMap) {
-    let wants_trailers = headers.get_all(header::TE).iter().any(|value| {
-        value.as_bytes().split(|b| *b == b',').any(|token| {
-            let name = token.split(|b| *b == b';').next().unwrap_or(b"");
-            name.trim_ascii().eq_ignore_ascii_case(b"trailers")
-        })
-    });
-    headers.remove(header::TE);
-    if wants_trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
-    }
-}
-
-/// Drops names that CGI-like backends fold into a field they trust: `Content_Length`.
-fn drop_aliases(headers: &mut HeaderMap) {
+/// Tells whether a CGI-like backend would fold this name into a field it trusts: `Content_Length`.
+fn is_alias(name: &str) -> bool {
     const FOLDED: [&str; 9] = [
-        "content-length",
-        "transfer-encoding",
         "host",
-        "connection",
         "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
         "x-real-ip",
+        "connection",
+        "content-length",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "transfer-encoding",
+        "x-forwarded-proto",
     ];
-    let is_alias = |name: &HeaderName| {
-        let text = name.as_str();
-        text.contains(['_', '.']) && FOLDED.contains(&text.replace(['_', '.'], "-").as_str())
+    let fold = |byte: u8| match byte {
+        b'_' | b'.' => b'-',
+        other => other.to_ascii_lowercase(),
     };
-    let aliases: Vec<HeaderName> = headers.keys().filter(|n| is_alias(n)).cloned().collect();
-    for alias in aliases {
-        headers.remove(alias);
-    }
+    name.bytes().any(|b| matches!(b, b'_' | b'.'))
+        && FOLDED
+            .iter()
+            .any(|known| known.len() == name.len() && known.bytes().eq(name.bytes().map(fold)))
 }
 
-/// Absolute-form becomes origin-form, and its authority becomes Host (RFC 9112 §3.2.2).
-fn to_origin_form(head: &mut request::Parts) {
-    let Some(authority) = head.uri.authority() else {
-        return;
-    };
-    let host = authority.as_str().rsplit('@').next().unwrap_or("");
-    if let Ok(host) = HeaderValue::from_str(host) {
-        head.headers.insert(header::HOST, host);
-    }
-    let target = match head.uri.path_and_query() {
-        // An empty path must become `*` for OPTIONS (RFC 9112 §3.2.4). The parser makes no
-        // difference between no path and `/`, so both do.
-        Some(path) if path.as_str() == "/" && head.method == Method::OPTIONS => {
-            PathAndQuery::from_static("*")
-        }
-        Some(path) => path.clone(),
-        None => PathAndQuery::from_static("/"),
-    };
-    head.uri = Uri::from(target);
+/// The first field of a kind.
+fn first<'a>(fields: &[Field<'a>], kind: Kind) -> Option<&'a [u8]> {
+    fields.iter().find(|field| Kind::of(field.name) == kind).map(|field| field.value)
 }
 
 #[cfg(test)]

@@ -8,16 +8,18 @@
 //!
 //! A module imports only from modules above it in this list; a test holds the order.
 //!
-//! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`]: closed label sets; text
-//!   encoding; path → template; shutdown; small writes. Pure: no I/O, no clock.
+//! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`], [`h1`], [`timer`]: closed
+//!   label sets; text encoding; path → template; shutdown; small writes; HTTP/1 syntax; a
+//!   connection's timer. Pure: no I/O.
 //! - [`error`], [`buckets`], [`headers`]: error → status and token; histogram bounds; header
 //!   rewriting, the only bytes that are changed.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
 //! - [`config`]: validated values. [`access_log`]: lines and their writer.
 //! - [`worker`]: what the tasks of one thread share.
-//! - [`downstream`], [`wire`]: the sockets to the client and to the upstream.
-//! - [`upload`]: the request body. [`observe`]: the exactly-once guard.
-//! - [`upstream`]: the pool and its retries. [`body`]: the response body.
+//! - [`wire`]: a connection as bytes. [`pump`], [`resolve`], [`downstream`]: a body from one
+//!   connection to another; the upstream's address; a client's connection.
+//! - [`observe`]: the exactly-once guard. [`upstream`]: the pool. [`tunnel`]: after a 101.
+//! - [`request`], [`exchange`]: a request ready to be sent; both directions at once.
 //! - [`forward`]: one request, the file to read first.
 //! - [`connection`], [`accept`]: one client connection; the accept loop.
 //! - [`render`], [`admin`]: the page of a scrape; the metrics port.
@@ -25,14 +27,13 @@
 //!
 //! # The way of a request
 //!
-//! `accept` → `connection` → `forward::handle` → `Observation::start` → `headers` → `Pool::send` →
-//! (error answer | `ResponseBody`) → `Observation::end` at end of stream, error or drop →
+//! `accept` → `connection` → `Request::new` (name, observe, rewrite) → `forward::handle` →
+//! `Exchange` (send, answer, stream) → `Observation::end` at end of stream, error or drop →
 //! `series` → `/metrics`.
 
 pub mod accept;
 pub mod access_log;
 pub mod admin;
-pub mod body;
 pub mod buckets;
 pub mod coalesce;
 pub mod config;
@@ -40,17 +41,23 @@ pub mod connection;
 pub mod downstream;
 pub mod drain;
 pub mod error;
+pub mod exchange;
 pub mod exposition;
 pub mod forward;
+pub mod h1;
 pub mod headers;
 pub mod labels;
 pub mod metrics;
 pub mod observe;
 pub mod paths;
+pub mod pump;
 pub mod render;
+pub mod request;
+pub mod resolve;
 pub mod series;
 pub mod server;
-pub mod upload;
+pub mod timer;
+pub mod tunnel;
 pub mod upstream;
 pub mod wire;
 pub mod worker;

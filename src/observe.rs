@@ -4,18 +4,16 @@
 //! ending reaches: end of stream, error, and `Drop` for everything else (client gone, panic,
 //! shutdown). Guards the invariant *requests started = requests counted + in flight*.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Request, header};
-
 use crate::access_log::{Outcome, Subject};
-use crate::downstream::{Delivery, Downstream};
 use crate::error::CLIENT_CLOSED_REQUEST;
+use crate::h1::{Field, RequestHead};
 use crate::labels::{ErrorToken, MethodId};
 use crate::metrics::bump;
 use crate::series::{Exemplar, Key, RouteId};
-use crate::upload::Upload;
 use crate::worker::{Tick, Worker};
 
 /// One request from its head to its end.
@@ -25,7 +23,6 @@ use crate::worker::{Tick, Worker};
 #[must_use = "dropping an observation records its request as aborted"]
 pub struct Observation {
     worker: Rc<Worker>,
-    downstream: Rc<Downstream>,
     route: RouteId,
     method: MethodId,
     head_read: Tick,
@@ -34,12 +31,10 @@ pub struct Observation {
     response_head: Option<Tick>,
     /// What connecting took: time that the upstream needed, not the sidecar.
     connect_nanos: u64,
-    /// The client had sent its FIN before there was a head to send.
-    half_closed_before_head: bool,
     /// 0 until a response head exists.
     status: u16,
     error: Option<ErrorToken>,
-    upload: Option<Rc<Upload>>,
+    request_bytes: u64,
     response_bytes: u64,
     details: Option<Box<Details>>,
     ended: bool,
@@ -53,36 +48,24 @@ struct Details {
 
 impl Observation {
     /// Starts observing a request whose head was just read.
-    pub fn start<B>(
-        worker: &Rc<Worker>,
-        downstream: &Rc<Downstream>,
-        request: &Request<B>,
-    ) -> Self {
+    pub fn start(worker: &Rc<Worker>, peer: IpAddr, head: &RequestHead<'_>) -> Self {
         bump(&worker.stats.started);
-        downstream.request_started();
         Self {
-            route: worker.shard.resolve(request.uri().path()),
-            method: worker.config.methods.resolve(request.method()),
+            route: worker.shard.resolve(head.path()),
+            method: worker.config.methods.resolve(head.method),
             head_read: worker.now(),
             upstream_write: None,
             upstream_head: None,
             response_head: None,
             connect_nanos: 0,
-            half_closed_before_head: false,
             status: 0,
             error: None,
-            upload: None,
+            request_bytes: 0,
             response_bytes: 0,
-            details: details(worker, downstream, request),
+            details: details(worker, peer, head),
             ended: false,
             worker: Rc::clone(worker),
-            downstream: Rc::clone(downstream),
         }
-    }
-
-    /// Has the request's body counted.
-    pub fn watch_upload(&mut self, upload: Rc<Upload>) {
-        self.upload = Some(upload);
     }
 
     /// The request is being handed to an upstream connection. A retry sets it again.
@@ -109,14 +92,23 @@ impl Observation {
     /// The response head is ready to be written.
     pub fn response_head_ready(&mut self, status: u16) {
         self.status = status;
-        self.half_closed_before_head = self.downstream.is_half_closed();
-        self.downstream.response_begun();
         self.response_head = Some(self.worker.now());
     }
 
-    /// Counts response body bytes handed to the client's connection.
-    pub fn add_response_bytes(&mut self, count: usize) {
-        self.response_bytes += count as u64;
+    /// Reads the worker's clock.
+    pub fn now(&self) -> Tick {
+        self.worker.now()
+    }
+
+    /// Whose clock it is.
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Notes how many body bytes were forwarded so far, in both directions.
+    pub fn set_bytes(&mut self, request: u64, response: u64) {
+        self.request_bytes = request;
+        self.response_bytes = response;
     }
 
     /// Why the answer is not the upstream's, or not whole.
@@ -124,31 +116,26 @@ impl Observation {
         self.error = Some(token);
     }
 
+    /// Tells whether something went wrong.
+    pub fn has_error(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// The status to record where no head was or will be sent.
     pub fn set_unsent_status(&mut self, status: u16) {
         self.status = status;
+        self.response_head = None;
     }
 
     /// Ends the observation: the last byte was handed to the connection, or there will be none.
-    ///
-    /// If the client has sent a FIN meanwhile, nobody knows yet whether it is still there to
-    /// read; then the connection decides, once the kernel knows.
-    pub fn finish(mut self) {
-        let end = self.worker.now();
-        if self.error.is_some() || !self.downstream.is_half_closed() {
-            return self.end(end);
-        }
-        let downstream = Rc::clone(&self.downstream);
-        downstream.defer(Box::new(move |delivery| {
-            if delivery == Delivery::Aborted {
-                self.error = Some(ErrorToken::DownstreamAborted);
-                if self.half_closed_before_head {
-                    self.status = CLIENT_CLOSED_REQUEST;
-                    self.response_head = None;
-                }
-            }
-            self.end(end);
-        }));
+    pub fn finish(self) {
+        let now = self.worker.now();
+        self.finish_at(now);
+    }
+
+    /// Ends the observation at a moment that has passed: what happened since decided only how.
+    pub fn finish_at(mut self, end: Tick) {
+        self.end(end);
     }
 
     /// Records. The only place that does.
@@ -168,19 +155,17 @@ impl Observation {
                 row.keep_exemplar(buckets, exemplar);
             }
         });
-        let uploaded = self.upload.as_ref().map_or(0, |upload| upload.forwarded_bytes());
         let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
         worker.shard.with_route(self.route, |row, buckets| {
             if let Some(nanos) = start_nanos {
                 row.response_start.record(buckets, nanos);
             }
-            if uploaded | self.response_bytes != 0 {
-                row.add_bytes(uploaded, self.response_bytes);
+            if self.request_bytes | self.response_bytes != 0 {
+                row.add_bytes(self.request_bytes, self.response_bytes);
             }
         });
         self.record_overhead();
         bump(&worker.stats.ended);
-        self.downstream.request_ended(end);
         self.log(nanos);
     }
 
@@ -238,32 +223,30 @@ impl Drop for Observation {
     }
 }
 
-fn details<B>(
-    worker: &Worker,
-    downstream: &Downstream,
-    request: &Request<B>,
-) -> Option<Box<Details>> {
-    let trace_id = worker.config.limits.exemplars.then(|| sampled_trace(request.headers()));
-    let trace_id = trace_id.flatten();
-    let headers = request.headers();
-    let subject = worker.access_log.is_some().then(|| Subject {
-        peer: downstream.peer(),
-        method: request.method().clone(),
-        path: request.uri().path().into(),
-        version: request.version(),
-        referer: headers.get(header::REFERER).cloned(),
-        user_agent: headers.get(header::USER_AGENT).cloned(),
-    });
-    if subject.is_none() && trace_id.is_none() {
+fn details(worker: &Worker, peer: IpAddr, head: &RequestHead<'_>) -> Option<Box<Details>> {
+    if worker.access_log.is_none() && !worker.config.limits.exemplars {
         return None;
     }
-    Some(Box::new(Details { subject, trace_id }))
+    let field = |name| value(head.fields, name);
+    let trace_id = worker.config.limits.exemplars.then(|| sampled_trace(field("traceparent")?));
+    let subject = worker.access_log.is_some().then(|| Subject {
+        peer,
+        method: head.method.into(),
+        path: head.path().into(),
+        version: head.version,
+        referer: field("referer").map(Box::from),
+        user_agent: field("user-agent").map(Box::from),
+    });
+    Some(Box::new(Details { subject, trace_id: trace_id.flatten() }))
+}
+
+fn value<'a>(fields: &[Field<'a>], name: &str) -> Option<&'a [u8]> {
+    fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
 /// The trace id of a `traceparent` whose sampled flag is set (W3C Trace Context §3.2).
-fn sampled_trace(headers: &HeaderMap) -> Option<[u8; 32]> {
-    let value = headers.get("traceparent")?.to_str().ok()?;
-    let mut parts = value.split('-');
+fn sampled_trace(value: &[u8]) -> Option<[u8; 32]> {
+    let mut parts = std::str::from_utf8(value).ok()?.split('-');
     let (_version, trace, _parent, flags) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);

@@ -1,105 +1,104 @@
-//! The socket to the upstream: name resolution, connecting, and what went over it.
+//! A connection as bytes, on either side: its socket, and what was read ahead of its use.
+//!
+//! Owned by one task at a time, shared by the parts of that task; hence no lock. Knows nothing of
+//! HTTP.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::coalesce::coalesced;
-use crate::config::Upstream;
-use crate::error::ProxyError;
+
+/// Bytes that may be read ahead while nobody wants them: some pipelined requests.
+const MAX_AHEAD_BYTES: usize = 64 * 1024;
+
+/// Room that an idle connection may keep for bytes read ahead.
+const MAX_IDLE_ROOM_BYTES: usize = 512;
 
 /// A connected socket.
 pub enum Socket {
-    /// TCP, without Nagle's delay.
+    /// TCP.
     Tcp(TcpStream),
     /// A Unix domain socket.
     Unix(UnixStream),
 }
 
-/// Finds the upstream's addresses and connects to the first that answers.
-///
-/// Addresses are remembered until connecting fails; then the name is resolved again, so that an
-/// app that came back under another address is found.
-pub struct Resolver {
-    upstream: Upstream,
-    addresses: RefCell<Rc<[SocketAddr]>>,
-}
-
-impl Resolver {
-    /// A resolver that has not looked yet.
-    pub fn new(upstream: Upstream) -> Self {
-        Self { upstream, addresses: RefCell::default() }
-    }
-
-    /// Connects.
-    ///
-    /// # Errors
-    ///
-    /// The last address's error; or that the name does not resolve.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future abandons the attempt.
-    pub async fn connect(&self) -> Result<Socket, ProxyError> {
-        let (host, port) = match &self.upstream {
-            Upstream::Unix(path) => {
-                let socket = UnixStream::connect(path).await.map_err(ProxyError::from_connect)?;
-                return Ok(Socket::Unix(socket));
-            }
-            Upstream::Tcp { host, port } => (host.as_str(), *port),
-        };
-        let known = Rc::clone(&self.addresses.borrow());
-        let known_result = connect_any(&known).await;
-        if known_result.is_ok() {
-            return known_result;
-        }
-        let found = tokio::net::lookup_host((host, port)).await.map_err(ProxyError::Dns)?;
-        let found: Rc<[SocketAddr]> = found.collect();
-        if found == known && !known.is_empty() {
-            return known_result;
-        }
-        *self.addresses.borrow_mut() = Rc::clone(&found);
-        connect_any(&found).await
-    }
-}
-
-async fn connect_any(addresses: &[SocketAddr]) -> Result<Socket, ProxyError> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => {
-                socket.set_nodelay(true).map_err(ProxyError::from_connect)?;
-                return Ok(Socket::Tcp(socket));
-            }
-            Err(error) => last = error,
+impl Socket {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
         }
     }
-    Err(ProxyError::from_connect(last))
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+
+    fn os(&self) -> SockRef<'_> {
+        match self {
+            Self::Tcp(socket) => SockRef::from(socket),
+            Self::Unix(socket) => SockRef::from(socket),
+        }
+    }
 }
 
-/// A socket that remembers whether anything went over it since the exchange began.
-pub struct Wire {
+/// One connection. Not `Sync`.
+pub struct Link {
     socket: RefCell<Socket>,
+    /// Read, but not used yet.
+    ahead: RefCell<Vec<u8>>,
+    /// The peer has sent its FIN.
+    eof: Cell<bool>,
     sent: Cell<bool>,
     received: Cell<bool>,
 }
 
-impl Wire {
+impl Link {
     /// Takes over a connected socket.
-    pub fn new(socket: Socket) -> Rc<Self> {
-        let (sent, received) = (Cell::new(false), Cell::new(false));
-        Rc::new(Self { socket: RefCell::new(socket), sent, received })
+    pub fn new(socket: Socket) -> Self {
+        Self {
+            socket: RefCell::new(socket),
+            ahead: RefCell::default(),
+            eof: Cell::new(false),
+            sent: Cell::new(false),
+            received: Cell::new(false),
+        }
     }
 
-    /// Forgets what went over the socket before.
+    /// Forgets what went over the connection before.
     pub fn begin_exchange(&self) {
         self.sent.set(false);
         self.received.set(false);
@@ -115,94 +114,153 @@ impl Wire {
         self.received.get()
     }
 
-    /// Asks the kernel whether an idle connection has something to read: its end, or bytes that
-    /// nobody asked for. Either way it is of no more use. Costs one system call.
+    /// Tells whether the peer has sent its FIN.
+    pub fn is_eof(&self) -> bool {
+        self.eof.get()
+    }
+
+    /// Tells whether bytes were read that nobody has used.
+    pub fn has_ahead(&self) -> bool {
+        !self.ahead.borrow().is_empty()
+    }
+
+    /// Gives bytes back that belong to whatever is read next; they go before all others.
+    pub fn put_back(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let mut ahead = self.ahead.borrow_mut();
+            ahead.splice(..0, bytes.iter().copied());
+        }
+    }
+
+    /// Reads: first what was read ahead, then from the socket. 0 at the end.
+    ///
+    /// # Errors
+    ///
+    /// The socket's.
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let taken = self.take_ahead(buffer);
+        if taken > 0 || buffer.is_empty() {
+            return Poll::Ready(Ok(taken));
+        }
+        if self.eof.get() {
+            return Poll::Ready(Ok(0));
+        }
+        let mut room = ReadBuf::new(buffer);
+        ready!(self.socket.borrow_mut().poll_read(cx, &mut room))?;
+        let count = room.filled().len();
+        if count == 0 {
+            self.eof.set(true);
+        } else {
+            self.received.set(true);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn take_ahead(&self, buffer: &mut [u8]) -> usize {
+        let mut ahead = self.ahead.borrow_mut();
+        if ahead.is_empty() {
+            return 0;
+        }
+        let count = ahead.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), ahead.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        ahead.drain(..count);
+        if ahead.is_empty() && ahead.capacity() > MAX_IDLE_ROOM_BYTES {
+            *ahead = Vec::new();
+        }
+        count
+    }
+
+    /// Looks whether the peer is still there, while nobody reads: reads a little ahead.
+    ///
+    /// A FIN is noted and does not end anything: RFC 9112 §9.6 allows a client to half-close and
+    /// wait for its answer. A reset does.
+    ///
+    /// # Errors
+    ///
+    /// The connection was reset.
+    pub fn poll_gone(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Error> {
+        loop {
+            let waiting = self.ahead.borrow().len();
+            if self.eof.get() || waiting >= MAX_AHEAD_BYTES {
+                return Poll::Pending;
+            }
+            let mut room = ReadBuf::new(scratch);
+            match self.socket.borrow_mut().poll_read(cx, &mut room) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(error),
+                Poll::Ready(Ok(())) if room.filled().is_empty() => self.eof.set(true),
+                Poll::Ready(Ok(())) => self.ahead.borrow_mut().extend_from_slice(room.filled()),
+            }
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    ///
+    /// # Errors
+    ///
+    /// The socket's.
+    pub fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut socket = self.socket.borrow_mut();
+        let single = coalesced(slices, |bytes| socket.poll_write(cx, bytes));
+        let written = match single {
+            Some(written) => written,
+            None => socket.poll_write_vectored(cx, slices),
+        };
+        if matches!(written, Poll::Ready(Ok(count)) if count > 0) {
+            self.sent.set(true);
+        }
+        written
+    }
+
+    /// Writes what the socket takes at once; the rest is lost.
+    pub fn try_write(&self, bytes: &[u8]) {
+        let mut cx = Context::from_waker(Waker::noop());
+        // Best effort: the connection is closed next, whether or not this was written.
+        let _written = self.socket.borrow_mut().poll_write(&mut cx, bytes);
+    }
+
+    /// Closes the sending direction.
+    ///
+    /// # Errors
+    ///
+    /// The connection is gone already.
+    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.borrow_mut().poll_shutdown(cx)
+    }
+
+    /// Tells whether an idle connection is of no more use, as far as is known without a system
+    /// call: it has ended, or it has bytes that nobody asked for.
+    pub fn is_spoilt(&self) -> bool {
+        let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        self.eof.get() || self.has_ahead() || self.poll_read(&mut cx, &mut byte).is_ready()
+    }
+
+    /// Has the connection end with a reset: what was sent must not be taken for whole.
+    pub fn abort(&self) {
+        // If it cannot, the connection ends with a FIN.
+        let _set = self.socket.borrow().os().set_linger(Some(Duration::ZERO));
+    }
+
+    /// Asks the kernel whether there is something to read: the end, or bytes that nobody asked
+    /// for. Costs one system call.
     pub fn is_readable(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        let peeked = match &*self.socket.borrow() {
-            Socket::Tcp(socket) => SockRef::from(socket).peek(&mut byte),
-            Socket::Unix(socket) => SockRef::from(socket).peek(&mut byte),
-        };
+        let peeked = self.socket.borrow().os().peek(&mut byte);
         !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
-}
 
-/// The socket as hyper uses it.
-pub struct WireIo(pub Rc<Wire>);
-
-impl AsyncRead for WireIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = match &mut *self.0.socket.borrow_mut() {
-            Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
-        };
-        if buffer.filled().len() > before {
-            self.0.received.set(true);
-        }
-        result
-    }
-}
-
-impl WireIo {
-    fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(result, Poll::Ready(Ok(count)) if count > 0) {
-            self.0.sent.set(true);
-        }
-        result
-    }
-}
-
-impl AsyncWrite for WireIo {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = match &mut *self.0.socket.borrow_mut() {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-        };
-        self.written(result)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut socket = self.0.socket.borrow_mut();
-        let single = coalesced(bufs, |bytes| match &mut *socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-        });
-        if let Some(written) = single {
-            return self.written(written);
-        }
-        let result = match &mut *socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-        };
-        self.written(result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Sockets have no buffer of their own.
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self.0.socket.borrow_mut() {
-            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+    /// The socket's pending error: a reset that arrived after a FIN shows up only here.
+    pub fn take_error(&self) -> Option<io::Error> {
+        match self.socket.borrow().os().take_error() {
+            Ok(error) => error,
+            Err(error) => Some(error),
         }
     }
 }

@@ -3,8 +3,10 @@
 //! Held in an `Rc`: the compiler refuses to let it leave its thread, which is what makes the
 //! single-writer rows of `series` sound without a lock.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::access_log::AccessLog;
 use crate::config::Config;
@@ -30,8 +32,25 @@ pub struct Worker {
     pub access_log: Option<AccessLog>,
     /// Who the shutdown waits for.
     pub drain: Rc<Drain>,
+    /// Where bytes are read and decoded before they are written on. Empty between two polls.
+    pub scratch: RefCell<Box<[u8]>>,
     clock: quanta::Clock,
+    date: RefCell<Date>,
 }
+
+/// The Date field's value, made once a second at most.
+#[derive(Default)]
+struct Date {
+    text: String,
+    second: u64,
+    read: Option<Tick>,
+}
+
+/// Bytes of the scratch buffer: what a socket's buffer usually has at a time.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// How long a Date may be used without looking at the system's clock.
+const DATE_NANOS: u64 = 50_000_000;
 
 impl Worker {
     /// Puts a worker's parts together.
@@ -43,12 +62,29 @@ impl Worker {
         access_log: Option<AccessLog>,
     ) -> Rc<Self> {
         let (drain, clock) = (Rc::default(), quanta::Clock::new());
-        Rc::new(Self { config, shard, stats, cold, access_log, drain, clock })
+        let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into());
+        let date = RefCell::default();
+        Rc::new(Self { config, shard, stats, cold, access_log, drain, scratch, clock, date })
     }
 
     /// Reads the clock: about 10 ns, against 24 ns of `Instant::now` (measured).
     pub fn now(&self) -> Tick {
         Tick(self.clock.raw())
+    }
+
+    /// Appends the time as a Date field's value (RFC 9110 §6.6.1).
+    pub fn write_date(&self, out: &mut Vec<u8>) {
+        let mut date = self.date.borrow_mut();
+        let now = self.now();
+        if date.read.is_none_or(|read| self.nanos_between(read, now) >= DATE_NANOS) {
+            date.read = Some(now);
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            if date.text.is_empty() || date.second != since.as_secs() {
+                date.second = since.as_secs();
+                date.text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(date.second));
+            }
+        }
+        out.extend_from_slice(date.text.as_bytes());
     }
 
     /// Nanoseconds from one reading to a later one; 0 if they are the wrong way round.

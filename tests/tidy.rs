@@ -13,7 +13,7 @@ use redcar::metrics::CATALOGUE;
 /// Which layer a module is in. It imports from lower layers only; `src/lib.rs` lists the same
 /// order for readers. Its own sub-modules belong to it.
 const LAYERS: &[&[&str]] = &[
-    &["labels", "exposition", "paths", "drain", "coalesce"],
+    &["labels", "exposition", "paths", "drain", "coalesce", "h1", "timer"],
     &["error", "buckets"],
     &["headers"],
     &["series"],
@@ -21,11 +21,13 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["access_log"],
     &["worker"],
-    &["downstream", "wire"],
-    &["upload"],
+    &["wire"],
+    &["pump", "resolve", "downstream"],
     &["observe"],
     &["upstream"],
-    &["body"],
+    &["tunnel"],
+    &["request"],
+    &["exchange"],
     &["forward"],
     &["connection"],
     &["accept"],
@@ -39,7 +41,7 @@ const PROGRAM: &[&str] = &["main", "cli", "ask", "demo"];
 
 const MAX_FILE_LINES: usize = 320;
 /// Lines of code: without tests, comments and empty lines.
-const MAX_SOURCE_LINES: usize = 6000;
+const MAX_SOURCE_LINES: usize = 12_000;
 const MAX_COLUMNS: usize = 100;
 
 struct Source {

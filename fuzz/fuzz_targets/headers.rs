@@ -1,55 +1,67 @@
-//! Whatever the fields are: nothing hop-by-hop is forwarded, and framing is unambiguous.
+//! Whatever the bytes are: what is sent on is a head, ends where it says, and has nothing
+//! hop-by-hop in it.
 #![no_main]
 
-use http::{HeaderName, HeaderValue, Request, Response};
 use libfuzzer_sys::fuzz_target;
-use redcar::headers::{BodyLength, Downstream, Forwarded, prepare_request, prepare_response};
+use redcar::h1::{Decoder, Field, Version, parse_request, parse_response, slots};
+use redcar::headers::{Forwarded, Peer, Reply, prepare_request, prepare_response};
 
-const NAMES: [&str; 16] = [
-    "connection",
-    "host",
-    "te",
-    "transfer-encoding",
-    "content-length",
-    "keep-alive",
-    "upgrade",
-    "x-a",
-    "x-b",
-    "trailer",
-    "x-forwarded-for",
-    "content_length",
-    "proxy-connection",
-    "set-cookie",
-    "max-forwards",
-    "forwarded",
-];
+fn count(fields: &[Field<'_>], name: &str) -> usize {
+    fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)).count()
+}
 
-fn fields(data: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
-    let field = |line: &[u8]| {
-        let (first, value) = line.split_first()?;
-        let name = HeaderName::from_static(NAMES[usize::from(*first) % NAMES.len()]);
-        Some((name, HeaderValue::from_bytes(value).ok()?))
-    };
-    data.split(|b| *b == b'\n').filter_map(field).collect()
+fn request(data: &[u8]) {
+    let mut room = slots();
+    let Ok(Some((head, _))) = parse_request(data, &mut room) else { return };
+    let peer =
+        Peer { address: "192.0.2.1", scheme: "http", forwarded: Forwarded::Append, via: true };
+    let mut sent = Vec::new();
+    if prepare_request(&head, peer, &mut sent).is_err() {
+        return;
+    }
+    sent.extend_from_slice(b"\r\n");
+    let mut room = slots();
+    match parse_request(&sent, &mut room) {
+        Ok(Some((again, size))) => {
+            assert_eq!((size, again.body), (sent.len(), head.body));
+            for name in ["keep-alive", "proxy-connection", "content_length"] {
+                assert_eq!(count(again.fields, name), 0, "{name}");
+            }
+            assert!(count(again.fields, "host") <= 1);
+        }
+        // Our own fields may be the ones too many.
+        Err(redcar::h1::HeadError::TooLarge) => {}
+        other => panic!("{other:?}: {:?}", String::from_utf8_lossy(&sent)),
+    }
+}
+
+fn response(data: &[u8]) {
+    let mut room = slots();
+    let Ok(Some((head, _))) = parse_response(data, &mut room, false) else { return };
+    let mut sent = Vec::new();
+    let reply = Reply { version: Version::Http11, to_head: false };
+    prepare_response(&head, reply, &mut sent);
+    sent.splice(..0, *b"HTTP/1.1 200 OK\r\n");
+    sent.extend_from_slice(b"\r\n");
+    let mut room = slots();
+    let (again, size) = parse_response(&sent, &mut room, false).expect("a head").expect("complete");
+    assert_eq!(size, sent.len());
+    assert_eq!(count(again.fields, "transfer-encoding"), 0);
+    assert!(count(again.fields, "content-length") <= 1);
+}
+
+fn chunks(data: &[u8]) {
+    let mut decoder = Decoder::default();
+    let mut rest = data;
+    while !rest.is_empty() && !decoder.is_done() {
+        let Ok(step) = decoder.step(rest) else { return };
+        assert!(step.consumed > 0 && step.data.end <= step.consumed);
+        rest = &rest[step.consumed..];
+    }
 }
 
 fuzz_target!(|data: &[u8]| {
-    let peer = HeaderValue::from_static("192.0.2.1");
-    let mut request = Request::new(()).into_parts().0;
-    let mut response = Response::new(()).into_parts().0;
-    for (name, value) in fields(data) {
-        request.headers.append(name.clone(), value.clone());
-        response.headers.append(name, value);
-    }
-    let downstream = Downstream { peer: &peer, forwarded: Forwarded::Append, via: true };
-    if prepare_request(&mut request, BodyLength::Unknown, downstream).is_ok() {
-        for name in ["keep-alive", "proxy-connection", "upgrade", "content_length"] {
-            assert!(!request.headers.contains_key(name), "{name}");
-        }
-        assert_eq!(request.headers.get_all("transfer-encoding").iter().count(), 1);
-    }
-    if prepare_response(&mut response).is_ok() {
-        assert!(!response.headers.contains_key("transfer-encoding"));
-        assert!(response.headers.get_all("content-length").iter().count() <= 1);
-    }
+    request(data);
+    response(data);
+    chunks(data);
 });

@@ -1,13 +1,9 @@
-//! The end of a connection: the verdict on a half-closed client, and a close that lingers.
+//! The end of a connection: a close that lingers.
 
-use std::rc::Rc;
+use std::future::poll_fn;
 use std::time::Duration;
 
-use crate::downstream::{Delivery, Downstream};
-
-/// How long a half-closed client's kernel gets to refuse the answer. In a pod or a rack the
-/// reset comes within a millisecond; beyond that the answer counts as delivered.
-const DELIVERY_GRACE: Duration = Duration::from_millis(250);
+use crate::downstream::Downstream;
 
 /// Limits of a lingering close; nginx's `lingering_time` and `lingering_timeout`.
 const LINGER: Duration = Duration::from_secs(30);
@@ -21,29 +17,20 @@ const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// # Source
 ///
 /// RFC 9112 §9.6.
-pub async fn close(downstream: &Rc<Downstream>) {
-    if downstream.has_deferred() {
-        let aborted =
-            tokio::time::timeout(DELIVERY_GRACE, wait_for_reset(downstream)).await.is_ok();
-        downstream.decide(if aborted { Delivery::Aborted } else { Delivery::Delivered });
-    }
-    if downstream.has_unread_upload() && downstream.shutdown().await.is_ok() {
+pub async fn close(downstream: &Downstream) {
+    let link = &downstream.link;
+    let unread = downstream.has_unread() || link.has_ahead();
+    if unread && poll_fn(|cx| link.poll_shutdown(cx)).await.is_ok() {
         // Out of time or out of client: either way there is nothing more to do for it.
         let _elapsed = tokio::time::timeout(LINGER, discard(downstream)).await;
     }
 }
 
-async fn wait_for_reset(downstream: &Downstream) {
-    const INTERVAL: Duration = Duration::from_millis(10);
-    while downstream.take_error().is_none() {
-        tokio::time::sleep(INTERVAL).await;
-    }
-}
-
-async fn discard(downstream: &Rc<Downstream>) {
+async fn discard(downstream: &Downstream) {
     let mut scratch = vec![0; 16 * 1024];
     loop {
-        let read = tokio::time::timeout(LINGER_SILENCE, downstream.discard(&mut scratch)).await;
+        let read = poll_fn(|cx| downstream.link.poll_read(cx, &mut scratch));
+        let read = tokio::time::timeout(LINGER_SILENCE, read).await;
         if !matches!(read, Ok(Ok(count)) if count > 0) {
             return;
         }

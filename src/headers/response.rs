@@ -1,83 +1,98 @@
-//! A response's head and trailers on their way to the client.
+//! A response's head on its way to the client.
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Version, response};
-
-use super::{KEEP_ALIVE, Named, PROXY_CONNECTION, Scan, strip_hop_by_hop};
+use super::{ConnectionOptions, Fields, Kind, Named, to_owned};
+use crate::h1::{BodyLength, ResponseHead, Version};
 
 /// What a response head says beside what is forwarded.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ResponseNotes {
+pub struct ResponseFields<'a> {
     /// Fields named by Connection, to be dropped from trailers too.
     pub named: Named,
+    /// Whether the upstream keeps its connection.
+    pub keep_alive: bool,
     /// Seconds of `Keep-Alive: timeout=N`: how long the upstream keeps an idle connection.
     pub keep_alive_seconds: Option<u64>,
+    /// The protocol of a 101, or those that a 426 asks for.
+    pub upgrade: Option<&'a [u8]>,
+    /// There is a Date field already.
+    pub has_date: bool,
+    /// `text/event-stream`: a stream that may stay open for hours.
+    pub is_event_stream: bool,
 }
 
-/// Rewrites a response head for the client.
-///
-/// # Errors
-///
-/// The reason, in words, why the framing is one that cannot be forwarded; ends as a 502.
+/// Who gets the response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// The client's version.
+    pub version: Version,
+    /// The request was HEAD.
+    pub to_head: bool,
+}
+
+/// Rewrites a response head: `out` gets the fields that pass, without framing and Connection,
+/// which depend on the client's side.
 ///
 /// # Source
 ///
 /// RFC 9110 §7.6.1; RFC 9112 §6.1 and §6.3: a message with both Transfer-Encoding and
-/// Content-Length must lose the latter.
-pub fn prepare_response(head: &mut response::Parts) -> Result<ResponseNotes, &'static str> {
-    let scan = Scan::of(&head.headers);
-    if scan.codings > 0 {
-        let is_plain = |v: &HeaderValue| {
-            let coding = v.as_bytes().trim_ascii();
-            coding.eq_ignore_ascii_case(b"chunked") || coding.eq_ignore_ascii_case(b"identity")
-        };
-        if scan.codings > 1 || !head.headers.get_all(header::TRANSFER_ENCODING).iter().all(is_plain)
-        {
-            return Err("its transfer coding is not just chunked");
+/// Content-Length must lose the latter; RFC 9110 §8.6: 1xx and 204 have no Content-Length.
+pub fn prepare_response<'a>(
+    head: &ResponseHead<'a>,
+    reply: Reply,
+    out: &mut impl Fields,
+) -> ResponseFields<'a> {
+    let mut connection = ConnectionOptions::default();
+    let mut result = ResponseFields::default();
+    let mut is_chunked = false;
+    for field in head.fields {
+        match Kind::of(field.name) {
+            Kind::Connection => connection.add(field.value),
+            Kind::KeepAlive => result.keep_alive_seconds = keep_alive_seconds(field.value),
+            Kind::Upgrade => result.upgrade = Some(field.value),
+            Kind::TransferEncoding => is_chunked = true,
+            Kind::Date => result.has_date = true,
+            Kind::ContentType => result.is_event_stream = is_event_stream(field.value),
+            _ => {}
         }
-        head.headers.remove(header::CONTENT_LENGTH);
-    } else if scan.lengths > 0 {
-        single_length(&mut head.headers, scan.lengths)?;
     }
-    let keep_alive_seconds = if scan.hop_by_hop { keep_alive_seconds(&head.headers) } else { None };
-    let named = strip_hop_by_hop(&mut head.headers, &scan);
-    if scan.te {
-        head.headers.remove(header::TE);
-    }
-    head.version = Version::HTTP_11;
-    Ok(ResponseNotes { named, keep_alive_seconds })
-}
-
-/// `Content-Length: 5, 5` and two equal lines become one (RFC 9110 §8.6).
-fn single_length(headers: &mut HeaderMap, lines: usize) -> Result<(), &'static str> {
-    let Some(first) = headers.get(header::CONTENT_LENGTH) else {
-        return Ok(());
-    };
-    if lines == 1 && first.as_bytes().iter().all(u8::is_ascii_digit) && !first.is_empty() {
-        return Ok(());
-    }
-    let mut only: Option<u64> = None;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        for item in value.as_bytes().split(|b| *b == b',') {
-            let digits = std::str::from_utf8(item.trim_ascii()).unwrap_or("");
-            let length = digits.parse().ok().filter(|_| !digits.starts_with('+'));
-            match (only, length) {
-                (_, None) => return Err("its Content-Length is invalid"),
-                (Some(known), Some(length)) if known != length => {
-                    return Err("its Content-Length contradicts itself");
+    let has_length = !is_chunked && !matches!(head.status, 100..=199 | 204);
+    let mut length_written = false;
+    for field in head.fields {
+        match Kind::of(field.name) {
+            Kind::ContentLength => {
+                if has_length && !length_written {
+                    length_written = true;
+                    push_length(field.value, out);
                 }
-                (_, length) => only = length,
             }
+            Kind::Connection
+            | Kind::KeepAlive
+            | Kind::Upgrade
+            | Kind::TransferEncoding
+            | Kind::Te
+            | Kind::HopByHop => {}
+            _ if connection.names(field.name) => {}
+            _ => out.field(field.name, field.value),
         }
     }
-    if let Some(length) = only {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if is_chunked && reply.to_head && reply.version == Version::Http11 {
+        // What a GET would be answered with (RFC 9110 §9.3.2).
+        out.field("Transfer-Encoding", b"chunked");
     }
-    Ok(())
+    result.keep_alive =
+        !connection.close && head.version == Version::Http11 && head.body != BodyLength::UntilClose;
+    result.named = to_owned(&connection.named);
+    result
 }
 
-fn keep_alive_seconds(headers: &HeaderMap) -> Option<u64> {
-    let value = headers.get(&KEEP_ALIVE)?.to_str().ok()?;
+/// `5, 5` is written as `5`; the parser made sure that all items are equal.
+fn push_length(value: &[u8], out: &mut impl Fields) {
+    let first = value.split(|byte| *byte == b',').next().unwrap_or(value);
+    out.field("Content-Length", first.trim_ascii());
+}
+
+fn keep_alive_seconds(value: &[u8]) -> Option<u64> {
+    let value = std::str::from_utf8(value).ok()?;
     value.split(',').find_map(|parameter| {
         let (name, seconds) = parameter.split_once('=')?;
         let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
@@ -85,35 +100,7 @@ fn keep_alive_seconds(headers: &HeaderMap) -> Option<u64> {
     })
 }
 
-/// Drops the trailer fields that a recipient could mistake for header fields.
-///
-/// # Source
-///
-/// RFC 9110 §6.5.1: framing, routing, authentication, request modifiers, content format.
-pub fn prepare_trailers(trailers: &mut HeaderMap, named: &Named) {
-    let forbidden = [
-        header::TRANSFER_ENCODING,
-        header::CONTENT_LENGTH,
-        header::HOST,
-        header::CONNECTION,
-        header::TE,
-        header::TRAILER,
-        header::UPGRADE,
-        header::AUTHORIZATION,
-        header::PROXY_AUTHORIZATION,
-        header::PROXY_AUTHENTICATE,
-        header::WWW_AUTHENTICATE,
-        header::COOKIE,
-        header::SET_COOKIE,
-        header::CACHE_CONTROL,
-        header::MAX_FORWARDS,
-        header::EXPECT,
-        header::RANGE,
-        header::CONTENT_ENCODING,
-        header::CONTENT_TYPE,
-        header::CONTENT_RANGE,
-    ];
-    for name in forbidden.iter().chain([&KEEP_ALIVE, &PROXY_CONNECTION]).chain(named) {
-        trailers.remove(name);
-    }
+fn is_event_stream(value: &[u8]) -> bool {
+    let media_type = value.split(|byte| *byte == b';').next().unwrap_or(value);
+    media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }

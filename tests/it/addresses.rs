@@ -85,7 +85,7 @@ fn a_client_may_come_by_ipv6() {
     });
     assert_eq!(sidecar.client().get("/").text(), "ok");
     sidecar.ends_after(1);
-    assert_eq!(backend.count("\r\nx-forwarded-for: ::1\r\n"), 1);
+    assert_eq!(backend.count("\r\nX-Forwarded-For: ::1\r\n"), 1);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_bare_port_takes_both_families_and_names_an_ipv4_peer_as_such() {
     for ip in ["127.0.0.1", "::1"] {
         let mut client = Client::connect(SocketAddr::new(ip.parse().unwrap(), port));
         assert_eq!(client.get("/").text(), "ok");
-        assert_eq!(backend.count(&format!("\r\nx-forwarded-for: {ip}\r\n")), 1);
+        assert_eq!(backend.count(&format!("\r\nX-Forwarded-For: {ip}\r\n")), 1);
     }
     sidecar.ends_after(2);
 }

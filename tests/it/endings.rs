@@ -381,14 +381,3 @@ fn an_early_answer_is_read_though_the_upload_goes_on() {
     sidecar.requests(413).without("error").eventually_is(1);
     sidecar.ends_after(1);
 }
-
-#[test]
-fn interim_answers_do_not_disturb_the_final_one() {
-    let (answer, sidecar, _backend) = get_answered(
-        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
-         HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-    );
-    assert_eq!((answer.status(), answer.text()), (200, "ok"));
-    sidecar.requests(200).without("error").eventually_is(1);
-    sidecar.ends_after(1);
-}

@@ -28,7 +28,7 @@ fn answer_for(answer: &str) -> Message {
 fn requests_without_a_body_pass_as_they_are() {
     for method in ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "BREW"] {
         let request = format!("{method} /a HTTP/1.1\r\nHost: a\r\nX-Y:  z \r\n\r\n");
-        let expected = format!("{method} /a HTTP/1.1\r\nhost: a\r\nx-y: z\r\n\r\n");
+        let expected = format!("{method} /a HTTP/1.1\r\nHost: a\r\nX-Y: z\r\n\r\n");
         assert_eq!(sent_for(&request), expected);
     }
 }
@@ -37,7 +37,7 @@ fn requests_without_a_body_pass_as_they_are() {
 fn a_body_of_announced_length_keeps_its_length() {
     for method in ["POST", "PUT", "PATCH", "DELETE", "GET", "BREW"] {
         let request = format!("{method} /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
-        let expected = format!("{method} /a HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello");
+        let expected = format!("{method} /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
         assert_eq!(sent_for(&request), expected);
     }
 }
@@ -45,12 +45,12 @@ fn a_body_of_announced_length_keeps_its_length() {
 #[test]
 fn an_empty_body_of_announced_length_keeps_its_zero() {
     let sent = sent_for("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(sent, "POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(sent, "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
 }
 
 #[test]
 fn a_chunked_body_stays_chunked_whatever_the_method() {
-    // Trap 1: hyper's client drops the body of a GET whose length is unknown.
+    // Some HTTP libraries drop the body of a GET whose length is unknown.
     for method in ["POST", "GET", "HEAD", "DELETE", "OPTIONS", "QUERY", "BREW"] {
         let request = format!(
             "{method} /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
@@ -58,7 +58,7 @@ fn a_chunked_body_stays_chunked_whatever_the_method() {
         );
         let sent = sent_for(&request);
         let (head, body) = sent.split_once("\r\n\r\n").unwrap();
-        assert_eq!(head, format!("{method} /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked"));
+        assert_eq!(head, format!("{method} /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked"));
         let data: String = body.split("\r\n").skip(1).step_by(2).collect();
         assert_eq!(data, "abc0123456789", "{method}: {body:?}");
         assert!(body.ends_with("\r\n0\r\n\r\n") && !body.contains("ext"), "{method}: {body:?}");
@@ -76,10 +76,10 @@ fn obs_text_and_unknown_fields_pass_and_repeated_ones_keep_their_order() {
     assert_eq!(client.answer().status(), 200);
     sidecar.ends_after(1);
     let sent = backend.received_once();
-    let values: Vec<_> = sent.lines().filter(|line| line.starts_with("x-a")).collect();
-    assert_eq!(values, ["x-a: 1", "x-a: 2", "x-a: 3"]);
+    let values: Vec<_> = sent.lines().filter(|line| line.starts_with("X-A")).collect();
+    assert_eq!(values, ["X-A: 1", "X-A: 2", "X-A: 3"]);
     // Lossy text: three bytes that are not UTF-8.
-    assert!(sent.contains("x-b: \u{fffd}\u{fffd}\u{fffd}\r\n"), "{sent:?}");
+    assert!(sent.contains("X-B: \u{fffd}\u{fffd}\u{fffd}\r\n"), "{sent:?}");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn nothing_but_date_is_added_to_an_answer() {
     let mut names: Vec<_> =
         answer.head.lines().skip(1).filter_map(|l| l.split_once(':')).map(|(n, _)| n).collect();
     names.sort_unstable();
-    assert_eq!(names, ["content-length", "date"]);
+    assert_eq!(names, ["Content-Length", "Date"]);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_good_request_before_a_bad_one_is_still_answered() {
 #[test]
 fn empty_lines_before_a_request_are_ignored() {
     let sent = sent_for("\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(sent, "GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(sent, "GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
 }
 
 #[test]
@@ -247,5 +247,5 @@ fn a_client_that_asks_for_the_end_gets_it_and_the_backend_is_not_told() {
     }
     sidecar.ends_after(2);
     let sent = backend.received_once();
-    assert!(!sent.contains("connection"), "{sent:?}");
+    assert!(!sent.to_lowercase().contains("connection"), "{sent:?}");
 }

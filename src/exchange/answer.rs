@@ -1,0 +1,240 @@
+//! The answer's head: read from the upstream, rewritten, written to the client.
+
+use std::task::{Context, Poll};
+
+use super::{Exchange, Stop, Upload};
+use crate::downstream::{Connection, start_line};
+use crate::error::ProxyError;
+use crate::h1::{BodyLength, ResponseHead, Version, items, parse_response, slots};
+use crate::headers::{Fields, Reply, ResponseFields, prepare_response};
+use crate::pump::{Delimiter, Pump, Sink, Source};
+use crate::tunnel::Tunnel;
+
+/// An answer on its way to the client.
+pub(super) struct Answer {
+    pub(super) pump: Pump,
+    pub(super) connection: Connection,
+    /// The client can tell a cut answer from a whole one.
+    pub(super) is_delimited: bool,
+    pub(super) upstream_keeps: bool,
+    /// The client had sent its FIN before there was a head to send.
+    pub(super) half_closed_before_head: bool,
+    pub(super) keep_alive_seconds: Option<u64>,
+}
+
+/// What a head was.
+enum Head {
+    Incomplete,
+    /// An interim answer, or the last, of so many bytes.
+    Interim(usize),
+    Final(usize),
+}
+
+impl Exchange<'_> {
+    /// Reads until the answer's head is there.
+    pub(super) fn poll_answer_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        loop {
+            let mut scratch = self.worker.scratch.borrow_mut();
+            let count = match self.lease.link.poll_read(cx, &mut scratch) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Stop::Failed(self.ended(None)))),
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(Stop::Failed(self.ended(Some(error)))));
+                }
+            };
+            let read = scratch.get_mut(..count).unwrap_or_default();
+            let done = if self.partial.is_empty() {
+                self.take(cx, read)
+            } else {
+                let mut bytes = std::mem::take(&mut self.partial);
+                bytes.extend_from_slice(read);
+                self.take(cx, &mut bytes)
+            };
+            if done? {
+                return Poll::Ready(Ok(()));
+            }
+            if self.interim.is_blocked() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Why there is no answer, when the connection has ended.
+    fn ended(&self, error: Option<std::io::Error>) -> ProxyError {
+        let error = error.unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
+        if self.lease.link.has_received() {
+            ProxyError::ResponseIncomplete(error)
+        } else {
+            ProxyError::ConnectionTerminated(error)
+        }
+    }
+
+    /// Takes what was read; tells whether the final head was in it.
+    fn take(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Result<bool, Stop> {
+        let mut at = 0;
+        loop {
+            let rest = bytes.get_mut(at..).unwrap_or_default();
+            match self.take_head(cx, rest)? {
+                Head::Incomplete => {
+                    if rest.len() > self.worker.config.max_header_bytes {
+                        return Err(protocol("its head is too large"));
+                    }
+                    self.partial = rest.to_vec();
+                    return Ok(false);
+                }
+                Head::Interim(size) => at += size,
+                Head::Final(size) => {
+                    let rest = rest.get_mut(size..).unwrap_or_default();
+                    self.begin_body(cx, rest)?;
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn take_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<Head, Stop> {
+        let mut slots = slots();
+        let parsed = parse_response(bytes, &mut slots, self.request.to_head).map_err(protocol)?;
+        let Some((head, size)) = parsed else {
+            return Ok(Head::Incomplete);
+        };
+        if size > self.worker.config.max_header_bytes {
+            return Err(protocol("its head is too large"));
+        }
+        match head.status {
+            101 => self.switch(&head)?,
+            100..=199 => {
+                self.interim(cx, &head)?;
+                return Ok(Head::Interim(size));
+            }
+            _ => self.final_head(&head),
+        }
+        Ok(Head::Final(size))
+    }
+
+    /// Forwards an interim answer (RFC 9110 §15.2), except to HTTP/1.0 and what we said ourselves.
+    fn interim(&mut self, cx: &mut Context<'_>, head: &ResponseHead<'_>) -> Result<(), Stop> {
+        if head.status == 100 {
+            if self.state == Upload::Held {
+                self.state = Upload::Running;
+                // The upload has to be looked at again.
+                cx.waker().wake_by_ref();
+            } else if std::mem::replace(&mut self.continued, false) {
+                return Ok(());
+            }
+        }
+        if self.request.version != Version::Http11 {
+            return Ok(());
+        }
+        let mut out = Vec::with_capacity(256);
+        start_line(&mut out, Version::Http11, head.status, head.reason);
+        let reply = Reply { version: Version::Http11, to_head: self.request.to_head };
+        prepare_response(head, reply, &mut out);
+        out.extend_from_slice(b"\r\n");
+        self.interim.send(cx, &out, None).map_err(|_io| Stop::Gone)
+    }
+
+    fn final_head(&mut self, head: &ResponseHead<'_>) {
+        self.request.observation.upstream_head_read();
+        let version = self.request.version;
+        let reply = Reply { version, to_head: self.request.to_head };
+        let mut out = self.interim.take_waiting();
+        out.reserve(512);
+        start_line(&mut out, version, head.status, head.reason);
+        let mut fields = prepare_response(head, reply, &mut out);
+        let delimiter = match (head.body, version) {
+            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => Delimiter::Chunked,
+            _ => Delimiter::Plain,
+        };
+        let ends_with_connection =
+            matches!(head.body, BodyLength::Chunked | BodyLength::UntilClose)
+                && delimiter == Delimiter::Plain;
+        if delimiter == Delimiter::Chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        let connection = if ends_with_connection {
+            Connection::Close
+        } else {
+            self.connection(fields.keep_alive)
+        };
+        self.end_head(&mut out, connection, head, &fields);
+        self.request.observation.response_head_ready(head.status);
+        let named = std::mem::take(&mut fields.named);
+        let source = Source::new(&self.lease.link, head.body, named);
+        let sink = Sink::new(&self.downstream.link, out, delimiter);
+        self.answer = Some(Answer {
+            half_closed_before_head: self.downstream.link.is_eof(),
+            pump: Pump::new(source, sink),
+            connection,
+            is_delimited: !ends_with_connection,
+            upstream_keeps: fields.keep_alive,
+            keep_alive_seconds: fields.keep_alive_seconds,
+        });
+    }
+
+    fn end_head(
+        &self,
+        out: &mut Vec<u8>,
+        connection: Connection,
+        head: &ResponseHead<'_>,
+        fields: &ResponseFields<'_>,
+    ) {
+        match fields.upgrade {
+            // RFC 9110 §15.5.22: a 426 has to say which protocols it asks for.
+            Some(protocols) if head.status == 426 => {
+                let close = connection == Connection::Close;
+                let value: &[u8] = if close { b"close, Upgrade" } else { b"Upgrade" };
+                out.field("Connection", value);
+                out.field("Upgrade", protocols);
+            }
+            _ => connection.write(out, self.request.version),
+        }
+        if !fields.has_date {
+            out.extend_from_slice(b"Date: ");
+            self.worker.write_date(out);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The upstream switches protocols, if it was asked to and to what it was asked (RFC 9110
+    /// §7.8). A body that is still on its way would be taken for the new protocol.
+    fn switch(&mut self, head: &ResponseHead<'_>) -> Result<(), Stop> {
+        let mut out = self.interim.take_waiting();
+        start_line(&mut out, Version::Http11, 101, head.reason);
+        let reply = Reply { version: Version::Http11, to_head: false };
+        let fields = prepare_response(head, reply, &mut out);
+        let asked = self.request.upgrade.as_deref().unwrap_or_default();
+        let is_offered = |protocol: &[u8]| items(asked).any(|a| a.eq_ignore_ascii_case(protocol));
+        let chosen = fields.upgrade.filter(|chosen| items(chosen).all(is_offered));
+        let Some(chosen) = chosen.filter(|_| self.state == Upload::Complete) else {
+            return Err(Stop::Failed(ProxyError::UpgradeFailed));
+        };
+        self.request.observation.upstream_head_read();
+        out.field("Connection", b"Upgrade");
+        out.field("Upgrade", chosen);
+        out.extend_from_slice(b"\r\n");
+        self.request.observation.response_head_ready(101);
+        self.interim.put(out);
+        self.tunnel = Some(Tunnel::new(&self.downstream.link, &self.lease.link));
+        Ok(())
+    }
+
+    /// Takes what came behind the head in one read.
+    fn begin_body(&mut self, cx: &mut Context<'_>, rest: &mut [u8]) -> Result<(), Stop> {
+        let Some(answer) = &mut self.answer else {
+            // Bytes of the new protocol.
+            self.lease.link.put_back(rest);
+            return Ok(());
+        };
+        if rest.is_empty() {
+            return Ok(());
+        }
+        answer.pump.push(cx, rest).map_err(|_io| Stop::Gone)
+    }
+}
+
+fn protocol(reason: &'static str) -> Stop {
+    Stop::Failed(ProxyError::Protocol(reason))
+}

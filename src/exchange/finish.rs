@@ -1,0 +1,94 @@
+//! The end of an exchange: who gets which connection back, and whether the client got its answer.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::{Exchange, Stop, Upload};
+use crate::downstream::{Connection, Downstream};
+use crate::error::CLIENT_CLOSED_REQUEST;
+use crate::labels::ErrorToken;
+use crate::request::After;
+use crate::worker::Worker;
+
+/// How long a half-closed client's kernel gets to refuse the answer. In a pod or a rack the
+/// reset comes within a millisecond; beyond that the answer counts as delivered.
+const DELIVERY_GRACE: Duration = Duration::from_millis(250);
+
+/// How long the rest of an upload may take once it has been answered; nginx's `lingering_time`.
+const REST_LIMIT: Duration = Duration::from_secs(30);
+
+impl Exchange<'_> {
+    /// Ends an exchange whose answer was handed over whole.
+    pub async fn complete(mut self) -> After {
+        if let Some(tunnel) = self.tunnel.take() {
+            return After::Switched(Box::new(tunnel.started(self.request.observation, self.lease)));
+        }
+        let Some(answer) = self.answer.take() else {
+            return After::Close;
+        };
+        let end = self.request.observation.now();
+        let mut connection = answer.connection;
+        if self.has_unread() {
+            connection = self.rest_of_upload(connection).await;
+            self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
+        }
+        let (downstream, mut observation) = (self.downstream, self.request.observation);
+        if answer.upstream_keeps && self.state == Upload::Complete {
+            self.lease.release(answer.keep_alive_seconds);
+        } else {
+            drop(self.lease);
+        }
+        if left(downstream, observation.worker()) || is_refused(downstream).await {
+            observation.set_error(ErrorToken::DownstreamAborted);
+            if answer.half_closed_before_head {
+                observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
+            }
+        }
+        observation.finish_at(end);
+        match connection {
+            Connection::Keep => After::Keep,
+            Connection::Close => After::Close,
+        }
+    }
+
+    /// Forwards what is left of the body, so that the connection can be used again.
+    async fn rest_of_upload(&mut self, connection: Connection) -> Connection {
+        if connection == Connection::Keep {
+            let rest = poll_fn(|cx| match (self.poll_upload(cx), self.state) {
+                (Ok(()), Upload::Held | Upload::Running) => Poll::Pending,
+                (Ok(()), Upload::Complete) => Poll::Ready(Ok(())),
+                (Ok(()), Upload::Refused) => Poll::Ready(Err(Stop::Gone)),
+                (Err(stop), _) => Poll::Ready(Err(stop)),
+            });
+            if matches!(tokio::time::timeout(REST_LIMIT, rest).await, Ok(Ok(()))) {
+                return Connection::Keep;
+            }
+        }
+        self.downstream.mark_unread();
+        Connection::Close
+    }
+}
+
+/// Tells whether the client has left with a reset; notes its FIN, if that came meanwhile.
+fn left(downstream: &Downstream, worker: &Worker) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    downstream.poll_gone(&mut cx, worker).is_ready()
+}
+
+/// Tells whether a client that has sent its FIN refuses the answer: it closed altogether, and its
+/// kernel answers our bytes with a reset.
+async fn is_refused(downstream: &Downstream) -> bool {
+    const INTERVAL: Duration = Duration::from_millis(10);
+    let link = &downstream.link;
+    if !link.is_eof() || link.has_ahead() {
+        // A pipelined request tells that the client goes on.
+        return false;
+    }
+    let reset = async {
+        while link.take_error().is_none() {
+            tokio::time::sleep(INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(DELIVERY_GRACE, reset).await.is_ok()
+}

@@ -1,0 +1,316 @@
+//! A request's head on its way to the upstream.
+
+use super::{ConnectionOptions, Fields, Forwarded, Kind, Named, first, is_alias, to_owned};
+use crate::error::RequestError;
+use crate::h1::{BodyLength, RequestHead, Target, Version, is_host, items};
+
+/// Who sent the request, and what is to be said of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// The client's IP address.
+    pub address: &'a str,
+    /// `http` or `https`: how the client reached us.
+    pub scheme: &'static str,
+    /// The `--forwarded` mode.
+    pub forwarded: Forwarded,
+    /// Whether to add `Via` (off by default: nginx stops compressing when it sees one).
+    pub via: bool,
+}
+
+/// What became of a request head, beside the fields.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestFields<'a> {
+    /// Path and query for the upstream; `*` for `OPTIONS *`.
+    pub target: TargetOut<'a>,
+    /// The authority: Host, or that of an absolute-form target.
+    pub authority: &'a [u8],
+    /// Whether the client wants to keep its connection.
+    pub keep_alive: bool,
+    /// The protocols that the client would switch to; `None` without a valid request to.
+    pub upgrade: Option<&'a [u8]>,
+    /// The client waits for a 100 before it sends its body.
+    pub expects_continue: bool,
+    /// Content-Type says gRPC: errors have to be gRPC statuses.
+    pub is_grpc: bool,
+    /// Fields that a Connection field named, to be dropped from the trailers as well.
+    pub named: Named,
+}
+
+/// A request target as it is sent: a slash is added where the client left it out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TargetOut<'a> {
+    /// Whether `/` goes before the text.
+    pub slash: bool,
+    /// The rest, byte for byte as the client sent it.
+    pub text: &'a str,
+}
+
+/// Rewrites a request head: `out` gets the fields; the caller writes the start line.
+///
+/// # Errors
+///
+/// A [`RequestError`] for a request that must be refused; `out` is then not to be sent.
+///
+/// # Source
+///
+/// RFC 9110 §7.6, RFC 9112 §3.2 and §6.
+pub fn prepare_request<'a>(
+    head: &RequestHead<'a>,
+    peer: Peer<'_>,
+    out: &mut impl Fields,
+) -> Result<RequestFields<'a>, RequestError> {
+    let (target, from_target) = target(head)?;
+    let scan = Scan::of(head);
+    let authority = scan.authority(head, from_target)?;
+    out.start(head.method, target);
+    scan.write(head, from_target, peer, out);
+    add_own(head, &scan, authority, peer, out);
+    Ok(RequestFields {
+        target,
+        authority,
+        keep_alive: scan.keep_alive(head.version),
+        upgrade: scan.upgrade(head.version),
+        expects_continue: expects_continue(head),
+        is_grpc: first(head.fields, Kind::ContentType)
+            .is_some_and(|value| value.starts_with(b"application/grpc")),
+        named: to_owned(&scan.connection.named),
+    })
+}
+
+/// RFC 9110 §10.1.1: only HTTP/1.1 and later, and only where there is a body to wait with.
+fn expects_continue(head: &RequestHead<'_>) -> bool {
+    let waits = !matches!(head.body, BodyLength::None | BodyLength::Known(0));
+    waits
+        && head.version != Version::Http10
+        && first(head.fields, Kind::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// RFC 9112 §3.2: which form of target belongs to which method, and what is sent on.
+///
+/// Also the authority, where the target has one.
+fn target<'a>(head: &RequestHead<'a>) -> Result<(TargetOut<'a>, Option<&'a str>), RequestError> {
+    if head.method == "CONNECT" {
+        return Err(RequestError::ConnectUnsupported);
+    }
+    match head.target() {
+        Target::Origin(text) => Ok((TargetOut { slash: false, text }, head.authority)),
+        Target::Asterisk if head.method == "OPTIONS" => {
+            Ok((TargetOut { slash: false, text: "*" }, head.authority))
+        }
+        // RFC 9112 §3.2.4: an empty path becomes `*` for OPTIONS, else `/`.
+        Target::Absolute { authority, rest: "" } if head.method == "OPTIONS" => {
+            Ok((TargetOut { slash: false, text: "*" }, Some(authority)))
+        }
+        Target::Absolute { authority, rest } => {
+            Ok((TargetOut { slash: !rest.starts_with('/'), text: rest }, Some(authority)))
+        }
+        Target::Asterisk | Target::Invalid => Err(RequestError::TargetInvalid),
+    }
+}
+
+/// What one pass over the fields found.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of flags, filled in one place")]
+struct Scan<'a> {
+    hosts: usize,
+    host: &'a [u8],
+    connection: ConnectionOptions<'a>,
+    te_trailers: bool,
+    upgrade: Option<&'a [u8]>,
+    forwarded_for: bool,
+    forwarded_host: bool,
+    forwarded_proto: bool,
+}
+
+impl<'a> Scan<'a> {
+    fn of(head: &RequestHead<'a>) -> Self {
+        let mut scan = Self::default();
+        for field in head.fields {
+            match Kind::of(field.name) {
+                Kind::Host => {
+                    scan.hosts += 1;
+                    scan.host = field.value;
+                }
+                Kind::Connection => scan.connection.add(field.value),
+                Kind::Te => scan.te_trailers |= wants_trailers(field.value),
+                Kind::Upgrade => scan.upgrade = Some(field.value),
+                Kind::ForwardedFor => scan.forwarded_for = true,
+                Kind::ForwardedHost => scan.forwarded_host = true,
+                Kind::ForwardedProto => scan.forwarded_proto = true,
+                _ => {}
+            }
+        }
+        scan
+    }
+
+    /// > A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
+    /// > message that lacks a Host header field and to any request message that contains more
+    /// > than one Host header field line or a Host header field with an invalid field value.
+    /// > (RFC 9112 §3.2)
+    fn authority(
+        &self,
+        head: &RequestHead<'a>,
+        from_target: Option<&'a str>,
+    ) -> Result<&'a [u8], RequestError> {
+        match (self.hosts, head.version) {
+            (0, Version::Http11) => return Err(RequestError::HostMissing),
+            (0 | 1, _) => {}
+            _ => return Err(RequestError::HostRepeated),
+        }
+        if !is_host(self.host) {
+            return Err(RequestError::HostInvalid);
+        }
+        let Some(target) = from_target else {
+            return Ok(self.host);
+        };
+        // RFC 9113 §8.3.1: Host and :authority must not differ. In HTTP/1 the target's wins.
+        let differs = self.hosts == 1 && !target.as_bytes().eq_ignore_ascii_case(self.host);
+        if head.version == Version::Http2 && (differs || !is_host(target.as_bytes())) {
+            return Err(RequestError::HostInvalid);
+        }
+        Ok(target.as_bytes())
+    }
+
+    fn keep_alive(&self, version: Version) -> bool {
+        !self.connection.close && (version != Version::Http10 || self.connection.keep_alive)
+    }
+
+    /// RFC 9110 §7.8: only with the connection option, only from HTTP/1.1. `h2c` is not forwarded:
+    /// RFC 9113 removed it, and it was used to smuggle requests.
+    fn upgrade(&self, version: Version) -> Option<&'a [u8]> {
+        let upgrade = self.upgrade?;
+        let is_h2c = items(upgrade).any(|item| item.eq_ignore_ascii_case(b"h2c"));
+        (self.connection.upgrade && version == Version::Http11 && !is_h2c).then_some(upgrade)
+    }
+
+    fn write(
+        &self,
+        head: &RequestHead<'a>,
+        from_target: Option<&str>,
+        peer: Peer<'_>,
+        out: &mut impl Fields,
+    ) {
+        if let Some(authority) = from_target {
+            out.field("Host", authority.as_bytes());
+        }
+        let mut has_length = false;
+        for field in head.fields {
+            let pass = match Kind::of(field.name) {
+                Kind::Host => from_target.is_none(),
+                Kind::ContentLength => !std::mem::replace(&mut has_length, true),
+                Kind::Expect => head.version != Version::Http10,
+                Kind::ForwardedFor => {
+                    peer.forwarded == Forwarded::Off && !self.connection.names(field.name)
+                }
+                Kind::Forwarded | Kind::ForwardedHost | Kind::ForwardedProto => {
+                    peer.forwarded != Forwarded::Replace && !self.connection.names(field.name)
+                }
+                Kind::MaxForwards => match hops(head) {
+                    Some(hops) => {
+                        out.field(field.name, (hops.saturating_sub(1)).to_string().as_bytes());
+                        false
+                    }
+                    None => !self.connection.names(field.name),
+                },
+                Kind::Te
+                | Kind::Upgrade
+                | Kind::Connection
+                | Kind::TransferEncoding
+                | Kind::KeepAlive
+                | Kind::HopByHop => false,
+                Kind::Date | Kind::ContentType | Kind::Other => {
+                    !self.connection.names(field.name) && !is_alias(field.name)
+                }
+            };
+            if pass {
+                out.field(field.name, field.value);
+            }
+        }
+    }
+}
+
+/// Framing, what we say ourselves hop by hop, and where the request came from.
+fn add_own(
+    head: &RequestHead<'_>,
+    scan: &Scan<'_>,
+    authority: &[u8],
+    peer: Peer<'_>,
+    out: &mut impl Fields,
+) {
+    if head.body == BodyLength::Chunked {
+        out.field("Transfer-Encoding", b"chunked");
+    }
+    let upgrade = scan.upgrade(head.version);
+    match (scan.te_trailers, upgrade.is_some()) {
+        (true, true) => out.field("Connection", b"TE, Upgrade"),
+        (true, false) => out.field("Connection", b"TE"),
+        (false, true) => out.field("Connection", b"Upgrade"),
+        (false, false) => {}
+    }
+    if scan.te_trailers {
+        out.field("TE", b"trailers");
+    }
+    if let Some(protocols) = upgrade {
+        out.field("Upgrade", protocols);
+    }
+    add_forwarded(head, scan, authority, peer, out);
+    if peer.via {
+        let received = match head.version {
+            Version::Http10 => b"1.0 redcar",
+            Version::Http11 => b"1.1 redcar",
+            Version::Http2 => b"2.0 redcar",
+        };
+        out.field("Via", received);
+    }
+}
+
+/// Adds the peer, the scheme and the host to what came in, as the mode says.
+fn add_forwarded(
+    head: &RequestHead<'_>,
+    scan: &Scan<'_>,
+    authority: &[u8],
+    peer: Peer<'_>,
+    out: &mut impl Fields,
+) {
+    let append = match peer.forwarded {
+        Forwarded::Off => return,
+        Forwarded::Append => true,
+        Forwarded::Replace => false,
+    };
+    let keeps = |present: bool, name: &str| append && present && !scan.connection.names(name);
+    if keeps(scan.forwarded_for, "x-forwarded-for") {
+        // One list: many backends read only one line of several.
+        let mut list = Vec::with_capacity(64);
+        for field in head.fields.iter().filter(|f| Kind::of(f.name) == Kind::ForwardedFor) {
+            list.extend_from_slice(field.value);
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(peer.address.as_bytes());
+        out.field("X-Forwarded-For", &list);
+    } else {
+        out.field("X-Forwarded-For", peer.address.as_bytes());
+    }
+    if !keeps(scan.forwarded_proto, "x-forwarded-proto") {
+        out.field("X-Forwarded-Proto", peer.scheme.as_bytes());
+    }
+    if !keeps(scan.forwarded_host, "x-forwarded-host") && !authority.is_empty() {
+        out.field("X-Forwarded-Host", authority);
+    }
+}
+
+/// Of TE only `trailers` is forwarded (RFC 9110 §10.1.4).
+fn wants_trailers(value: &[u8]) -> bool {
+    items(value).any(|item| {
+        let name = item.split(|byte| *byte == b';').next().unwrap_or(b"");
+        name.trim_ascii().eq_ignore_ascii_case(b"trailers")
+    })
+}
+
+/// Max-Forwards of a request whose hops are counted: OPTIONS and TRACE (RFC 9110 §7.6.2).
+pub(crate) fn hops(head: &RequestHead<'_>) -> Option<u32> {
+    if !matches!(head.method, "OPTIONS" | "TRACE") {
+        return None;
+    }
+    let value = first(head.fields, Kind::MaxForwards)?;
+    std::str::from_utf8(value).ok()?.trim().parse().ok()
+}
