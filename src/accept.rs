@@ -15,6 +15,7 @@ use crate::connection;
 use crate::downstream::Downstream;
 use crate::error::is_out_of_descriptors;
 use crate::upstream::Pool;
+use crate::wire::Socket;
 use crate::worker::Worker;
 
 /// What a worker is told by another thread.
@@ -75,12 +76,9 @@ impl Acceptor {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let timeouts = &self.worker.config.timeouts;
-        let first_look = Instant::now() + timeouts.header.min(timeouts.idle);
-        let downstream = Downstream::new(socket, peer, first_look);
         let guard = self.worker.drain.enter();
         let (worker, pool) = (Rc::clone(&self.worker), Rc::clone(&self.pool));
-        let served = connection::serve(worker, pool, downstream, guard);
+        let served = connection::serve(worker, pool, (socket, peer), guard);
         drop(tokio::task::spawn_local(async move {
             let _counted = counted;
             let _gauge = OpenGauge(cold);
@@ -102,7 +100,7 @@ impl Acceptor {
     /// Turns a connection away with a 503.
     fn refuse(&self, socket: TcpStream, peer: SocketAddr) {
         self.worker.cold.refused_max_connections.increment(1);
-        let downstream = Downstream::new(socket, peer, Instant::now());
+        let downstream = Downstream::new(Socket::Tcp(socket), peer, Instant::now());
         downstream.link.try_write(&connection::raw_answer("503 Service Unavailable"));
         downstream.mark_unread();
         drop(tokio::task::spawn_local(async move {

@@ -6,7 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use redcar::config::{Config, ListenAddr};
+use redcar::error::ProxyError;
 use redcar::resolve::Resolver;
+use redcar::server::OFFER;
+use redcar::tls::{Date, Ends};
+use redcar::wire::Socket;
 
 use crate::cli::HealthcheckArgs;
 use crate::{fail, print};
@@ -46,9 +50,14 @@ fn ask(flags: &HealthcheckArgs) -> io::Result<String> {
     Ok(answer)
 }
 
-/// Says that the flags are valid, and whether the upstream can be reached now.
+/// Says that the flags and files are valid, and whether the upstream can be reached now.
 pub(crate) fn check(config: &Config) -> ExitCode {
     let upstream = &config.upstream;
+    let tls = Ends::load(&config.tls, upstream.tls_host(), OFFER, config.timeouts.header);
+    let tls = match tls {
+        Ok(tls) => tls,
+        Err(error) => return fail(&error, 1),
+    };
     let summary = format!(
         "flags are valid\n  listen    {}\n  upstream  {upstream}\n  metrics   {}\n  threads   {}\n  \
          routes    {} pinned\n",
@@ -58,17 +67,30 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         config.routes.len(),
     );
     print(summary.as_bytes());
+    if let Some(listener) = &tls.listener {
+        let until = Date(listener.not_after_seconds());
+        print(format!("  tls       certificate valid until {until}\n").as_bytes());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
     let resolver = Resolver::new(upstream.clone());
-    let result = runtime.block_on(async {
-        tokio::time::timeout(config.timeouts.connect, resolver.connect()).await
-    });
+    let attempt = async {
+        match (resolver.connect().await?, &tls.connector) {
+            (Socket::Tcp(socket), Some(connector)) => {
+                let (_stream, _alpn) =
+                    connector.connect(socket, OFFER).await.map_err(ProxyError::Tls)?;
+                Ok("the upstream accepts connections, and its certificate is valid\n")
+            }
+            _plain => Ok("the upstream accepts connections\n"),
+        }
+    };
+    let result: Result<Result<&str, ProxyError>, _> =
+        runtime.block_on(async { tokio::time::timeout(config.timeouts.connect, attempt).await });
     match result {
-        Ok(Ok(_socket)) => print(b"the upstream accepts connections\n"),
+        Ok(Ok(good)) => print(good.as_bytes()),
         Ok(Err(error)) => fail(&error, 1),
         Err(_elapsed) => fail(&io::Error::other("the upstream did not answer in time"), 1),
     }

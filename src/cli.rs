@@ -4,6 +4,7 @@
 //! environment twin `REDCAR_<FLAG>`. Names that Kubernetes injects for a Service called redcar
 //! (`REDCAR_PORT`, `REDCAR_SERVICE_*`, `REDCAR_PORT_*`) are no flag's twin.
 
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use redcar::headers::Forwarded;
 use redcar::labels::Methods;
 use redcar::paths::Template;
 use redcar::series::Limits;
+use redcar::tls::{Files, Identity};
 
 use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, parse_limit};
 pub(crate) use self::values::{LogFormat, LogLevel};
@@ -99,14 +101,40 @@ pub(crate) struct RunArgs {
     /// addresses, IPv6 and IPv4.
     #[arg(long, value_name = "ADDR", default_value = ":7001", env = "REDCAR_LISTEN")]
     listen: ListenAddr,
-    /// The backend: `:8000` (127.0.0.1), `app:8000`, `http://app:8000`, `unix:/run/app.sock`. It
-    /// need not be up when the sidecar starts. A name is resolved again when connecting fails.
+    /// The backend: `:8000` (127.0.0.1), `app:8000`, `http://app:8000`, `https://app:8443`,
+    /// `unix:/run/app.sock`. It need not be up when the sidecar starts. A name is resolved again
+    /// when connecting fails.
     #[arg(long, value_name = "ADDR", default_value = ":8000", env = "REDCAR_UPSTREAM")]
     upstream: Upstream,
     /// The metrics port: /metrics, /livez, /readyz. A port of its own, so that it need not be
     /// reachable where the app is.
     #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
     metrics: ListenAddr,
+    /// Serve HTTPS with this certificate: PEM, the leaf first, then its intermediates. Read again
+    /// when it changes, because certificates are renewed more often than sidecars are restarted.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "REDCAR_TLS_CERT",
+        requires = "tls_key",
+        help_heading = "TLS"
+    )]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert: PEM, not encrypted (PKCS#8, PKCS#1 or SEC1). A file, so that
+    /// the key is in no process list. Keep its mode at 0600.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "REDCAR_TLS_KEY",
+        requires = "tls_cert",
+        help_heading = "TLS"
+    )]
+    tls_key: Option<PathBuf>,
+    /// Verify an https upstream with these root certificates (PEM) instead of the system's. For a
+    /// private authority, or an app with a certificate of its own. There is no flag to verify
+    /// nothing.
+    #[arg(long, value_name = "FILE", env = "REDCAR_UPSTREAM_CA", help_heading = "TLS")]
+    upstream_ca: Option<PathBuf>,
     /// Data-plane threads. Default: the CPUs this process may use (cgroup quota included), at
     /// most 2; a sidecar should not take the node from its app.
     #[arg(long, value_name = "N", env = "REDCAR_THREADS", help_heading = "Limits")]
@@ -153,10 +181,12 @@ pub(crate) struct RunArgs {
     /// Attach the trace id of sampled requests (traceparent) to `OpenMetrics` buckets.
     #[arg(long, env = "REDCAR_EXEMPLARS", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Metrics")]
     exemplars: bool,
-    /// Time to connect to the upstream. It is next door: what takes longer is down.
+    /// Time to connect to the upstream, TLS handshake included. It is next door: what takes
+    /// longer is down.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_duration, env = "REDCAR_CONNECT_TIMEOUT", help_heading = "Timeouts")]
     connect_timeout: Duration,
-    /// Time for a client to send a whole request head, and to send its first byte. Longer is a
+    /// Time for a client to send a whole request head, to send its first byte, and to do its TLS
+    /// handshake. Longer is a
     /// slow-loris attack; the client gets 408, or nothing if it sent nothing.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, env = "REDCAR_HEADER_TIMEOUT", help_heading = "Timeouts")]
     header_timeout: Duration,
@@ -222,6 +252,7 @@ impl RunArgs {
         run.listen = demo.listen;
         run.metrics = demo.metrics;
         run.upstream = upstream;
+        (run.tls_cert, run.tls_key, run.upstream_ca) = (None, None, None);
         run.into_config()
     }
 
@@ -236,6 +267,10 @@ impl RunArgs {
             listen: self.listen,
             upstream: self.upstream,
             metrics: self.metrics,
+            tls: Files {
+                identity: self.tls_cert.zip(self.tls_key).map(|(cert, key)| Identity { cert, key }),
+                upstream_ca: self.upstream_ca,
+            },
             threads: self.threads.unwrap_or_else(default_threads),
             routes: self.routes,
             limits: Limits {

@@ -9,6 +9,7 @@ use crate::headers::Forwarded;
 use crate::labels::Methods;
 use crate::paths::{Namer, Template, TemplateError};
 use crate::series;
+use crate::tls;
 
 pub use self::address::{ListenAddr, Upstream};
 
@@ -25,15 +26,17 @@ pub enum ConfigError {
     Port(String),
     /// Not an upstream.
     #[error(
-        "`{0}` is not an upstream; give `:8000`, `app:8000`, `http://app:8000` or `unix:/run/app.sock`"
+        "`{0}` is not an upstream; give `:8000`, `app:8000`, `http://app:8000`, `https://app:8443` or `unix:/run/app.sock`"
     )]
     Upstream(String),
     /// An upstream with a path.
     #[error("`{0}`: an upstream has no path; requests keep their own")]
     UpstreamPath(String),
-    /// TLS to the upstream.
-    #[error("`{0}`: https upstreams are not supported; give the app's plain HTTP port")]
-    UpstreamTls(String),
+    /// Roots without anybody to verify.
+    #[error(
+        "--upstream-ca is for an https upstream, and --upstream is {0}; give `https://HOST:PORT`, or leave --upstream-ca away"
+    )]
+    UpstreamCa(String),
     /// Forwarding to oneself.
     #[error(
         "--upstream {upstream} is this proxy's own {flag} {listen}: every request would loop; point --upstream at the app's port"
@@ -93,6 +96,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// The metrics port.
     pub metrics: ListenAddr,
+    /// Certificates, keys and roots, as files.
+    pub tls: tls::Files,
     /// Data-plane threads.
     pub threads: usize,
     /// Pinned path templates.
@@ -165,6 +170,9 @@ impl Config {
         }
         if !(Self::MIN_HEADER_BYTES..=16 << 20).contains(&self.max_header_bytes) {
             return out_of_range("--max-header-bytes", "8KiB to 16MiB", self.max_header_bytes);
+        }
+        if self.tls.upstream_ca.is_some() && self.upstream.tls_host().is_none() {
+            return Err(ConfigError::UpstreamCa(self.upstream.to_string()));
         }
         Namer::new(&self.routes)?;
         self.check_ports()?;

@@ -1,10 +1,12 @@
 //! One client connection: its requests one after the other, its time limits, its end.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::downstream::{Connection, Downstream, answer_head};
@@ -14,6 +16,7 @@ use crate::h1::{HeadError, Version, parse_request, slots};
 use crate::observe::record_unparsed;
 use crate::request::{After, Request};
 use crate::upstream::Pool;
+use crate::wire::Socket;
 use crate::worker::{Tick, Worker};
 
 pub use self::closing::close;
@@ -45,7 +48,26 @@ enum Event {
 }
 
 /// Serves a connection to its end. The guard keeps the shutdown waiting meanwhile.
-pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, guard: Guard) {
+pub async fn serve(
+    worker: Rc<Worker>,
+    pool: Rc<Pool>,
+    (socket, peer): (TcpStream, SocketAddr),
+    guard: Guard,
+) {
+    let socket = match &worker.tls.listener {
+        None => Socket::Tcp(socket),
+        Some(listener) => match listener.accept(socket).await {
+            Ok((stream, _alpn)) => Socket::TlsServer(Box::new(stream)),
+            Err(error) => {
+                // Counted by the listener. It is no request.
+                tracing::debug!(%error, "a client's handshake failed");
+                return;
+            }
+        },
+    };
+    let timeouts = &worker.config.timeouts;
+    let first_look = Instant::now() + timeouts.header.min(timeouts.idle);
+    let downstream = Downstream::new(socket, peer, first_look);
     let mut requests = Requests::new(&worker, &downstream, &guard);
     loop {
         let request = match poll_fn(|cx| requests.poll_next(cx)).await {

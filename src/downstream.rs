@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::h1::Version;
@@ -32,13 +31,14 @@ pub struct Downstream {
 
 impl Downstream {
     /// Takes over an accepted socket.
-    pub fn new(socket: TcpStream, peer: SocketAddr, first_look: Instant) -> Self {
+    pub fn new(socket: Socket, peer: SocketAddr, first_look: Instant) -> Self {
         let peer = peer.ip().to_canonical();
+        let scheme = if matches!(socket, Socket::TlsServer(_)) { "https" } else { "http" };
         Self {
-            link: Rc::new(Link::new(Socket::Tcp(socket))),
+            link: Rc::new(Link::new(socket)),
             peer,
             address: peer.to_string().into(),
-            scheme: "http",
+            scheme,
             timer: RefCell::new(Timer::new(first_look)),
             unread: Cell::new(false),
         }

@@ -9,6 +9,7 @@ use std::io;
 use http::StatusCode;
 
 use crate::labels::ErrorToken;
+use crate::tls::HandshakeError;
 
 /// Why a request got no answer from the upstream.
 ///
@@ -38,6 +39,9 @@ pub enum ProxyError {
     /// The upstream cannot be reached for another reason.
     #[error("the upstream is unreachable")]
     DestinationUnavailable(#[source] io::Error),
+    /// The upstream was reached, but not verified or not understood.
+    #[error("no TLS connection to the upstream")]
+    Tls(#[source] HandshakeError),
     /// The request may not be forwarded.
     #[error("{0}")]
     Request(RequestError),
@@ -102,6 +106,7 @@ impl ProxyError {
             Self::ConnectionRefused(_)
             | Self::ConnectionTerminated(_)
             | Self::Dns(_)
+            | Self::Tls(_)
             | Self::ResponseIncomplete(_)
             | Self::Protocol(_)
             | Self::UpgradeFailed => StatusCode::BAD_GATEWAY,
@@ -125,6 +130,7 @@ impl ProxyError {
             Self::ConnectionLimitReached(_) => ErrorToken::ConnectionLimitReached,
             Self::Dns(_) => ErrorToken::DnsError,
             Self::DestinationUnavailable(_) => ErrorToken::DestinationUnavailable,
+            Self::Tls(error) => tls_token(error),
             Self::Request(_) => ErrorToken::HttpRequestError,
             Self::ResponseIncomplete(_) => ErrorToken::HttpResponseIncomplete,
             Self::Protocol(_) => ErrorToken::HttpProtocolError,
@@ -151,6 +157,20 @@ impl ProxyError {
     }
 }
 
+fn tls_token(error: &HandshakeError) -> ErrorToken {
+    match error {
+        HandshakeError::Timeout(_) | HandshakeError::Io(_) | HandshakeError::Protocol(_) => {
+            ErrorToken::TlsProtocolError
+        }
+        HandshakeError::Alert(_) => ErrorToken::TlsAlertReceived,
+        HandshakeError::NameMismatch { .. }
+        | HandshakeError::UnknownIssuer { .. }
+        | HandshakeError::AuthorityAsServer
+        | HandshakeError::Validity(_)
+        | HandshakeError::Certificate(_) => ErrorToken::TlsCertificateError,
+    }
+}
+
 /// Tells whether an error means that this process (EMFILE) or machine (ENFILE) has no file
 /// descriptor left.
 pub fn is_out_of_descriptors(error: &io::Error) -> bool {
@@ -172,6 +192,9 @@ mod tests {
         assert_eq!(of(io::ErrorKind::ConnectionRefused), (502, ErrorToken::ConnectionRefused));
         assert_eq!(of(io::ErrorKind::TimedOut), (504, ErrorToken::ConnectionTimeout));
         assert_eq!(of(io::ErrorKind::NotFound), (503, ErrorToken::DestinationUnavailable));
+        let stranger = ProxyError::Tls(HandshakeError::UnknownIssuer { roots: String::new() });
+        let (status, token) = (stranger.status(), stranger.token());
+        assert_eq!((status, token), (502, ErrorToken::TlsCertificateError));
         let no_descriptor = ProxyError::from_connect(io::Error::from_raw_os_error(24));
         assert_eq!(no_descriptor.token(), ErrorToken::ConnectionLimitReached);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::downstream::{Connection, Downstream, RESET_CHECK};
+use crate::downstream::{Connection, Downstream};
 use crate::error::{CLIENT_CLOSED_REQUEST, ProxyError};
 use crate::h1::BodyLength;
 use crate::labels::ErrorToken;
@@ -24,6 +24,7 @@ use crate::worker::Worker;
 
 mod answer;
 mod finish;
+mod limits;
 
 /// How long a client that waits for a 100 is kept waiting for the upstream's word: as long as curl
 /// waits by itself.
@@ -70,13 +71,7 @@ pub struct Exchange<'a> {
     answer: Option<answer::Answer>,
     tunnel: Option<Tunnel>,
     limit: Option<Timer>,
-    stall: Stall,
-}
-
-/// When bytes moved last.
-struct Stall {
-    bytes: u64,
-    since: Instant,
+    stall: limits::Stall,
 }
 
 impl<'a> Exchange<'a> {
@@ -111,7 +106,7 @@ impl<'a> Exchange<'a> {
             answer: None,
             tunnel: None,
             limit: limit.map(|limit| Timer::new(Instant::now() + limit)),
-            stall: Stall { bytes: 0, since: Instant::now() },
+            stall: limits::Stall::new(),
             request,
         }
     }
@@ -241,74 +236,6 @@ impl<'a> Exchange<'a> {
         self.state != Upload::Complete && !self.upload.has_ended()
     }
 
-    /// Looks whether the client is still there, and for how long nothing has moved.
-    fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
-        // While the body is read, its end tells.
-        let reads = self.state == Upload::Running && !self.upload.has_ended();
-        if !reads && self.downstream.poll_gone(cx, self.worker).is_ready() {
-            return Err(Stop::Gone);
-        }
-        let half_closed = self.downstream.link.is_eof();
-        let mut timer = self.downstream.timer.borrow_mut();
-        if half_closed {
-            timer.arm_by(Instant::now() + RESET_CHECK);
-        }
-        while timer.has_fired(cx) {
-            if half_closed && self.downstream.link.take_error().is_some() {
-                return Err(Stop::Gone);
-            }
-            if self.stall.is_over(&self.worker.config.timeouts.idle, self.moved())
-                && self.waits_for_client()
-            {
-                return Err(Stop::Slow);
-            }
-            let timeouts = &self.worker.config.timeouts;
-            let pause = if half_closed { RESET_CHECK } else { timeouts.idle.min(timeouts.header) };
-            timer.arm(Instant::now() + pause);
-        }
-        Ok(())
-    }
-
-    fn moved(&self) -> u64 {
-        self.upload.bytes + self.answer.as_ref().map_or(0, |answer| answer.pump.bytes)
-    }
-
-    fn waits_for_client(&self) -> bool {
-        let sends = self.state == Upload::Running
-            && !self.upload.has_ended()
-            && !self.upload.sink.is_blocked();
-        sends || self.answer.as_ref().is_some_and(|answer| answer.pump.sink.is_blocked())
-    }
-
-    /// `--response-timeout`, and the wait for a 100.
-    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
-        let Some(timer) = &mut self.limit else {
-            return Poll::Pending;
-        };
-        while timer.has_fired(cx) {
-            let response = self.worker.config.timeouts.response;
-            match (self.state, response) {
-                (Upload::Held, _) => {
-                    // Whoever waits longer has to be told, or both would wait for each other.
-                    self.state = Upload::Running;
-                    self.continued = true;
-                    let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
-                    self.interim.send(cx, interim, None).map_err(|_io| Stop::Gone)?;
-                    cx.waker().wake_by_ref();
-                    let Some(limit) = response else {
-                        self.limit = None;
-                        return Poll::Pending;
-                    };
-                    timer.arm(Instant::now() + limit);
-                }
-                // The client is still sending; the upstream cannot be late yet.
-                (Upload::Running, Some(limit)) => timer.arm(Instant::now() + limit),
-                _ => return Poll::Ready(Err(Stop::Failed(ProxyError::ResponseTimeout))),
-            }
-        }
-        Poll::Pending
-    }
-
     /// Ends an exchange that went wrong behind its head, or whose client is gone.
     pub fn stopped(mut self, stop: Stop) -> After {
         let answered = self.answer.as_ref().map(|answer| answer.is_delimited);
@@ -349,16 +276,5 @@ impl<'a> Exchange<'a> {
         } else {
             Connection::Close
         }
-    }
-}
-
-impl Stall {
-    /// Tells whether nothing has moved for `limit`.
-    fn is_over(&mut self, limit: &Duration, bytes: u64) -> bool {
-        let now = Instant::now();
-        if bytes != self.bytes {
-            *self = Self { bytes, since: now };
-        }
-        now >= self.since + *limit
     }
 }

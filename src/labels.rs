@@ -91,11 +91,17 @@ pub enum ErrorToken {
     DownstreamBodyError,
     /// The client was too slow.
     DownstreamTimeout,
+    /// The TLS handshake with the upstream failed.
+    TlsProtocolError,
+    /// The upstream's certificate could not be verified.
+    TlsCertificateError,
+    /// The upstream ended the TLS handshake with an alert.
+    TlsAlertReceived,
 }
 
 impl ErrorToken {
     /// Every token, in the order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::ConnectionRefused,
         Self::ConnectionTerminated,
         Self::ConnectionTimeout,
@@ -112,6 +118,9 @@ impl ErrorToken {
         Self::DownstreamAborted,
         Self::DownstreamBodyError,
         Self::DownstreamTimeout,
+        Self::TlsProtocolError,
+        Self::TlsCertificateError,
+        Self::TlsAlertReceived,
     ];
 
     /// The label value.
@@ -133,6 +142,9 @@ impl ErrorToken {
             Self::DownstreamAborted => "downstream_aborted",
             Self::DownstreamBodyError => "downstream_body_error",
             Self::DownstreamTimeout => "downstream_timeout",
+            Self::TlsProtocolError => "tls_protocol_error",
+            Self::TlsCertificateError => "tls_certificate_error",
+            Self::TlsAlertReceived => "tls_alert_received",
         }
     }
 
@@ -168,6 +180,6 @@ mod tests {
             assert_eq!(ErrorToken::from_index(token as u8), Some(token));
         }
         assert_eq!(ErrorToken::from_index(0), None);
-        assert_eq!(ErrorToken::from_index(17), None);
+        assert_eq!(ErrorToken::from_index(20), None);
     }
 }

@@ -11,6 +11,7 @@
 //! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`], [`h1`], [`timer`]: closed
 //!   label sets; text encoding; path → template; shutdown; small writes; HTTP/1 syntax; a
 //!   connection's timer. Pure: no I/O.
+//! - [`tls`]: certificates and handshakes, on both sides.
 //! - [`error`], [`buckets`], [`headers`]: error → status and token; histogram bounds; header
 //!   rewriting, the only bytes that are changed.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
@@ -57,6 +58,7 @@ pub mod resolve;
 pub mod series;
 pub mod server;
 pub mod timer;
+pub mod tls;
 pub mod tunnel;
 pub mod upstream;
 pub mod wire;

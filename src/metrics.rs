@@ -4,8 +4,8 @@
 //! equal to [`CATALOGUE`] by tests. The cold metrics (changed per connection, not per request) go
 //! through the `metrics` facade; the hot family has its own store, `series`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -13,10 +13,13 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use crate::buckets::Buckets;
 use crate::labels::ErrorToken;
 use crate::series::HistogramRow;
+use crate::tls::Listener;
 
 pub use self::catalogue::*;
+use self::tls::TlsMetrics;
 
 mod catalogue;
+mod tls;
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -61,6 +64,9 @@ pub struct Cold {
     pub scrape_duration: Gauge,
     /// Set by the shutdown.
     pub draining: Gauge,
+    /// Without `--tls-cert` these do not exist: an expiry of 0 would raise alarms.
+    tls: OnceLock<TlsMetrics>,
+    registrar: Registrar,
 }
 
 /// Values that are known only when somebody asks; set just before a scrape is rendered.
@@ -141,16 +147,21 @@ impl Cold {
             overflow_series: to.counter(OVERFLOW, Some(("reason", "max_series"))),
             scrape_duration: to.gauge(SCRAPE_DURATION, None),
             draining: to.gauge(DRAINING, None),
+            tls: OnceLock::new(),
+            registrar: to,
             handle,
         })
     }
 
-    const CONNECT_ERRORS: [ErrorToken; 5] = [
+    const CONNECT_ERRORS: [ErrorToken; 8] = [
         ErrorToken::ConnectionRefused,
         ErrorToken::ConnectionTimeout,
         ErrorToken::ConnectionLimitReached,
         ErrorToken::DnsError,
         ErrorToken::DestinationUnavailable,
+        ErrorToken::TlsProtocolError,
+        ErrorToken::TlsCertificateError,
+        ErrorToken::TlsAlertReceived,
     ];
 
     /// Counts an attempt to connect to the upstream, and tells whether the upstream is up.
@@ -180,6 +191,11 @@ impl Cold {
         self.reachability.load(Relaxed) == REACHABLE
     }
 
+    /// From now on shows what this listener says of its certificate and handshakes.
+    pub fn show_tls(&self, listener: Arc<Listener>) {
+        self.tls.get_or_init(|| TlsMetrics::new(&self.registrar, listener));
+    }
+
     /// Sets what is derived from elsewhere, then renders all cold metrics as text 0.0.4.
     #[expect(clippy::cast_precision_loss, reason = "counts of rows and connections")]
     pub fn render(&self, collected: Collected, workers: &[Arc<WorkerStats>]) -> String {
@@ -193,6 +209,9 @@ impl Cold {
         self.active.set(sum(|w| &w.upstream_active) as f64);
         self.idle.set(sum(|w| &w.upstream_idle) as f64);
         self.reused.absolute(sum(|w| &w.reused));
+        if let Some(tls) = self.tls.get() {
+            tls.collect();
+        }
         // Keeps the exporter's own bookkeeping from growing; nothing else calls it.
         self.handle.run_upkeep();
         self.handle.render()

@@ -41,7 +41,7 @@ impl Resolver {
                 let socket = UnixStream::connect(path).await.map_err(ProxyError::from_connect)?;
                 return Ok(Socket::Unix(socket));
             }
-            Upstream::Tcp { host, port } => (host.as_str(), *port),
+            Upstream::Tcp { host, port } | Upstream::Tls { host, port } => (host.as_str(), *port),
         };
         let known = Rc::clone(&self.addresses.borrow());
         let known_result = connect_any(&known).await;

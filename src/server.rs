@@ -22,6 +22,8 @@ use crate::metrics::{Cold, WorkerStats};
 use crate::paths::Namer;
 use crate::render::Sources;
 use crate::series::Store;
+use crate::tls::{Alpn, Ends, LoadError};
+use crate::worker::Shared;
 
 use self::seat::Seat;
 use self::sockets::{affordable_connections, bind};
@@ -36,6 +38,12 @@ pub struct StartError {
     what: String,
     #[source]
     source: io::Error,
+}
+
+impl StartError {
+    fn of_file(LoadError { place, fault }: LoadError) -> Self {
+        Self { what: place, source: io::Error::other(fault) }
+    }
 }
 
 /// How the shutdown is to go.
@@ -54,24 +62,32 @@ pub struct Server {
     listener: TcpListener,
     metrics: TcpListener,
     store: Arc<Store>,
+    tls: Ends,
 }
 
+/// What clients and the upstream are offered inside TLS.
+pub const OFFER: &[Alpn] = &[Alpn::Http1];
+
 impl Server {
-    /// Binds both ports. Nothing is served before [`Self::run`].
+    /// Loads the certificates and binds both ports. Nothing is served before [`Self::run`].
     ///
     /// # Errors
     ///
-    /// [`StartError`] names the flag of the port that could not be bound.
+    /// [`StartError`] names the flag of the file that cannot be used, or of the port that could
+    /// not be bound.
     pub fn bind(mut config: Config) -> Result<Self, StartError> {
         let namer = Namer::new(&config.routes).map_err(|error| StartError {
             what: "--route".to_owned(),
             source: io::Error::other(error),
         })?;
+        let upstream = config.upstream.tls_host();
+        let tls = Ends::load(&config.tls, upstream, OFFER, config.timeouts.header);
+        let tls = tls.map_err(StartError::of_file)?;
         config.max_connections = affordable_connections(config.max_connections);
         let listener = bind("--listen", config.listen)?;
         let metrics = bind("--metrics", config.metrics)?;
         let store = Store::new(config.limits.clone(), namer);
-        Ok(Self { config: Arc::new(config), listener, metrics, store })
+        Ok(Self { config: Arc::new(config), listener, metrics, store, tls })
     }
 
     /// Where clients connect; tells the port where 0 was asked for.
@@ -129,6 +145,11 @@ impl Server {
         let config = self.config;
         let limits = &config.limits;
         let cold = Cold::new(limits.max_series, limits.max_paths);
+        if let Some(listener) = self.tls.listener.clone() {
+            cold.show_tls(Arc::clone(&listener));
+            // On the main thread, which serves no requests. Ends with its runtime.
+            drop(tokio::task::spawn_local(async move { listener.watch().await }));
+        }
         let health = Arc::new(Health::default());
         let failed = |source| StartError { what: "cannot start a thread".to_owned(), source };
         let mut threads = Vec::new();
@@ -147,15 +168,19 @@ impl Server {
                 (WorkerHandle { commands, connections }, inbox)
             })
             .unzip();
+        let shared = Shared {
+            config: Arc::clone(&config),
+            cold: Arc::clone(&cold),
+            access_log,
+            tls: self.tls.clone(),
+        };
         let (ready, started) = std::sync::mpsc::channel();
         let mut listener = Some(self.listener);
         for (index, (inbox, stats)) in inboxes.into_iter().zip(&stats).enumerate() {
             let seat = Seat {
-                config: Arc::clone(&config),
+                shared: shared.clone(),
                 store: Arc::clone(&self.store),
                 stats: Arc::clone(stats),
-                cold: Arc::clone(&cold),
-                access_log: access_log.clone(),
                 listener: listener.take(),
                 handles: handles.clone(),
                 ready: ready.clone(),

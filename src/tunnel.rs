@@ -46,6 +46,7 @@ impl Way {
             }
             self.waiting.clear();
             self.at = 0;
+            ready!(self.to.poll_flush(cx))?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }

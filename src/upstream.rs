@@ -12,7 +12,8 @@ use crate::config::Upstream;
 use crate::error::ProxyError;
 use crate::metrics::bump;
 use crate::resolve::Resolver;
-use crate::wire::Link;
+use crate::tls::Alpn;
+use crate::wire::{Link, Socket};
 use crate::worker::{Tick, Worker};
 
 pub use self::lease::Lease;
@@ -97,7 +98,7 @@ impl Pool {
         let worker = &self.worker;
         let begun = worker.now();
         let limit = worker.config.timeouts.connect;
-        let result = match tokio::time::timeout(limit, self.resolver.connect()).await {
+        let result = match tokio::time::timeout(limit, self.open()).await {
             Ok(result) => result,
             Err(_elapsed) => Err(ProxyError::ConnectionTimeout),
         };
@@ -108,6 +109,19 @@ impl Pool {
             report(&worker.config.upstream, result.as_ref().err());
         }
         Ok(self.lease(Rc::new(Link::new(result?)), false))
+    }
+
+    /// Connects, and does the handshake with an https upstream.
+    async fn open(&self) -> Result<Socket, ProxyError> {
+        let socket = self.resolver.connect().await?;
+        match (socket, &self.worker.tls.connector) {
+            (Socket::Tcp(socket), Some(connector)) => {
+                let connected = connector.connect(socket, &[Alpn::Http1]).await;
+                let (stream, _alpn) = connected.map_err(ProxyError::Tls)?;
+                Ok(Socket::TlsClient(Box::new(stream)))
+            }
+            (socket, _) => Ok(socket),
+        }
     }
 
     fn lease(self: &Rc<Self>, link: Rc<Link>, reused: bool) -> Lease {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::{client, server};
 
 use crate::coalesce::coalesced;
 
@@ -28,6 +29,22 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A Unix domain socket.
     Unix(UnixStream),
+    /// TLS with a client.
+    TlsServer(Box<server::TlsStream<TcpStream>>),
+    /// TLS with the upstream.
+    TlsClient(Box<client::TlsStream<TcpStream>>),
+}
+
+/// Runs the same on whatever socket it is.
+macro_rules! each {
+    ($socket:expr, $inner:ident => $run:expr) => {
+        match $socket {
+            Self::Tcp($inner) => $run,
+            Self::Unix($inner) => $run,
+            Self::TlsServer($inner) => $run,
+            Self::TlsClient($inner) => $run,
+        }
+    };
 }
 
 impl Socket {
@@ -36,17 +53,11 @@ impl Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
-        }
+        each!(self, socket => Pin::new(socket).poll_read(cx, buffer))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-        }
+        each!(self, socket => Pin::new(socket).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -54,23 +65,27 @@ impl Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
-            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
-        }
+        each!(self, socket => Pin::new(socket).poll_write_vectored(cx, slices))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, socket => Pin::new(socket).poll_flush(cx))
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-        }
+        each!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+
+    fn is_tls(&self) -> bool {
+        matches!(self, Self::TlsServer(_) | Self::TlsClient(_))
     }
 
     fn os(&self) -> SockRef<'_> {
         match self {
             Self::Tcp(socket) => SockRef::from(socket),
             Self::Unix(socket) => SockRef::from(socket),
+            Self::TlsServer(socket) => SockRef::from(socket.get_ref().0),
+            Self::TlsClient(socket) => SockRef::from(socket.get_ref().0),
         }
     }
 }
@@ -84,12 +99,15 @@ pub struct Link {
     eof: Cell<bool>,
     sent: Cell<bool>,
     received: Cell<bool>,
+    /// The socket has a buffer of its own: TLS.
+    buffers: bool,
 }
 
 impl Link {
     /// Takes over a connected socket.
     pub fn new(socket: Socket) -> Self {
         Self {
+            buffers: socket.is_tls(),
             socket: RefCell::new(socket),
             ahead: RefCell::default(),
             eof: Cell::new(false),
@@ -214,8 +232,27 @@ impl Link {
         };
         if matches!(written, Poll::Ready(Ok(count)) if count > 0) {
             self.sent.set(true);
+            if self.buffers
+                && let Poll::Ready(Err(error)) = socket.poll_flush(cx)
+            {
+                return Poll::Ready(Err(error));
+            }
         }
         written
+    }
+
+    /// Hands what was written to the kernel; only TLS keeps anything back.
+    ///
+    /// # Errors
+    ///
+    /// The socket's.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.buffers { self.socket.borrow_mut().poll_flush(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Tells whether the connection ends with a message of its own, before the FIN.
+    pub fn has_closing_message(&self) -> bool {
+        self.buffers
     }
 
     /// Writes what the socket takes at once; the rest is lost.

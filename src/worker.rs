@@ -13,10 +13,24 @@ use crate::config::Config;
 use crate::drain::Drain;
 use crate::metrics::{Cold, WorkerStats};
 use crate::series::Shard;
+use crate::tls::Ends;
 
 /// A reading of the worker's clock, in ticks; only differences have a meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Tick(u64);
+
+/// What all workers have in common.
+#[derive(Clone)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Handles of the cold metrics.
+    pub cold: Arc<Cold>,
+    /// Where access-log lines go, if anywhere.
+    pub access_log: Option<AccessLog>,
+    /// TLS on either side, if any.
+    pub tls: Ends,
+}
 
 /// One data-plane thread's state.
 pub struct Worker {
@@ -30,6 +44,8 @@ pub struct Worker {
     pub cold: Arc<Cold>,
     /// Where access-log lines go, if anywhere.
     pub access_log: Option<AccessLog>,
+    /// TLS on either side, if any.
+    pub tls: Ends,
     /// Who the shutdown waits for.
     pub drain: Rc<Drain>,
     /// Where bytes are read and decoded before they are written on. Empty between two polls.
@@ -54,17 +70,12 @@ const DATE_NANOS: u64 = 50_000_000;
 
 impl Worker {
     /// Puts a worker's parts together.
-    pub fn new(
-        config: Arc<Config>,
-        shard: Shard,
-        stats: Arc<WorkerStats>,
-        cold: Arc<Cold>,
-        access_log: Option<AccessLog>,
-    ) -> Rc<Self> {
+    pub fn new(common: Shared, shard: Shard, stats: Arc<WorkerStats>) -> Rc<Self> {
+        let Shared { config, cold, access_log, tls } = common;
         let (drain, clock) = (Rc::default(), quanta::Clock::new());
         let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into());
         let date = RefCell::default();
-        Rc::new(Self { config, shard, stats, cold, access_log, drain, scratch, clock, date })
+        Rc::new(Self { config, shard, stats, cold, access_log, tls, drain, scratch, clock, date })
     }
 
     /// Reads the clock: about 10 ns, against 24 ns of `Instant::now` (measured).

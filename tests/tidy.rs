@@ -14,6 +14,7 @@ use redcar::metrics::CATALOGUE;
 /// order for readers. Its own sub-modules belong to it.
 const LAYERS: &[&[&str]] = &[
     &["labels", "exposition", "paths", "drain", "coalesce", "h1", "timer"],
+    &["tls"],
     &["error", "buckets"],
     &["headers"],
     &["series"],
@@ -55,7 +56,7 @@ struct Source {
 impl Source {
     /// The text without its tests.
     fn code(&self) -> &str {
-        if self.path.ends_with("tests.rs") {
+        if self.path.ends_with("tests.rs") || self.path.contains("/tests/") {
             return "";
         }
         self.text.split("#[cfg(test)]\nmod tests").next().unwrap_or("")

@@ -26,6 +26,13 @@ pub enum Upstream {
         /// 1 to 65535.
         port: u16,
     },
+    /// The same, spoken to in TLS.
+    Tls {
+        /// A name, or an IP address without brackets. The upstream's certificate has to name it.
+        host: String,
+        /// 1 to 65535.
+        port: u16,
+    },
     /// A Unix domain socket.
     Unix(PathBuf),
 }
@@ -56,12 +63,28 @@ impl ListenAddr {
 }
 
 impl Upstream {
+    /// Host and port, unless it is a Unix domain socket.
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        match self {
+            Self::Tcp { host, port } | Self::Tls { host, port } => Some((host, *port)),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The name to verify, if TLS is spoken.
+    pub fn tls_host(&self) -> Option<&str> {
+        match self {
+            Self::Tls { host, .. } => Some(host),
+            Self::Tcp { .. } | Self::Unix(_) => None,
+        }
+    }
+
     /// Tells whether connecting here reaches `listen` on this machine, as far as text shows.
     pub(super) fn is_local(&self, listen: ListenAddr) -> bool {
-        let Self::Tcp { host, port } = self else {
+        let Some((host, port)) = self.host_and_port() else {
             return false;
         };
-        if *port != listen.port() {
+        if port != listen.port() {
             return false;
         }
         let ip = match host.parse::<IpAddr>() {
@@ -116,17 +139,17 @@ impl FromStr for Upstream {
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.is_empty() { Err(wrong()) } else { Ok(Self::Unix(path.into())) };
         }
-        if text.starts_with("https://") {
-            return Err(ConfigError::UpstreamTls(text.to_owned()));
-        }
-        let has_scheme = text.starts_with("http://");
-        let rest = text.strip_prefix("http://").unwrap_or(text);
-        let rest = rest.strip_suffix('/').filter(|_| has_scheme).unwrap_or(rest);
+        let https = text.strip_prefix("https://");
+        let scheme = https.or_else(|| text.strip_prefix("http://"));
+        let has_scheme = scheme.is_some();
+        let rest = scheme.map_or(text, |rest| rest.strip_suffix('/').unwrap_or(rest));
         if rest.contains('/') {
             return Err(ConfigError::UpstreamPath(text.to_owned()));
         }
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+            None if has_scheme && rest.is_empty() => return Err(wrong()),
+            None if https.is_some() => (rest, "443"),
             None if has_scheme => (rest, "80"),
             None => ("", rest),
             Some(_) => return Err(wrong()),
@@ -145,13 +168,16 @@ impl FromStr for Upstream {
             None if host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => host,
             None => return Err(wrong()),
         };
-        Ok(Self::Tcp { host: host.to_owned(), port })
+        let host = host.to_owned();
+        Ok(if https.is_some() { Self::Tls { host, port } } else { Self::Tcp { host, port } })
     }
 }
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Tls { host, port } if host.contains(':') => write!(f, "https://[{host}]:{port}"),
+            Self::Tls { host, port } => write!(f, "https://{host}:{port}"),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),

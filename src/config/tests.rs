@@ -25,6 +25,7 @@ fn listen_addresses_are_ports_or_sockets() {
 #[test]
 fn upstreams_are_hosts_ports_or_sockets() {
     let tcp = |host: &str, port| Ok(Upstream::Tcp { host: host.to_owned(), port });
+    let tls = |host: &str, port| Ok(Upstream::Tls { host: host.to_owned(), port });
     for (text, expected) in [
         (":8000", tcp("127.0.0.1", 8000)),
         ("8000", tcp("127.0.0.1", 8000)),
@@ -33,6 +34,10 @@ fn upstreams_are_hosts_ports_or_sockets() {
         ("http://app:8000/", tcp("app", 8000)),
         ("http://app", tcp("app", 80)),
         ("[::1]:8000", tcp("::1", 8000)),
+        ("https://app:8443", tls("app", 8443)),
+        ("https://app", tls("app", 443)),
+        ("https://app/", tls("app", 443)),
+        ("https://[::1]:8443", tls("::1", 8443)),
         ("unix:/run/app.sock", Ok(Upstream::Unix("/run/app.sock".into()))),
         ("unix:///run/app.sock", Ok(Upstream::Unix("/run/app.sock".into()))),
         ("unix:app.sock", Ok(Upstream::Unix("app.sock".into()))),
@@ -42,11 +47,13 @@ fn upstreams_are_hosts_ports_or_sockets() {
     for text in [":70000", "app:0", "99999"] {
         assert!(matches!(text.parse::<Upstream>(), Err(ConfigError::Port(_))), "{text}");
     }
-    for text in ["", "app", "a b:1", "::1:80", "[x]:1", "unix:", "ftp://a:1", "a:+1"] {
+    for text in
+        ["", "app", "a b:1", "::1:80", "[x]:1", "unix:", "ftp://a:1", "a:+1", "http://", "https://"]
+    {
         assert!(text.parse::<Upstream>().is_err(), "{text}");
     }
     assert!(matches!("http://a:1/b".parse::<Upstream>(), Err(ConfigError::UpstreamPath(_))));
-    assert!(matches!("https://a:1".parse::<Upstream>(), Err(ConfigError::UpstreamTls(_))));
+    assert!(matches!("https://a/b".parse::<Upstream>(), Err(ConfigError::UpstreamPath(_))));
 }
 
 #[test]
@@ -58,6 +65,7 @@ fn forwarding_to_ourselves_is_found() {
     for (upstream, listen) in [
         (":7001", ":7001"),
         ("localhost:7001", ":7001"),
+        ("https://localhost:7001", ":7001"),
         ("127.0.0.2:7001", ":7001"),
         ("[::1]:7001", "[::1]:7001"),
         ("0.0.0.0:7001", "127.0.0.1:7001"),

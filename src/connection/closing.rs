@@ -20,7 +20,12 @@ const LINGER_SILENCE: Duration = Duration::from_secs(5);
 pub async fn close(downstream: &Downstream) {
     let link = &downstream.link;
     let unread = downstream.has_unread() || link.has_ahead();
-    if unread && poll_fn(|cx| link.poll_shutdown(cx)).await.is_ok() {
+    if !unread && !link.has_closing_message() {
+        return;
+    }
+    let shutdown = poll_fn(|cx| link.poll_shutdown(cx));
+    let shutdown = tokio::time::timeout(LINGER_SILENCE, shutdown).await;
+    if unread && matches!(shutdown, Ok(Ok(()))) {
         // Out of time or out of client: either way there is nothing more to do for it.
         let _elapsed = tokio::time::timeout(LINGER, discard(downstream)).await;
     }

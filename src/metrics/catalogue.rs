@@ -129,6 +129,24 @@ pub(super) const REFUSED: Family = family(
     &["reason"],
     "Client connections not served; reason is max_connections or accept_error.",
 );
+pub(super) const TLS_HANDSHAKES: Family = family(
+    "redcar_tls_handshakes_total",
+    Kind::Counter,
+    &["result"],
+    "TLS handshakes with clients; result is ok, timeout or failed. Absent without --tls-cert.",
+);
+pub(super) const TLS_EXPIRY: Family = family(
+    "redcar_tls_certificate_expiry_timestamp_seconds",
+    Kind::Gauge,
+    &[],
+    "When the certificate in use expires, in seconds since the epoch. Absent without --tls-cert.",
+);
+pub(super) const TLS_RELOAD: Family = family(
+    "redcar_tls_last_reload_successful",
+    Kind::Gauge,
+    &[],
+    "1 if the files of --tls-cert and --tls-key could be used when they last changed, else 0: the certificate before stays in use. Absent without --tls-cert.",
+);
 pub(super) const LOG_DROPPED: Family = family(
     "redcar_access_log_dropped_total",
     Kind::Counter,
@@ -219,6 +237,9 @@ pub const CATALOGUE: &[Family] = &[
     DOWNSTREAM,
     DOWNSTREAM_TOTAL,
     REFUSED,
+    TLS_HANDSHAKES,
+    TLS_EXPIRY,
+    TLS_RELOAD,
     LOG_DROPPED,
     SERIES,
     SERIES_LIMIT,

@@ -69,7 +69,7 @@ impl Sink {
             }
             self.at += count;
         }
-        Poll::Ready(Ok(()))
+        self.link.poll_flush(cx)
     }
 
     /// Sends data; with `end`, the body's end and its trailers. What the socket does not take is

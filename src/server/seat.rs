@@ -9,20 +9,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::local_runtime;
 use crate::accept::{self, Acceptor, Command, WorkerHandle};
-use crate::access_log::AccessLog;
-use crate::config::Config;
-use crate::metrics::{Cold, WorkerStats};
+use crate::metrics::WorkerStats;
 use crate::series::{Shard, Store};
 use crate::upstream::Pool;
-use crate::worker::Worker;
+use crate::worker::{Shared, Worker};
 
 /// What a worker's thread is given.
 pub(super) struct Seat {
-    pub(super) config: Arc<Config>,
+    pub(super) shared: Shared,
     pub(super) store: Arc<Store>,
     pub(super) stats: Arc<WorkerStats>,
-    pub(super) cold: Arc<Cold>,
-    pub(super) access_log: Option<AccessLog>,
     /// The first worker's only: it accepts for all.
     pub(super) listener: Option<TcpListener>,
     pub(super) handles: Vec<WorkerHandle>,
@@ -43,7 +39,7 @@ impl Seat {
         };
         let _told = self.ready.send(Ok(()));
         let shard = Shard::new(self.store);
-        let worker = Worker::new(self.config, shard, self.stats, self.cold, self.access_log);
+        let worker = Worker::new(self.shared, shard, self.stats);
         let pool = Pool::new(&worker);
         let handles = std::mem::take(&mut self.handles);
         let own = handles.get(self.index).map(|handle| Arc::clone(&handle.connections));

@@ -107,11 +107,13 @@ fn the_live_page_has_exactly_the_families_and_words_of_the_catalogue() {
     let page = Page::of(sidecar.metrics);
     let mut live: Vec<_> = page.0.lines().filter(|line| line.starts_with("# HELP ")).collect();
     live.sort_unstable();
+    // This sidecar has no certificate.
+    let expected = || CATALOGUE.iter().filter(|family| !family.name.starts_with("redcar_tls_"));
     let mut known: Vec<_> =
-        CATALOGUE.iter().map(|family| format!("# HELP {} {}", family.name, family.help)).collect();
+        expected().map(|family| format!("# HELP {} {}", family.name, family.help)).collect();
     known.sort_unstable();
     assert_eq!(live, known);
-    for family in CATALOGUE {
+    for family in expected() {
         let kind = format!("# TYPE {} {}\n", family.name, family.kind.as_str());
         assert!(page.0.contains(&kind), "{kind}");
         let suffixes = ["", "_bucket"].map(|suffix| format!("{}{suffix}", family.name));

@@ -31,6 +31,7 @@ fn config(upstream: Upstream) -> Config {
         listen: any,
         upstream,
         metrics: any,
+        tls: redcar::tls::Files::default(),
         threads: 1,
         routes: Vec::new(),
         limits: Limits {

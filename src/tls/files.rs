@@ -1,0 +1,140 @@
+//! PEM files → certificates and keys that fit each other.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{Error, InconsistentKeys};
+use x509_cert::der::{DateTime, Decode};
+
+use super::error::{Date, Fault, LoadError};
+use super::{Identity, provider};
+
+/// A chain of certificates with its key needs some 10 KiB, all public roots some 250 KiB.
+const MAX_BYTES: u64 = 1 << 20;
+
+const CERT: &str = "--tls-cert";
+const KEY: &str = "--tls-key";
+
+/// A certificate with its key, ready to serve.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) key: CertifiedKey,
+    /// When the leaf expires, in seconds since the epoch.
+    pub(super) not_after_seconds: i64,
+}
+
+/// What tells one version of a file from the next. The time is that of the inode, so a change of
+/// permissions counts, and whoever sets the time of modification back is noticed, too. Symbolic
+/// links are followed: Kubernetes swaps one when a mounted secret changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size_bytes: u64,
+    changed_nanos: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of a file; none if there is none.
+    pub(super) fn of(file: &Path) -> Option<Self> {
+        let about = std::fs::metadata(file).ok()?;
+        Some(Self {
+            device: about.dev(),
+            inode: about.ino(),
+            size_bytes: about.size(),
+            changed_nanos: (about.ctime(), about.ctime_nsec()),
+        })
+    }
+}
+
+/// Reads certificate and key and checks that they fit each other and are valid at `now_seconds`.
+///
+/// Only the leaf's dates are checked: chains with an expired cross-signed root are in use.
+pub(super) fn load(identity: &Identity, now_seconds: i64) -> Result<Loaded, LoadError> {
+    let chain = certificates(CERT, &identity.cert)?;
+    let of_cert = |fault| LoadError::new(CERT, &identity.cert, fault);
+    let leaf = chain.first().ok_or_else(|| of_cert(Fault::Empty))?;
+    let not_after_seconds = valid_until(leaf, now_seconds).map_err(of_cert)?;
+    let of_key = |fault| LoadError::new(KEY, &identity.key, fault);
+    let key = private_key(&read(KEY, &identity.key)?).map_err(of_key)?;
+    let mismatch = || of_key(Fault::Mismatch(identity.cert.display().to_string()));
+    let signing = provider().key_provider.load_private_key(key);
+    let key = CertifiedKey::new(chain, signing.map_err(|error| of_key(Fault::Key(error)))?);
+    match key.keys_match() {
+        Ok(()) => Ok(Loaded { key, not_after_seconds }),
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(mismatch()),
+        Err(error) => Err(of_cert(Fault::Certificate(error.to_string()))),
+    }
+}
+
+/// Tells whether every user of the system may read a file.
+pub(super) fn is_readable_by_all(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|about| about.mode() & 0o004 != 0)
+}
+
+/// All certificates of a PEM file, at least one; other sections are passed over.
+pub(super) fn certificates(
+    flag: &str,
+    file: &Path,
+) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    let text = read(flag, file)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_none) => Err(LoadError::new(flag, file, Fault::Missing("certificate", "CERTIFICATE"))),
+        Err(error) => Err(LoadError::new(flag, file, Fault::Pem(error))),
+    }
+}
+
+fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
+    let mut found = PrivateKeyDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, pem::Error>>()
+        .map_err(Fault::Pem)?;
+    let count = found.len();
+    match found.pop() {
+        Some(key) if count == 1 => Ok(key),
+        Some(_one_of_several) => Err(Fault::SeveralKeys(count)),
+        None if is_encrypted(text) => Err(Fault::EncryptedKey),
+        None => Err(Fault::Missing("private key", "PRIVATE KEY")),
+    }
+}
+
+/// PKCS#8 with a pass phrase. The older form of OpenSSL is damaged PEM to the parser.
+fn is_encrypted(text: &[u8]) -> bool {
+    let mark = b"BEGIN ENCRYPTED PRIVATE KEY";
+    text.windows(mark.len()).any(|window| window == mark)
+}
+
+/// Checks a certificate's dates; returns the end of its validity.
+fn valid_until(leaf: &CertificateDer<'_>, now_seconds: i64) -> Result<i64, Fault> {
+    let leaf = x509_cert::Certificate::from_der(leaf)
+        .map_err(|error| Fault::Certificate(error.to_string()))?;
+    let validity = leaf.tbs_certificate().validity();
+    let seconds = |at: DateTime| i64::try_from(at.unix_duration().as_secs()).unwrap_or(i64::MAX);
+    let (begin, end) =
+        (seconds(validity.not_before.to_date_time()), seconds(validity.not_after.to_date_time()));
+    if now_seconds < begin {
+        return Err(Fault::NotYetValid(Date(begin)));
+    }
+    if now_seconds > end {
+        return Err(Fault::Expired(Date(end)));
+    }
+    Ok(end)
+}
+
+fn read(flag: &str, file: &Path) -> Result<Vec<u8>, LoadError> {
+    let mut text = Vec::new();
+    let result = File::open(file).and_then(|open| open.take(MAX_BYTES + 1).read_to_end(&mut text));
+    let fault = match result {
+        Err(error) => Fault::Unreadable(error),
+        Ok(0) => Fault::Empty,
+        Ok(_) if text.len() as u64 > MAX_BYTES => Fault::TooLarge,
+        Ok(_) => return Ok(text),
+    };
+    Err(LoadError::new(flag, file, fault))
+}

@@ -1,0 +1,120 @@
+"""TLS to the upstream, asked by `proxy check`, against OpenSSL as the other side."""
+
+import socket
+import ssl
+import threading
+
+import pytest
+
+from helpers import PROXY, run, tool
+
+OPENSSL = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+
+
+def certificate(folder, name, host="localhost", ca="FALSE"):
+    """Makes a certificate that signed itself, for one host; returns certificate and key."""
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    argv = [tool("openssl"), *OPENSSL, "-out", cert, "-keyout", key, "-days", "2"]
+    argv += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{host}"]
+    made = run([*argv, "-addext", f"basicConstraints=critical,CA:{ca}"])
+    assert made.returncode == 0, made.stderr
+    key.chmod(0o600)
+    return cert, key
+
+
+class Upstream:
+    """Accepts one connection after another and does the handshake with each."""
+
+    def __init__(self, cert, key, version=None):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(cert, key)
+        if version:
+            # What is obsolete has to be asked for.
+            self.context.set_ciphers("ALL:@SECLEVEL=0")
+            self.context.minimum_version = self.context.maximum_version = version
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.versions = []
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            try:
+                plain, _ = self.socket.accept()
+            except OSError:
+                return
+            try:
+                with self.context.wrap_socket(plain, server_side=True) as secure:
+                    self.versions.append(secure.version())
+            except OSError:
+                self.versions.append("failed")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self.thread.join(5)
+
+
+def check(*flags):
+    return run([PROXY, "check", "--listen", ":0", "--metrics", ":0", *map(str, flags)])
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+@pytest.mark.parametrize(
+    ("version", "accepted"),
+    [
+        (ssl.TLSVersion.TLSv1_3, True),
+        (ssl.TLSVersion.TLSv1_2, True),
+        (ssl.TLSVersion.TLSv1_1, False),
+    ],
+)
+def test_an_upstream_speaks_tls_1_2_or_later(tmp_path, version, accepted):
+    cert, key = certificate(tmp_path, "app")
+    with Upstream(cert, key, version) as upstream:
+        done = check("--upstream", f"https://localhost:{upstream.port}", "--upstream-ca", cert)
+    assert (done.returncode == 0) == accepted, done.stderr
+    if accepted:
+        assert "its certificate is valid" in done.stdout
+        assert upstream.versions == [version.name.replace("_", ".")]
+    else:
+        assert "TLS" in done.stderr and upstream.versions == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("host", "ca", "trusted", "says"),
+    [
+        ("app.example", "FALSE", "app", "not for `localhost` but for app.example"),
+        ("localhost", "FALSE", "other", "not signed by a certificate of"),
+        ("localhost", "TRUE", "app", "CA:TRUE"),
+    ],
+)
+def test_an_upstream_that_cannot_be_verified_is_refused_with_advice(
+    tmp_path, host, ca, trusted, says
+):
+    pair = {name: certificate(tmp_path, name, host, ca) for name in ("app", "other")}
+    with Upstream(*pair["app"]) as upstream:
+        url = f"https://localhost:{upstream.port}"
+        done = check("--upstream", url, "--upstream-ca", pair[trusted][0])
+    assert done.returncode == 1 and says in done.stderr, done.stderr
+
+
+def test_a_plain_upstream_is_told_from_one_with_tls(nginx, tmp_path):
+    cert, _ = certificate(tmp_path, "app")
+    done = check("--upstream", f"https://{nginx.upstream}", "--upstream-ca", cert)
+    assert done.returncode == 1 and "TLS" in done.stderr, done.stderr
+
+
+def test_certificates_of_the_listener_are_checked_with_the_flags(tmp_path):
+    cert, key = certificate(tmp_path, "app")
+    _, other = certificate(tmp_path, "other")
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        flags = ["--upstream", f"127.0.0.1:{upstream.getsockname()[1]}", "--tls-cert", cert]
+        good = check(*flags, "--tls-key", key)
+        bad = check(*flags, "--tls-key", other)
+    assert good.returncode == 0 and "certificate valid until 20" in good.stdout, good.stderr
+    assert bad.returncode == 1 and "not the private key of --tls-cert" in bad.stderr
+    assert str(other) in bad.stderr and str(cert) in bad.stderr
