@@ -201,6 +201,21 @@ ITEMS = [
     ("S-21", "Scrapes are bounded.", "-", ["at_most_two_pages_are_made_at_a_time"]),
 ]
 
+GATES = [
+    ("Transparency", "The same request, directly and through the sidecar: only named fields differ.", ["test_methods_and_bodies_of_requests_pass", "test_statuses_and_bodies_of_answers_pass", "test_head_passes_with_every_status_and_body"]),
+    ("Truncation", "Either side dies in every phase: the other sees an error, the metric says why.", ["test_the_backend_dies", "test_the_client_dies", "test_a_cut_upload_never_completes_at_the_backend", "test_a_reset_in_the_middle_of_an_answer_is_an_error_for_the_client"]),
+    ("Smuggling", "159 cases of http_desync_guardian, and its verdict on every head we send.", ["test_the_backend_never_sees_more_requests_than_were_answered", "test_whatever_is_refused_ends_the_connection", "test_every_request_head_we_send_is_judged_compliant"]),
+    ("Stale connections", "A backend that closes meanwhile costs no request, and no POST is sent twice.", ["test_connections_that_gunicorn_closes_meanwhile_cost_no_request_and_send_none_twice", "a_post_is_never_sent_twice_however_the_close_races_with_it"]),
+    ("Expectations and early answers", "Real clients always read the answer.", ["test_curl_reads_a_refused_expectation", "test_node_does_not_upload_what_is_refused", "test_a_client_that_sends_everything_before_it_reads_gets_the_early_answer"]),
+    ("Interim answers, event streams", "103 and every event pass at once.", ["test_interim_answers_are_forwarded_as_they_come", "test_each_event_arrives_at_once"]),
+    ("WebSocket", "Python and Node on both sides: sizes, pings, close codes, compression.", ["test_messages_of_all_sizes_come_back", "test_a_frame_of_16_mib_comes_back", "test_close_codes_pass", "test_a_node_client_gets_everything_back"]),
+    ("gRPC", "All shapes with grpcio and Node.", ["test_a_message_of_any_size_passes_both_ways", "test_a_server_stream_passes", "test_each_message_of_a_ping_pong_passes_before_the_next_is_sent", "test_a_node_client_passes_in_all_shapes"]),
+    ("HTTP/2", "httpwg's cases, and 185 rules of our own as raw frames.", ["test_no_case_of_httpwg_fails_without_an_explanation", "test_there_are_as_many_rules_as_strict_suites_have"]),
+    ("Floods", "Memory stays bounded and a good client is served.", ["test_a_flood_is_bounded_and_a_good_client_is_served", "test_slowhttptest_does_not_make_the_service_unavailable", "test_9900_idle_sockets_cost_little_and_a_good_client_is_served", "test_a_million_paths_and_ten_thousand_methods_stay_within_the_bounds"]),
+    ("Drain", "SIGTERM under load costs nothing but new connections.", ["test_http1_under_load_drains_without_a_failed_request", "test_http2_under_load_drains_without_a_failed_request", "test_tunnels_under_load_are_held_until_they_end"]),
+    ("Exactness", "What load tools sent is what is counted.", ["test_counts_equal_what_wrk_h2load_hey_and_ab_report", "test_h2load_counts_what_the_sidecar_counts"]),
+]
+
 
 def definitions():
     """{name: [files]} of all tests and rules."""
@@ -243,6 +258,10 @@ def lines():
                 if not held:
                     raise ValueError(f"{item} has no test")
                 yield f"| {item} | {duty} | {source} | {'<br>'.join(held)} |"
+    yield from ("", "## Gates", "", "| gate | what must hold | held by |", "| --- | --- | --- |")
+    for gate, claim, tests in GATES:
+        held = "<br>".join(reference(name, known, h2) for name in tests)
+        yield f"| {gate} | {claim} | {held} |"
 
 
 def reference(name, known, h2):
