@@ -81,7 +81,7 @@ class H2Connection:
             if self.number is None:
                 self.number = len(backend.connections)
                 backend.connections.append(self)
-            request = dict(event.headers) | {"fields": event.headers, "connection": self.number}
+            request = dict(event.headers) | {"fields": event.headers}
             request |= {"body": b"", "trailers": []}
             backend.requests[self.number, event.stream_id] = request
             self.open.add(event.stream_id)

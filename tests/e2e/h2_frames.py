@@ -111,6 +111,7 @@ class Connection:
         self.host = host
         self.settings = {}
         self.decoder = hpack.Decoder()
+        self.fields_of_last = []
         if handshake:
             self.shake_hands(settings)
 
@@ -159,7 +160,16 @@ class Connection:
         stream = struct.unpack(">I", header[5:9])[0] & 0x7FFFFFFF
         found = Frame(header[3], header[4], stream, payload)
         self.seen.append(found)
+        self.react(found)
         return found
+
+    def react(self, found):
+        """Keeps the table of header compression in step, and answers a PING."""
+        if found.kind == HEADERS:
+            pairs = self.decoder.decode(found.payload, raw=True)
+            self.fields_of_last = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in pairs]
+        elif found.kind == PING and not found.flags & ACK:
+            self.send(frame(PING, ACK, 0, found.payload))
 
     def _take(self, count, deadline):
         while len(self.pending) < count:
@@ -203,7 +213,7 @@ class Connection:
                 f"an answer on stream {stream}",
             )
             assert found.kind == HEADERS, f"stream {stream} was reset{self.story()}"
-            fields = self.decoder.decode(found.payload)
+            fields = self.fields_of_last
             got = dict(fields)[":status"]
             if got.startswith("1"):
                 continue
@@ -252,8 +262,7 @@ class Connection:
             if found is None:
                 return
             if or_400 and found.kind == HEADERS:
-                fields = self.decoder.decode(found.payload)
-                assert dict(fields)[":status"] == "400", self.story()
+                assert dict(self.fields_of_last)[":status"] == "400", self.story()
                 return
             # RST_STREAM with NO_ERROR only says that the body is not needed.
             if found.kind in kinds and (found.kind == GOAWAY or found.code() != NO_ERROR):

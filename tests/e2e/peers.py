@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 
-from helpers import HERE, REPO, connect, run, tool
+from helpers import HERE, REPO, connect, run, tool, wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 DEADLINE = 10
@@ -16,6 +16,22 @@ NODE = {"NODE_PATH": str(REPO / "target" / "e2e-node" / "node_modules")}
 def node(script, *arguments, timeout=60):
     """Runs a Node program of this folder to its end."""
     return run([tool("node"), HERE / "node" / script, *arguments], timeout=timeout, env=NODE)
+
+
+def outcomes(samples):
+    """{(method, status, error): count}. Not the path: whether it has a label is another matter."""
+    return samples.table("http_requests_total", "method", "status", "error")
+
+
+def counts(sidecar, expected):
+    """Waits until exactly `expected` outcomes are counted."""
+    wait_until(
+        lambda: sum(outcomes(sidecar.samples()).values()) >= sum(expected.values()),
+        f"{expected} is counted, not {outcomes(sidecar.samples())}",
+    )
+    samples = sidecar.samples()
+    assert outcomes(samples) == expected
+    return samples
 
 
 class Ended(Exception):
@@ -155,6 +171,8 @@ def client(port, timeout=DEADLINE):
 class Backend:
     """Runs `script(wire)` for each connection, on a thread; by default it answers 200 to all.
 
+    It speaks no HTTP/2 and refuses its preface as real servers do; that is not recorded.
+
     `streams` holds what each connection received, `requests` each whole request.
     """
 
@@ -182,11 +200,16 @@ class Backend:
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock):
+        self.open.add(sock)
+        if is_http2(sock):
+            sock.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            self.open.discard(sock)
+            sock.close()
+            return
         stream = bytearray()
         self.streams.append(stream)
         wire = Wire(sock, stream.extend, timeout=60)
         wire.backend = self
-        self.open.add(sock)
         try:
             self.script(wire)
         except Ended as end:
@@ -207,6 +230,14 @@ class Backend:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+
+def is_http2(sock):
+    """Waits for the first bytes and leaves them there."""
+    try:
+        return sock.recv(4, socket.MSG_PEEK | socket.MSG_WAITALL) == b"PRI "
+    except OSError:
+        return False
 
 
 def answering(answer):

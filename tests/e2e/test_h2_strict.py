@@ -4,16 +4,20 @@ import h2_message_rules  # noqa: F401  Adds its rules.
 import pytest
 from h2_frames import Connection
 from h2_rules import RULES
-from helpers import Nginx, Processes, Proxy
+from helpers import Processes, Proxy
+from peers import Backend, answering
+
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nlong enough to split"
 
 NAMES = [f"{section} {name}" for section, name, _ in RULES]
 
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory):
-    """The port of a sidecar before nginx."""
+    """The port of a sidecar."""
     processes = Processes(tmp_path_factory.mktemp("h2"))
-    yield Proxy(processes, Nginx(processes).upstream).port
+    with Backend(answering(LONG)) as backend:
+        yield Proxy(processes, backend.upstream).port
     processes.kill_all()
 
 

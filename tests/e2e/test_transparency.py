@@ -104,22 +104,16 @@ def h2_exchange(port, method, target, body):
 
 
 def h2_answer(c):
-    c.decoder.header_encoding = None
     found = c.wait_for(lambda x: x.stream == 1 and x.kind == f.HEADERS, "the answer")
-    fields = decoded(c, found)
+    fields = c.fields_of_last
     body, trailers = b"", []
     while not found.ends_stream():
         found = c.wait_for(lambda x: x.stream == 1, "the rest")
         assert found.kind != f.RST_STREAM, c.story()
         body += found.payload if found.kind == f.DATA else b""
         if found.kind == f.HEADERS:
-            trailers = [f"{k}: {v}" for k, v in decoded(c, found)]
+            trailers = [f"{k}: {v}" for k, v in c.fields_of_last]
     return int(dict(fields)[":status"]), [x for x in fields if x[0] != ":status"], body, trailers
-
-
-def decoded(c, found):
-    pairs = c.decoder.decode(found.payload, raw=True)
-    return [(k.decode("latin-1"), v.decode("latin-1")) for k, v in pairs]
 
 
 def comparable(fields, leave_out):

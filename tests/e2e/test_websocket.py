@@ -9,7 +9,7 @@ import time
 import pytest
 import websockets
 from helpers import reset, tool, wait_until
-from peers import HERE, NODE, Backend, Ended, client, node
+from peers import HERE, NODE, Backend, Ended, client, counts, node
 from websockets.sync.client import connect as ws_connect
 from websockets.sync.server import serve
 
@@ -239,7 +239,7 @@ def test_a_refused_upgrade_is_an_answer_like_any_other(proxy, status):
                 answer = wire.answer()
                 assert (answer.status, answer.body) == (status, b"no")
                 assert answer.get("upgrade") == ("websocket" if status == 426 else None)
-        sidecar.wait_for_requests({("/chat", "GET", str(status), ""): 2})
+        counts(sidecar, {("GET", str(status), ""): 2})
         assert sidecar.samples().total("http_upgraded_connection_duration_seconds_count") == 0
 
 
@@ -257,7 +257,7 @@ def test_a_101_to_what_nobody_offered_is_a_502(proxy, answer):
         with client(sidecar.port) as wire:
             wire.send(UPGRADE)
             assert wire.answer().status == 502
-        sidecar.wait_for_requests({("/chat", "GET", "502", "http_upgrade_failed"): 1})
+        counts(sidecar, {("GET", "502", "http_upgrade_failed"): 1})
 
 
 def test_nothing_is_tunnelled_before_the_101(proxy):
@@ -285,7 +285,7 @@ def test_a_tunnel_has_metrics_of_its_own(proxy):
         with dial(sidecar.port) as socket:
             socket.send("hello")
             assert socket.recv(timeout=10) == "hello"
-            samples = sidecar.wait_for_requests({("/chat", "GET", "101", ""): 1})
+            samples = counts(sidecar, {("GET", "101", ""): 1})
             assert samples.total("http_upgraded_connections_active") == 1
             assert samples.total("http_request_duration_seconds_count") == 0
             time.sleep(0.2)  # The age that the histogram must show.
