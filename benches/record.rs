@@ -12,9 +12,9 @@ use divan::{AllocProfiler, Bencher, black_box};
 use redcar::buckets::Buckets;
 use redcar::h1::{parse_request, slots};
 use redcar::headers::{Forwarded, Peer, prepare_request};
-use redcar::labels::Methods;
-use redcar::paths::{Namer, Template};
-use redcar::series::{Key, Limits, RouteId, Shard, Store};
+use redcar::labels::{MethodId, Methods};
+use redcar::paths::{Namer, PathMode, Template};
+use redcar::series::{Key, Limits, Resolved, RouteId, Shard, Store};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -26,19 +26,36 @@ fn main() {
 fn shard(templates: &[&str]) -> Shard {
     let templates: Vec<Template> =
         templates.iter().map(|text| text.parse().expect("a template")).collect();
-    let limits = Limits {
+    Shard::new(Store::new(limits(), Namer::new(&templates).expect("no conflict")))
+}
+
+fn store_and_shard() -> (Arc<Store>, Shard) {
+    let store = Store::new(limits(), Namer::default());
+    (Arc::clone(&store), Shard::new(store))
+}
+
+fn limits() -> Limits {
+    Limits {
         max_paths: 500,
         max_series: 5000,
         buckets: Buckets::new(&Buckets::REQUEST).expect("bounds"),
         exemplars: false,
-    };
-    Shard::new(Store::new(limits, Namer::new(&templates).expect("no conflict")))
+    }
+}
+
+/// Names a path and has it answered with 200, as a whole request does.
+fn serve(shard: &Shard, path: &str) -> RouteId {
+    let route = shard.settle(&shard.resolve(path), 200, true);
+    let key = Key { route, method: MethodId::OTHER, status: 200, error: None };
+    shard.with_row(key, |row, buckets| row.durations.record(buckets, 1_000_000));
+    route
 }
 
 /// A path that the same client just asked for.
 #[divan::bench]
 fn name_a_path_seen(bencher: Bencher<'_, '_>) {
     let shard = shard(&[]);
+    serve(&shard, "/api/v1/users/profile/settings");
     bencher.bench_local(|| shard.resolve(black_box("/api/v1/users/profile/settings")));
 }
 
@@ -48,10 +65,48 @@ fn name_a_path_new(bencher: Bencher<'_, '_>) {
     let shard = shard(&[]);
     let paths: Vec<String> =
         (0..100_000).map(|id| format!("/api/v1/users/{}/orders/{id}", id * 7 + 1000)).collect();
+    serve(&shard, "/api/v1/users/1/orders/1");
     let next = Cell::new(0);
     bencher.bench_local(|| {
         next.set((next.get() + 1) % paths.len());
         shard.resolve(black_box(&paths[next.get()]))
+    });
+}
+
+/// A word never seen where words are values: another user name every time.
+#[divan::bench]
+fn name_a_word_new(bencher: Bencher<'_, '_>) {
+    let (store, shard) = store_and_shard();
+    let name = |mut id: u32| {
+        let mut name = String::from("x");
+        for _ in 0..5 {
+            name.push(char::from(b"bcdfghjklm"[(id % 10) as usize]));
+            id /= 10;
+        }
+        format!("/api/v1/users/{name}/orders")
+    };
+    let paths: Vec<String> = (0..100_000).map(name).collect();
+    for path in paths.iter().take(50) {
+        serve(&shard, path);
+    }
+    store.snapshot();
+    let next = Cell::new(0);
+    bencher.bench_local(|| {
+        next.set((next.get() + 1) % paths.len());
+        let resolved = shard.resolve(black_box(&paths[next.get()]));
+        assert!(matches!(resolved, Resolved::Known(_)));
+    });
+}
+
+/// A scanner's word that the app does not know: named and settled as `_UNMATCHED`.
+#[divan::bench]
+fn name_what_is_not_there(bencher: Bencher<'_, '_>) {
+    let shard = shard(&[]);
+    let paths: Vec<String> = (0..100_000).map(|id| format!("/scan{id}/wp-login.php")).collect();
+    let next = Cell::new(0);
+    bencher.bench_local(|| {
+        next.set((next.get() + 1) % paths.len());
+        shard.settle(&shard.resolve(black_box(&paths[next.get()])), 404, true)
     });
 }
 
@@ -74,10 +129,12 @@ fn record_a_warm_request(bencher: Bencher<'_, '_>) {
     let shard = shard(&[]);
     let methods = Methods::default();
     let clock = quanta::Clock::new();
+    serve(&shard, "/api/v1/users/profile/settings");
     bencher.bench_local(|| {
         let begun = clock.raw();
+        let resolved = shard.resolve(black_box("/api/v1/users/profile/settings"));
         let key = Key {
-            route: shard.resolve(black_box("/api/v1/users/profile/settings")),
+            route: shard.settle(&resolved, 200, true),
             method: methods.resolve(black_box("GET")),
             status: 200,
             error: None,
@@ -91,7 +148,7 @@ fn record_a_warm_request(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn record_per_path(bencher: Bencher<'_, '_>) {
     let shard = shard(&[]);
-    let route: RouteId = shard.resolve("/api/v1/users");
+    let route = serve(&shard, "/api/v1/users");
     bencher.bench_local(|| {
         shard.with_route(black_box(route), |row, buckets| {
             row.response_start.record(buckets, 1000);
@@ -127,20 +184,20 @@ fn render_5000_series(bencher: Bencher<'_, '_>) {
         buckets: Buckets::new(&Buckets::REQUEST).expect("bounds"),
         exemplars: false,
     };
-    let store = Store::new(limits, Namer::default());
+    let store = Store::new(limits, Namer::default().with_mode(PathMode::Raw));
     let shard = Shard::new(Arc::clone(&store));
     let methods = Methods::default();
     for index in 0..5000 {
         let word: String = format!("{index:04}").bytes().map(|b| char::from(b + 49)).collect();
-        let route = shard.resolve(&format!("/api/{word}"));
-        let key = Key { route, method: methods.resolve("GET"), status: 200, error: None };
-        shard.with_row(key, |row, buckets| row.durations.record(buckets, 1_000_000));
+        serve(&shard, &format!("/api/{word}"));
     }
     let sources = redcar::render::Sources {
         store,
         cold: redcar::metrics::Cold::new(6000, 5000),
         workers: vec![redcar::metrics::WorkerStats::new()],
         methods,
+        naming: redcar::metrics::Naming::Default,
+        scheme: "http",
     };
     bencher.bench_local(|| {
         let page = redcar::render::Page::new(sources.clone(), redcar::exposition::Format::Text);

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use tokio::time::Instant;
 
 use crate::connection;
-use crate::downstream::Downstream;
+use crate::downstream::{Downstream, close};
 use crate::error::is_out_of_descriptors;
 use crate::upstream::Pool;
 use crate::wire::Socket;
@@ -105,7 +105,7 @@ impl Acceptor {
         downstream.mark_unread();
         drop(tokio::task::spawn_local(async move {
             // Short: whoever is over the limit must not hold a descriptor for long.
-            let close = connection::close(&downstream);
+            let close = close(&downstream);
             let _elapsed = tokio::time::timeout(Duration::from_secs(1), close).await;
         }));
     }

@@ -1,4 +1,4 @@
-//! The metrics port: `/metrics`, `/livez`, `/readyz`, on a thread of its own.
+//! The metrics port: `/metrics`, `/paths`, `/livez`, `/readyz`, on a thread of its own.
 //!
 //! Guards the invariant that the admin plane cannot slow the data plane: nothing here runs on a
 //! worker, and at most two pages are rendered at a time. Read-only: there is nothing to POST to.
@@ -22,16 +22,21 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::exposition::{Format, accepts_gzip};
+use crate::exposition::{Format, accepts_gzip, prefers_json};
 use crate::render::{Page, Sources};
 
 use self::answer::{AdminBody, ScrapeBody};
+use self::listing::Listing;
 
 mod answer;
+mod listing;
 
 /// Pages rendered at one time. Prometheus scrapes one after the other; two are for a pair of
 /// servers in high availability. Beyond that: 503.
 const MAX_SCRAPES: usize = 2;
+
+/// Lists of paths made at one time: people, not programs.
+const MAX_LISTINGS: usize = 2;
 
 /// Connections at one time: probes and scrapers, not users.
 const MAX_CONNECTIONS: usize = 64;
@@ -65,6 +70,7 @@ struct Admin {
     health: Arc<Health>,
     gzip: bool,
     scrapes: Cell<usize>,
+    listings: Rc<Cell<usize>>,
     history: RefCell<History>,
     scraped: Notify,
 }
@@ -115,6 +121,7 @@ pub async fn run(
         health,
         gzip,
         scrapes: Cell::new(0),
+        listings: Rc::default(),
         history: RefCell::default(),
         scraped: Notify::new(),
     });
@@ -171,10 +178,14 @@ impl Admin {
         }
         match request.uri().path() {
             "/metrics" => self.metrics(request),
+            "/paths" => self.paths(request),
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query()),
-            "/" => text(StatusCode::OK, "redcar\n\n/metrics\n/livez\n/readyz\n"),
-            _ => text(StatusCode::NOT_FOUND, "not found; there are /metrics, /livez and /readyz\n"),
+            "/" => text(StatusCode::OK, "redcar\n\n/metrics\n/paths\n/livez\n/readyz\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "not found; there are /metrics, /paths, /livez and /readyz\n",
+            ),
         }
     }
 
@@ -216,6 +227,21 @@ impl Admin {
         if gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
+        response
+    }
+
+    fn paths(&self, request: &Request<Incoming>) -> Response<AdminBody> {
+        if self.listings.get() >= MAX_LISTINGS {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "two lists are under way already\n");
+        }
+        let is_json = prefers_json(&joined(request.headers(), header::ACCEPT));
+        let listing = Listing::new(self.sources.store.list_paths(), is_json, &self.listings);
+        let mut response = Response::new(AdminBody::Paths(Box::new(listing)));
+        let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 

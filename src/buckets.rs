@@ -45,6 +45,15 @@ impl Buckets {
         10.0, 30.0, 60.0,
     ];
 
+    /// Bounds of request durations in the profiles `flask` and `otel`, in seconds.
+    ///
+    /// # Source
+    ///
+    /// `prometheus_client`'s `Histogram.DEFAULT_BUCKETS` and `OpenTelemetry`'s advice for
+    /// `http.server.request.duration` are the same.
+    pub const LIBRARIES: [f64; 14] =
+        [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
     /// Bounds of the time spent inside the sidecar, in seconds: microseconds, not milliseconds.
     pub const OVERHEAD: [f64; 10] = [
         0.000_010, 0.000_025, 0.000_050, 0.000_100, 0.000_250, 0.000_500, 0.001, 0.0025, 0.005,
@@ -175,7 +184,9 @@ mod tests {
 
     #[test]
     fn the_defaults_are_lists_of_bounds() {
-        for bounds in [&Buckets::REQUEST[..], &Buckets::OVERHEAD, &Buckets::CONNECT] {
+        for bounds in
+            [&Buckets::REQUEST[..], &Buckets::LIBRARIES, &Buckets::OVERHEAD, &Buckets::CONNECT]
+        {
             assert!(Buckets::new(bounds).is_ok());
         }
     }

@@ -10,20 +10,19 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use redcar::buckets::Buckets;
 use redcar::config::{
-    AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, parse_bytes,
-    parse_duration, parse_methods,
+    AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, UpstreamProtocol,
+    parse_bytes, parse_duration,
 };
 use redcar::headers::Forwarded;
-use redcar::labels::Methods;
-use redcar::paths::Template;
-use redcar::series::Limits;
 use redcar::tls::{Files, Identity};
 
-use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, parse_limit};
+pub(crate) use self::series::SeriesSettings;
+use self::series::{ExcludeArgs, SeriesArgs};
+use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, ProtocolMode, parse_limit};
 pub(crate) use self::values::{LogFormat, LogLevel};
 
+mod series;
 mod values;
 
 /// RED metrics per path for any HTTP backend, from a sidecar.
@@ -54,6 +53,8 @@ pub(crate) enum Command {
     Healthcheck(HealthcheckArgs),
     /// Validate the flags and try the upstream once.
     Check(Box<RunArgs>),
+    /// Read an access log and print the paths, series and bytes per scrape that it would become.
+    Paths(Box<PathsArgs>),
     /// Print a completion script.
     Completions {
         /// Which shell.
@@ -92,6 +93,21 @@ pub(crate) struct HealthcheckArgs {
     /// Ask for the upstream as well: not ready while it is down.
     #[arg(long)]
     pub(crate) upstream: bool,
+}
+
+/// Flags of `proxy paths`.
+#[derive(Debug, Args)]
+pub(crate) struct PathsArgs {
+    /// An access log in common, combined or our JSON format, line by line; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print JSON instead of a list that --routes-file reads.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
+    #[command(flatten)]
+    pub(crate) exclude: ExcludeArgs,
 }
 
 /// Flags of running.
@@ -139,42 +155,10 @@ pub(crate) struct RunArgs {
     /// most 2; a sidecar should not take the node from its app.
     #[arg(long, value_name = "N", env = "REDCAR_THREADS", help_heading = "Limits")]
     threads: Option<usize>,
-    /// A path template to pin, repeatable: `/users/{id}`, `/files/{*rest}`. Literal beats
-    /// parameter beats rest. Pinned paths do not count towards --max-paths.
-    #[arg(
-        long = "route",
-        value_name = "TEMPLATE",
-        env = "REDCAR_ROUTE",
-        value_delimiter = ',',
-        help_heading = "Metrics"
-    )]
-    routes: Vec<Template>,
-    /// Path labels that may come from traffic; beyond, requests count as `_OTHER`. 500 paths are
-    /// about 5 times the routes of a large app.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 500,
-        env = "REDCAR_MAX_PATHS",
-        help_heading = "Metrics"
-    )]
-    max_paths: usize,
-    /// Combinations of path, method, status and error; each costs 22 lines of a scrape.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 5000,
-        env = "REDCAR_MAX_SERIES",
-        help_heading = "Metrics"
-    )]
-    max_series: usize,
-    /// Histogram bounds in seconds, ascending. Default: 0.001 to 60 in 18 steps, a superset of the
-    /// Python client's and OpenTelemetry's.
-    #[arg(long, value_name = "LIST", env = "REDCAR_BUCKETS", help_heading = "Metrics")]
-    buckets: Option<Buckets>,
-    /// Methods with a label of their own, instead of the standard ones; others count as `_OTHER`.
-    #[arg(long, value_name = "LIST", env = "REDCAR_KNOWN_METHODS", value_parser = parse_methods, help_heading = "Metrics")]
-    known_methods: Option<Methods>,
+    #[command(flatten)]
+    series: SeriesArgs,
+    #[command(flatten)]
+    exclude: ExcludeArgs,
     /// Compress scrapes for scrapers that accept gzip.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = OnDemand::Auto, env = "REDCAR_METRICS_GZIP", help_heading = "Metrics")]
     metrics_gzip: OnDemand,
@@ -216,6 +200,10 @@ pub(crate) struct RunArgs {
     /// larger setting allow, cookies included.
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_bytes, env = "REDCAR_MAX_HEADER_BYTES", help_heading = "Limits")]
     max_header_bytes: usize,
+    /// What the app is spoken to in: HTTP/2 (prior knowledge) for clients that speak it where the
+    /// app does, else HTTP/1.1; or always one of them.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = ProtocolMode::Auto, env = "REDCAR_UPSTREAM_PROTOCOL", help_heading = "Forwarding")]
+    upstream_protocol: ProtocolMode,
     /// X-Forwarded-For, -Proto and -Host: append to what came in, replace it, or leave it alone.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ForwardedMode::Append, env = "REDCAR_FORWARDED", help_heading = "Forwarding")]
     forwarded: ForwardedMode,
@@ -258,28 +246,28 @@ impl RunArgs {
 
     /// Checks the flags' meaning.
     pub(crate) fn into_config(self) -> Result<Config, ConfigError> {
-        let buckets = match self.buckets {
-            Some(buckets) => buckets,
-            // Constant bounds, held valid by a test.
-            None => Buckets::new(&Buckets::REQUEST).unwrap_or_else(|_| unreachable!()),
-        };
+        let series = self.series.resolve(self.exemplars)?;
         Config {
             listen: self.listen,
             upstream: self.upstream,
+            upstream_protocol: match self.upstream_protocol {
+                ProtocolMode::Auto => UpstreamProtocol::Auto,
+                ProtocolMode::Http1 => UpstreamProtocol::Http1,
+                ProtocolMode::Http2 => UpstreamProtocol::Http2,
+            },
             metrics: self.metrics,
             tls: Files {
                 identity: self.tls_cert.zip(self.tls_key).map(|(cert, key)| Identity { cert, key }),
                 upstream_ca: self.upstream_ca,
             },
             threads: self.threads.unwrap_or_else(default_threads),
-            routes: self.routes,
-            limits: Limits {
-                max_paths: self.max_paths,
-                max_series: self.max_series,
-                buckets,
-                exemplars: self.exemplars,
-            },
-            methods: self.known_methods.unwrap_or_default(),
+            routes: series.routes,
+            route_sources: series.sources,
+            path_mode: series.path_mode,
+            naming: series.naming,
+            exclusions: self.exclude.resolve()?,
+            limits: series.limits,
+            methods: series.methods,
             timeouts: Timeouts {
                 connect: self.connect_timeout,
                 header: self.header_timeout,

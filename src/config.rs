@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use crate::headers::Forwarded;
 use crate::labels::Methods;
+use crate::metrics::Naming;
 use crate::paths::{Namer, Template, TemplateError};
+use crate::routes::{RouteSources, RoutesError};
 use crate::series;
 use crate::tls;
 
 pub use self::address::{ListenAddr, Upstream};
+pub use self::exclusions::{Exclusions, PathGlob};
+pub use crate::paths::PathMode;
 
 mod address;
+mod exclusions;
 
 /// Why a flag's value, or a combination of flags, is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -55,6 +60,15 @@ pub enum ConfigError {
     /// A template that conflicts with another.
     #[error("--route: {0}")]
     Route(#[from] TemplateError),
+    /// Templates that cannot be had from where they are.
+    #[error(transparent)]
+    Routes(#[from] RoutesError),
+    /// Not a pattern of paths.
+    #[error("--exclude-path `{0}`: {1}")]
+    Glob(String, String),
+    /// A prefix of every User-Agent.
+    #[error("--exclude-user-agent is empty, which would leave out every request")]
+    EmptyUserAgent,
     /// Not a duration.
     #[error("`{0}` is not a duration; give for example `500ms`, `3s` or `10m`")]
     Duration(String),
@@ -76,6 +90,18 @@ pub enum ConfigError {
     Method(String),
 }
 
+/// What the backend is spoken to in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UpstreamProtocol {
+    /// HTTP/2 for clients that speak it, where the backend does; else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1, whatever clients speak.
+    Http1,
+    /// HTTP/2 with prior knowledge (or by ALPN), whatever clients speak.
+    Http2,
+}
+
 /// The format of an access-log line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AccessLogFormat {
@@ -94,14 +120,24 @@ pub struct Config {
     pub listen: ListenAddr,
     /// The backend.
     pub upstream: Upstream,
+    /// What the backend is spoken to in.
+    pub upstream_protocol: UpstreamProtocol,
     /// The metrics port.
     pub metrics: ListenAddr,
     /// Certificates, keys and roots, as files.
     pub tls: tls::Files,
     /// Data-plane threads.
     pub threads: usize,
-    /// Pinned path templates.
+    /// Pinned path templates, from all sources.
     pub routes: Vec<Template>,
+    /// Where they came from, to be read again.
+    pub route_sources: RouteSources,
+    /// Where other path labels come from.
+    pub path_mode: PathMode,
+    /// What the metrics of requests are called.
+    pub naming: Naming,
+    /// Requests that are not measured, if any.
+    pub exclusions: Option<Exclusions>,
     /// Bounds of paths and series, and the histogram's buckets.
     pub limits: series::Limits,
     /// Methods with a label of their own.
@@ -153,23 +189,15 @@ impl Config {
     ///
     /// The first [`ConfigError`] found; each names the flag and says what to give instead.
     pub fn validate(self) -> Result<Self, ConfigError> {
-        let out_of_range = |flag, range, value: usize| {
-            Err(ConfigError::Range { flag, range, value: value.to_string() })
-        };
         if !(1..=256).contains(&self.threads) {
-            return out_of_range("--threads", "1 to 256", self.threads);
+            out_of_range("--threads", "1 to 256", self.threads)?;
         }
-        if !(Self::MIN_SERIES..=1_000_000).contains(&self.limits.max_series) {
-            return out_of_range("--max-series", "64 to 1000000", self.limits.max_series);
-        }
-        if !(1..=1_000_000).contains(&self.limits.max_paths) {
-            return out_of_range("--max-paths", "1 to 1000000", self.limits.max_paths);
-        }
+        check_limits(&self.limits)?;
         if !(1..=1_000_000).contains(&self.max_connections) {
-            return out_of_range("--max-connections", "1 to 1000000", self.max_connections);
+            out_of_range("--max-connections", "1 to 1000000", self.max_connections)?;
         }
         if !(Self::MIN_HEADER_BYTES..=16 << 20).contains(&self.max_header_bytes) {
-            return out_of_range("--max-header-bytes", "8KiB to 16MiB", self.max_header_bytes);
+            out_of_range("--max-header-bytes", "8KiB to 16MiB", self.max_header_bytes)?;
         }
         if self.tls.upstream_ca.is_some() && self.upstream.tls_host().is_none() {
             return Err(ConfigError::UpstreamCa(self.upstream.to_string()));
@@ -191,6 +219,25 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Checks the ranges of `--max-series` and `--max-paths`.
+///
+/// # Errors
+///
+/// [`ConfigError::Range`] names the flag.
+pub fn check_limits(limits: &series::Limits) -> Result<(), ConfigError> {
+    if !(Config::MIN_SERIES..=1_000_000).contains(&limits.max_series) {
+        return out_of_range("--max-series", "64 to 1000000", limits.max_series);
+    }
+    if !(1..=1_000_000).contains(&limits.max_paths) {
+        return out_of_range("--max-paths", "1 to 1000000", limits.max_paths);
+    }
+    Ok(())
+}
+
+fn out_of_range(flag: &'static str, range: &'static str, value: usize) -> Result<(), ConfigError> {
+    Err(ConfigError::Range { flag, range, value: value.to_string() })
 }
 
 /// Parses `500ms`, `3s`, `1m 30s`.

@@ -9,19 +9,16 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::downstream::{Connection, Downstream, answer_head};
+use crate::downstream::{Connection, Downstream, Front, answer_head, close};
 use crate::drain::Guard;
 use crate::forward;
 use crate::h1::{HeadError, Version, parse_request, slots};
 use crate::observe::record_unparsed;
 use crate::request::{After, Request};
+use crate::streams;
 use crate::upstream::Pool;
 use crate::wire::Socket;
 use crate::worker::{Tick, Worker};
-
-pub use self::closing::close;
-
-mod closing;
 
 /// How long an idle connection may still send a request after the shutdown began.
 ///
@@ -68,7 +65,7 @@ pub async fn serve(
     let timeouts = &worker.config.timeouts;
     let first_look = Instant::now() + timeouts.header.min(timeouts.idle);
     let downstream = Downstream::new(socket, peer, first_look);
-    let mut requests = Requests::new(&worker, &downstream, &guard);
+    let mut requests = Requests::new(&worker, &pool, &downstream, &guard);
     loop {
         let request = match poll_fn(|cx| requests.poll_next(cx)).await {
             Event::Request(request) => request,
@@ -76,15 +73,10 @@ pub async fn serve(
                 refuse(&worker, &downstream, error);
                 break;
             }
-            Event::Http2 => {
-                record_unparsed(&worker, 505);
-                downstream.link.try_write(&raw_answer("505 HTTP Version Not Supported"));
-                downstream.mark_unread();
-                break;
-            }
+            Event::Http2 => return streams::serve(worker, pool, downstream, guard).await,
             Event::End => break,
         };
-        match forward::handle(&worker, &pool, &downstream, *request).await {
+        match forward::handle(&worker, &pool, Front::Wire(&downstream), *request).await {
             After::Keep => requests.idle_since = Some(worker.now()),
             After::Close => break,
             After::Abort => return downstream.link.abort(),
@@ -100,6 +92,7 @@ pub async fn serve(
 /// Reads the requests of a connection.
 struct Requests<'a> {
     worker: &'a Rc<Worker>,
+    pool: &'a Pool,
     downstream: &'a Downstream,
     guard: &'a Guard,
     /// A head so far, where it came in pieces.
@@ -111,10 +104,16 @@ struct Requests<'a> {
 }
 
 impl<'a> Requests<'a> {
-    fn new(worker: &'a Rc<Worker>, downstream: &'a Downstream, guard: &'a Guard) -> Self {
+    fn new(
+        worker: &'a Rc<Worker>,
+        pool: &'a Pool,
+        downstream: &'a Downstream,
+        guard: &'a Guard,
+    ) -> Self {
         let opened = Instant::now();
         Self {
             worker,
+            pool,
             downstream,
             guard,
             partial: Vec::new(),
@@ -190,7 +189,9 @@ impl<'a> Requests<'a> {
                     return Some(Event::Refused(HeadError::TargetTooLong));
                 }
                 self.head_since = None;
-                let request = Request::new(self.worker, self.downstream, &head);
+                let Downstream { peer, address, scheme, .. } = self.downstream;
+                let client = (*peer, &**address, *scheme);
+                let request = Request::new(self.worker, self.pool, client, &head);
                 self.downstream.link.put_back(bytes.get(size..).unwrap_or_default());
                 return Some(Event::Request(Box::new(request)));
             }

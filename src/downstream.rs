@@ -7,12 +7,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
 use tokio::time::Instant;
 
-use crate::h1::Version;
+use crate::h1::{BodyLength, Version};
+use crate::headers::Named;
+use crate::pump::{FrameSource, Source, WireSource};
 use crate::timer::Timer;
 use crate::wire::{Link, Socket};
 use crate::worker::Worker;
+
+pub use self::closing::close;
+
+mod closing;
 
 /// One client connection. Not `Sync`; owned by one task.
 pub struct Downstream {
@@ -61,6 +70,53 @@ impl Downstream {
     /// Tells whether closing now could destroy an answer that the client has not read yet.
     pub fn has_unread(&self) -> bool {
         self.unread.get()
+    }
+}
+
+/// The client's side of one exchange.
+pub enum Front<'a> {
+    /// A whole HTTP/1 connection, one request at a time.
+    Wire(&'a Downstream),
+    /// One stream of an HTTP/2 connection.
+    Stream(Box<Stream>),
+}
+
+/// One HTTP/2 stream from a client.
+pub struct Stream {
+    /// Sends the answer's head, once.
+    pub respond: SendResponse<Bytes>,
+    /// The request's body, until somebody forwards it.
+    pub body: Option<RecvStream>,
+}
+
+impl Front<'_> {
+    /// The connection, where it is HTTP/1.
+    pub fn wire(&self) -> Option<&Downstream> {
+        match self {
+            Self::Wire(downstream) => Some(downstream),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// The request's body.
+    pub fn source(&mut self, length: BodyLength, named: Named) -> Source {
+        match self {
+            Self::Wire(downstream) => {
+                Source::Wire(WireSource::new(&downstream.link, length, named))
+            }
+            Self::Stream(stream) => match stream.body.take() {
+                Some(body) => Source::Frames(FrameSource::new(body)),
+                None => Source::None,
+            },
+        }
+    }
+
+    /// Looks whether the client is still there, before the answer's head was sent.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<()> {
+        match self {
+            Self::Wire(downstream) => downstream.poll_gone(cx, worker).map(|_error| ()),
+            Self::Stream(stream) => stream.respond.poll_reset(cx).map(|_reason| ()),
+        }
     }
 }
 

@@ -141,6 +141,26 @@ impl ProxyError {
         }
     }
 
+    /// The status of a gRPC call that failed so.
+    ///
+    /// # Source
+    ///
+    /// gRPC's status codes, and its mapping of HTTP statuses.
+    pub fn grpc_status(&self) -> u8 {
+        const CANCELLED: u8 = 1;
+        const DEADLINE_EXCEEDED: u8 = 4;
+        const UNIMPLEMENTED: u8 = 12;
+        const INTERNAL: u8 = 13;
+        const UNAVAILABLE: u8 = 14;
+        match self.status() {
+            CLIENT_CLOSED_REQUEST => CANCELLED,
+            504 => DEADLINE_EXCEEDED,
+            501 => UNIMPLEMENTED,
+            502 | 503 => UNAVAILABLE,
+            _ => INTERNAL,
+        }
+    }
+
     /// Classifies why a connection could not be opened.
     pub fn from_connect(error: io::Error) -> Self {
         use io::ErrorKind::{AddrInUse, AddrNotAvailable, ConnectionRefused, TimedOut};

@@ -8,22 +8,25 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use h2::client::ResponseFuture;
 use tokio::time::Instant;
 
-use crate::downstream::{Connection, Downstream};
-use crate::error::{CLIENT_CLOSED_REQUEST, ProxyError};
-use crate::h1::BodyLength;
+use crate::downstream::Front;
+use crate::error::ProxyError;
 use crate::labels::ErrorToken;
 use crate::observe::Observation;
-use crate::pump::{Delimiter, Pump, PumpError, Sink, Source, SourceError};
-use crate::request::{After, Request};
+use crate::pump::{Delimiter, Pump, PumpError, Sink, SourceError, WireSink};
+use crate::request::Request;
 use crate::timer::Timer;
 use crate::tunnel::Tunnel;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, Protocol};
+use crate::wire::Link;
 use crate::worker::Worker;
 
 mod answer;
+mod begin;
 mod finish;
+mod frames;
 mod limits;
 
 /// How long a client that waits for a 100 is kept waiting for the upstream's word: as long as curl
@@ -57,15 +60,19 @@ enum Upload {
 /// One request and its answer.
 pub struct Exchange<'a> {
     worker: &'a Rc<Worker>,
-    downstream: &'a Downstream,
+    front: Front<'a>,
     request: Request,
     lease: Lease,
+    /// The answer that is expected on an HTTP/2 stream.
+    response: Option<ResponseFuture>,
+    /// Nothing of the request was processed: it may be sent again.
+    unprocessed: bool,
     upload: Pump,
     state: Upload,
     /// The answer's head so far, where it came in pieces.
     partial: Vec<u8>,
-    /// What goes to the client before the answer's head: interim answers.
-    interim: Sink,
+    /// What goes to an HTTP/1 client before the answer's head: interim answers.
+    interim: Option<WireSink>,
     /// We have said 100 ourselves.
     continued: bool,
     answer: Option<answer::Answer>,
@@ -76,32 +83,36 @@ pub struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// Gets ready to send `request`.
+    ///
+    /// # Errors
+    ///
+    /// The upstream takes no stream; gives back what an answer of our own needs.
     pub fn new(
         worker: &'a Rc<Worker>,
-        downstream: &'a Downstream,
+        mut front: Front<'a>,
         mut request: Request,
-        lease: Lease,
+        mut lease: Lease,
     ) -> Self {
-        let head = std::mem::take(&mut request.head);
-        let delimiter = match request.body {
-            BodyLength::Chunked => Delimiter::Chunked,
-            _ => Delimiter::Plain,
-        };
         let named = std::mem::take(&mut request.named);
-        let source = Source::new(&downstream.link, request.body, named);
-        let upload = Pump::new(source, Sink::new(&lease.link, head, delimiter));
+        let source = front.source(request.body, named);
+        let (sink, response) = begin::begin(&mut lease, &mut request);
+        let interim = front
+            .wire()
+            .map(|downstream| WireSink::new(&downstream.link, Vec::new(), Delimiter::Plain));
         let state = if request.expects_continue { Upload::Held } else { Upload::Running };
         let wait = if request.expects_continue { Some(CONTINUE_WAIT) } else { None };
         let limit = wait.or(worker.config.timeouts.response);
         request.observation.upstream_write_begun();
         Self {
             worker,
-            downstream,
+            front,
             lease,
-            upload,
+            response,
+            unprocessed: false,
+            upload: Pump::new(source, sink),
             state,
             partial: Vec::new(),
-            interim: Sink::new(&downstream.link, Vec::new(), Delimiter::Plain),
+            interim,
             continued: false,
             answer: None,
             tunnel: None,
@@ -109,11 +120,6 @@ impl<'a> Exchange<'a> {
             stall: limits::Stall::new(),
             request,
         }
-    }
-
-    /// What is recorded of the request.
-    pub fn observation(&mut self) -> &mut Observation {
-        &mut self.request.observation
     }
 
     /// Tells whether the request may be sent once more, on a fresh connection.
@@ -125,25 +131,54 @@ impl<'a> Exchange<'a> {
     ///
     /// RFC 9110 §9.2.2, RFC 9112 §9.3.1.
     pub fn may_retry(&self) -> bool {
-        let link = &self.lease.link;
-        let replayable =
-            self.request.idempotent && self.upload.bytes == 0 && self.upload.has_ended();
-        self.lease.is_reused() && !link.has_received() && (!link.has_sent() || replayable)
+        let untouched = self.upload.bytes == 0;
+        match &self.lease {
+            Lease::Wire(lease) => {
+                let link = &lease.link;
+                let replayable = self.request.idempotent && untouched && self.upload.has_ended();
+                lease.is_reused() && !link.has_received() && (!link.has_sent() || replayable)
+            }
+            // RFC 9113 §8.7: refused streams, and those beyond a GOAWAY, were not processed.
+            Lease::Stream(_) => self.unprocessed && untouched,
+        }
     }
 
     /// Sends the request again.
-    pub fn retry(&mut self, lease: Lease) {
+    pub fn retry(&mut self, mut lease: Lease) {
         let retries = &self.worker.cold;
-        if self.lease.link.has_sent() {
+        if self.link().is_some_and(Link::has_sent) {
             retries.retries_no_response.increment(1);
         } else {
             retries.retries_not_sent.increment(1);
         }
-        self.upload.sink.resend(&lease.link);
+        if let (Sink::Wire(sink), Lease::Wire(lease)) = (&mut self.upload.sink, &lease) {
+            sink.resend(&lease.link);
+        } else {
+            (self.upload.sink, self.response) = begin::begin(&mut lease, &mut self.request);
+        }
         self.lease = lease;
+        self.unprocessed = false;
         if self.state != Upload::Held {
             self.state = Upload::Running;
         }
+    }
+
+    /// The upstream's connection, where it is HTTP/1.
+    fn link(&self) -> Option<&Link> {
+        match &self.lease {
+            Lease::Wire(lease) => Some(&lease.link),
+            Lease::Stream(_) => None,
+        }
+    }
+
+    /// The client's side and what is recorded, while a retry is connected.
+    pub fn front(&mut self) -> (&mut Front<'a>, &mut Observation) {
+        (&mut self.front, &mut self.request.observation)
+    }
+
+    /// What the request is sent by.
+    pub fn protocol(&self) -> Protocol {
+        self.request.protocol
     }
 
     /// Moves both directions until the answer's head was read and written to the client's sink.
@@ -155,9 +190,7 @@ impl<'a> Exchange<'a> {
         self.poll_upload(cx)?;
         // Before the answer: whether its client was there to wait for it decides what is counted.
         self.poll_client(cx)?;
-        if self.interim.poll_flush(cx).map_err(|_io| Stop::Gone)?.is_ready()
-            && self.poll_answer_head(cx)?.is_ready()
-        {
+        if self.poll_interim(cx)?.is_ready() && self.poll_answer_head(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
         self.poll_limit(cx)
@@ -170,7 +203,7 @@ impl<'a> Exchange<'a> {
     /// A [`Stop`].
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         if self.tunnel.is_some() {
-            return self.interim.poll_flush(cx).map_err(|_io| Stop::Gone);
+            return self.poll_interim(cx);
         }
         match self.poll_upload(cx) {
             // The answer is on its way all the same; what is wrong with the upload ends with it.
@@ -194,6 +227,13 @@ impl<'a> Exchange<'a> {
         }
         self.poll_client(cx)?;
         Poll::Pending
+    }
+
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        match &mut self.interim {
+            Some(sink) => sink.poll_flush(cx).map_err(|_io| Stop::Gone),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
@@ -232,49 +272,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Tells whether the client may still be sending a body that nobody reads.
-    fn has_unread(&self) -> bool {
+    pub(super) fn has_unread(&self) -> bool {
         self.state != Upload::Complete && !self.upload.has_ended()
-    }
-
-    /// Ends an exchange that went wrong behind its head, or whose client is gone.
-    pub fn stopped(mut self, stop: Stop) -> After {
-        let answered = self.answer.as_ref().map(|answer| answer.is_delimited);
-        match stop {
-            Stop::Failed(error) => self.request.observation.set_error(error.token()),
-            Stop::Cut(token) => self.request.observation.set_error(token),
-            Stop::Slow => {
-                self.request.observation.set_error(ErrorToken::DownstreamTimeout);
-                if answered.is_none() {
-                    self.request.observation.set_unsent_status(408);
-                }
-            }
-            Stop::Gone => {
-                self.request.observation.set_error(ErrorToken::DownstreamAborted);
-                if answered.is_none() {
-                    self.request.observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
-                }
-            }
-        }
-        self.request.observation.finish();
-        if answered == Some(false) { After::Abort } else { After::Close }
-    }
-
-    /// Gives up before a head was sent: what was recorded, and whether a body is left unread.
-    pub fn give_up(self) -> (Observation, bool) {
-        let unread = self.has_unread();
-        (self.request.observation, unread)
-    }
-
-    /// What becomes of the client's connection, as far as is known when the head is written.
-    fn connection(&self, upstream_keeps: bool) -> Connection {
-        let unread = self.has_unread();
-        // A body that the client has held back may come or not: nobody could tell what is next.
-        let lost = self.state == Upload::Held
-            || (unread && (self.state == Upload::Refused || !upstream_keeps));
-        if self.request.keep_alive && !lost && !self.worker.drain.is_draining() {
-            Connection::Keep
-        } else {
-            Connection::Close
-        }
     }
 }

@@ -85,6 +85,32 @@ fn find<'a>(parameters: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
     found.map(|(_, value)| value.trim().trim_matches('"'))
 }
 
+/// Tells whether an Accept field wants JSON rather than text; text wins a tie.
+///
+/// # Shape
+///
+/// Any text. The most specific range counts (RFC 9110 §12.5.1). Never panics.
+pub fn prefers_json(accept: &str) -> bool {
+    let mut json = [None; 3];
+    let mut text = [None; 3];
+    for item in accept.split(',') {
+        let mut parts = item.split(';').map(str::trim);
+        let media = parts.next().unwrap_or("").to_ascii_lowercase();
+        let parameters: Vec<_> = parts.filter_map(|p| p.split_once('=')).collect();
+        let quality = find(&parameters, "q").map_or(1.0_f32, |q| q.parse().unwrap_or(0.0));
+        match media.as_str() {
+            "application/json" => json[0] = Some(quality),
+            "application/*" => json[1] = Some(quality),
+            "text/plain" => text[0] = Some(quality),
+            "text/*" => text[1] = Some(quality),
+            "*/*" => (json[2], text[2]) = (Some(quality), Some(quality)),
+            _ => {}
+        }
+    }
+    let best = |ranges: [Option<f32>; 3]| ranges.into_iter().flatten().next().unwrap_or(0.0);
+    best(json) > best(text)
+}
+
 /// Tells whether an Accept-Encoding field allows gzip (RFC 9110 §12.5.3).
 pub fn accepts_gzip(accept_encoding: &str) -> bool {
     accept_encoding.split(',').any(|item| {
@@ -227,6 +253,23 @@ mod tests {
             ("a;q=x,;;=,", Format::Text),
         ] {
             assert_eq!(Format::negotiate(accept), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn json_is_sent_to_whoever_prefers_it() {
+        for (accept, expected) in [
+            ("", false),
+            ("*/*", false),
+            ("application/json", true),
+            ("Application/JSON;q=0.9, */*;q=0.8", true),
+            ("text/html, application/json;q=0.5, text/plain;q=0.6", false),
+            ("application/json, text/plain", false),
+            ("application/json;q=0, */*", false),
+            ("application/*, text/*;q=0.1", true),
+            ("application/json;q=x,;=", false),
+        ] {
+            assert_eq!(prefers_json(accept), expected, "{accept}");
         }
     }
 

@@ -7,12 +7,12 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use crate::downstream::Downstream;
+use crate::downstream::Front;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Stop};
 use crate::observe::Observation;
 use crate::request::{After, Here, Request};
-use crate::upstream::{Lease, Pool};
+use crate::upstream::{Lease, Pool, Protocol};
 use crate::worker::Worker;
 
 use self::reply::Reply;
@@ -28,56 +28,45 @@ mod reply;
 pub async fn handle(
     worker: &Rc<Worker>,
     pool: &Rc<Pool>,
-    downstream: &Downstream,
+    front: Front<'_>,
     mut request: Request,
 ) -> After {
     let here = request.here.take();
-    let reply = Reply {
-        worker,
-        downstream,
-        version: request.version,
-        to_head: request.to_head,
-        keep_alive: request.keep_alive,
-    };
+    let reply = Reply::to(worker, &request);
     match here {
         Some(Here::Refused(error)) => {
-            return reply.error(ProxyError::Request(error), true, request.observation).await;
+            return reply.error(front, ProxyError::Request(error), true, request.observation).await;
         }
         Some(Here::MaxForwards(trace)) => {
-            return reply.max_forwards(trace, request.has_body(), request.observation).await;
+            let unread = request.has_body();
+            return reply.max_forwards(front, trace, unread, request.observation).await;
         }
         None => {}
     }
-    let mut exchange = match begin(worker, pool, downstream, request).await {
+    let mut exchange = match begin(worker, pool, front, request).await {
         Ok(exchange) => exchange,
-        Err(Failed { error, unread, observation }) => {
-            return reply.error(error, unread, observation).await;
+        Err(failed) => {
+            let Failed { error, unread, front, observation } = *failed;
+            return reply.error(front, error, unread, observation).await;
         }
     };
-    loop {
-        let stop = match poll_fn(|cx| exchange.poll_head(cx)).await {
-            Ok(()) => break,
-            Err(stop) => stop,
+    let failure = loop {
+        let error = match poll_fn(|cx| exchange.poll_head(cx)).await {
+            Ok(()) => break None,
+            Err(Stop::Failed(error)) => error,
+            Err(stop) => return exchange.stopped(stop),
         };
-        match stop {
-            Stop::Failed(_) if exchange.may_retry() => {
-                let lease = match connect(pool, downstream, exchange.observation()).await {
-                    Ok(lease) => lease,
-                    Err(error) => {
-                        let (observation, unread) = exchange.give_up();
-                        return reply.error(error, unread, observation).await;
-                    }
-                };
-                exchange.retry(lease);
-            }
-            Stop::Failed(error) => {
-                let (observation, unread) = exchange.give_up();
-                return reply.error(error, unread, observation).await;
-            }
-            Stop::Cut(_) | Stop::Gone | Stop::Slow => {
-                return exchange.stopped(stop);
-            }
+        if !exchange.may_retry() {
+            break Some(error);
         }
+        match reconnect(pool, &mut exchange).await {
+            Ok(lease) => exchange.retry(lease),
+            Err(error) => break Some(error),
+        }
+    };
+    if let Some(error) = failure {
+        let (front, observation, unread) = exchange.give_up();
+        return reply.error(front, error, unread, observation).await;
     }
     match poll_fn(|cx| exchange.poll_answer(cx)).await {
         Ok(()) => exchange.complete().await,
@@ -86,9 +75,10 @@ pub async fn handle(
 }
 
 /// A request that got no answer from the upstream.
-struct Failed {
+struct Failed<'a> {
     error: ProxyError,
     unread: bool,
+    front: Front<'a>,
     observation: Observation,
 }
 
@@ -96,37 +86,44 @@ struct Failed {
 async fn begin<'a>(
     worker: &'a Rc<Worker>,
     pool: &Rc<Pool>,
-    downstream: &'a Downstream,
+    mut front: Front<'a>,
     mut request: Request,
-) -> Result<Exchange<'a>, Failed> {
+) -> Result<Exchange<'a>, Box<Failed<'a>>> {
     let replayable = request.idempotent && !request.has_body();
-    let lease = match pool.checkout(replayable) {
-        Some(lease) => lease,
-        None => match connect(pool, downstream, &mut request.observation).await {
-            Ok(lease) => lease,
-            Err(error) => {
-                let unread = request.has_body();
-                return Err(Failed { error, unread, observation: request.observation });
-            }
-        },
-    };
-    Ok(Exchange::new(worker, downstream, request, lease))
+    let protocol = request.protocol;
+    if let Some(lease) = pool.checkout(protocol, replayable) {
+        return Ok(Exchange::new(worker, front, request, lease));
+    }
+    match connect(pool, protocol, &mut front, &mut request.observation).await {
+        Ok(lease) => Ok(Exchange::new(worker, front, request, lease)),
+        Err(error) => {
+            let (unread, observation) = (request.has_body(), request.observation);
+            Err(Box::new(Failed { error, unread, front, observation }))
+        }
+    }
+}
+
+async fn reconnect(pool: &Rc<Pool>, exchange: &mut Exchange<'_>) -> Result<Lease, ProxyError> {
+    let protocol = exchange.protocol();
+    let (front, observation) = exchange.front();
+    connect(pool, protocol, front, observation).await
 }
 
 /// Connects, unless the client leaves meanwhile.
 async fn connect(
     pool: &Rc<Pool>,
-    downstream: &Downstream,
+    protocol: Protocol,
+    front: &mut Front<'_>,
     observation: &mut Observation,
 ) -> Result<Lease, ProxyError> {
     let begun = observation.now();
-    let mut connecting = std::pin::pin!(pool.connect());
+    let mut connecting = std::pin::pin!(pool.connect(protocol));
     let result = poll_fn(|cx| {
         if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
             return Poll::Ready(result);
         }
-        match downstream.poll_gone(cx, observation.worker()) {
-            Poll::Ready(_error) => Poll::Ready(Err(ProxyError::DownstreamAborted)),
+        match front.poll_gone(cx, observation.worker()) {
+            Poll::Ready(()) => Poll::Ready(Err(ProxyError::DownstreamAborted)),
             Poll::Pending => Poll::Pending,
         }
     });

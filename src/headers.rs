@@ -65,6 +65,11 @@ impl Fields for http::HeaderMap {
     /// Appends a field. One that HTTP/2 could not carry is dropped, which cannot happen to fields
     /// that the HTTP/1 parser accepted, save for folded ones.
     fn field(&mut self, name: &str, value: &[u8]) {
+        // RFC 9113 §8.2.2 and §8.3.1: no connection-specific fields, and :authority for Host.
+        let own = matches!(Kind::of(name), Kind::Connection | Kind::TransferEncoding | Kind::Host);
+        if own || name.eq_ignore_ascii_case("upgrade") {
+            return;
+        }
         let name = http::HeaderName::from_bytes(name.as_bytes());
         let value = http::HeaderValue::from_bytes(value);
         if let (Ok(name), Ok(value)) = (name, value) {

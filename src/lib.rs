@@ -12,17 +12,18 @@
 //!   label sets; text encoding; path → template; shutdown; small writes; HTTP/1 syntax; a
 //!   connection's timer. Pure: no I/O.
 //! - [`tls`]: certificates and handshakes, on both sides.
-//! - [`error`], [`buckets`], [`headers`]: error → status and token; histogram bounds; header
-//!   rewriting, the only bytes that are changed.
+//! - [`error`], [`buckets`], [`routes`], [`headers`]: error → status and token; histogram bounds;
+//!   where pinned templates come from; header rewriting, the only bytes that are changed.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
 //! - [`config`]: validated values. [`access_log`]: lines and their writer.
 //! - [`worker`]: what the tasks of one thread share.
-//! - [`wire`]: a connection as bytes. [`pump`], [`resolve`], [`downstream`]: a body from one
-//!   connection to another; the upstream's address; a client's connection.
+//! - [`wire`]: a connection as bytes. [`pump`], [`resolve`]: a body from one connection to
+//!   another; the upstream's address. [`downstream`]: a client's side of an exchange.
 //! - [`observe`]: the exactly-once guard. [`upstream`]: the pool. [`tunnel`]: after a 101.
 //! - [`request`], [`exchange`]: a request ready to be sent; both directions at once.
 //! - [`forward`]: one request, the file to read first.
-//! - [`connection`], [`accept`]: one client connection; the accept loop.
+//! - [`streams`], [`connection`]: one client connection, in HTTP/2 and in HTTP/1.
+//! - [`accept`]: the accept loop.
 //! - [`render`], [`admin`]: the page of a scrape; the metrics port.
 //! - [`server`]: binds, owns the threads, runs, drains.
 //!
@@ -55,8 +56,10 @@ pub mod pump;
 pub mod render;
 pub mod request;
 pub mod resolve;
+pub mod routes;
 pub mod series;
 pub mod server;
+pub mod streams;
 pub mod timer;
 pub mod tls;
 pub mod tunnel;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use redcar::config::Config;
-use redcar::server::{Server, StartError, Stop};
+use redcar::server::{Reloader, Server, StartError, Stop};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Cli, Command, LogFormat, LogLevel, RunArgs};
@@ -17,6 +17,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 mod ask;
 mod cli;
 mod demo;
+mod forecast;
 
 /// Exit code of wrong usage; clap's own.
 const USAGE: u8 = 2;
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
         Some(Command::Demo(flags)) => {
             start_logging(LogFormat::Auto, LogLevel::Warn);
             demo::run(&flags)
+        }
+        Some(Command::Paths(flags)) => {
+            start_logging(LogFormat::Auto, LogLevel::Warn);
+            forecast::run(*flags)
         }
         Some(Command::Completions { shell }) => {
             let mut out = Vec::new();
@@ -69,7 +74,29 @@ fn run(config: Config) -> Result<(), StartError> {
     let upstream = config.upstream.to_string();
     let server = Server::bind(config)?;
     announce(&server, &upstream);
-    server.run(first_signal())
+    let reloader = server.reloader();
+    server.run(async {
+        reload_on_hangup(reloader);
+        first_signal().await
+    })
+}
+
+/// Has the files of routes read again at each SIGHUP, which otherwise would end the process.
+fn reload_on_hangup(reloader: Reloader) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return tracing::error!(%error, "SIGHUP cannot be received"),
+    };
+    drop(tokio::task::spawn_local(async move {
+        while hangups.recv().await.is_some() {
+            let reloader = reloader.clone();
+            // On a thread of its own: a slow disk must not hold up a signal to stop.
+            let read = tokio::task::spawn_blocking(move || reloader.reload());
+            if let Err(error) = read.await {
+                tracing::error!(%error, "the routes were not read again");
+            }
+        }
+    }));
 }
 
 /// Waits for SIGTERM or SIGINT; from then on another one ends the process.

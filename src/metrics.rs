@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::UNIX_EPOCH;
 
 use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -16,9 +17,11 @@ use crate::series::HistogramRow;
 use crate::tls::Listener;
 
 pub use self::catalogue::*;
+pub use self::profiles::*;
 use self::tls::TlsMetrics;
 
 mod catalogue;
+mod profiles;
 mod tls;
 
 /// The version of this build.
@@ -60,6 +63,9 @@ pub struct Cold {
     paths: Gauge,
     overflow_paths: Counter,
     overflow_series: Counter,
+    excluded: Counter,
+    reload_success: Gauge,
+    reload_timestamp: Gauge,
     /// Set after each scrape.
     pub scrape_duration: Gauge,
     /// Set by the shutdown.
@@ -145,6 +151,9 @@ impl Cold {
             paths: to.gauge(PATHS, None),
             overflow_paths: to.counter(OVERFLOW, Some(("reason", "max_paths"))),
             overflow_series: to.counter(OVERFLOW, Some(("reason", "max_series"))),
+            excluded: to.counter(EXCLUDED, None),
+            reload_success: to.gauge(RELOAD_SUCCESS, None),
+            reload_timestamp: to.gauge(RELOAD_TIMESTAMP, None),
             scrape_duration: to.gauge(SCRAPE_DURATION, None),
             draining: to.gauge(DRAINING, None),
             tls: OnceLock::new(),
@@ -186,6 +195,15 @@ impl Cold {
         before != state
     }
 
+    /// The files of routes were read, at the start or again. A failure leaves the time as it is.
+    pub fn reloaded(&self, success: bool) {
+        self.reload_success.set(if success { 1.0 } else { 0.0 });
+        if success {
+            let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+            self.reload_timestamp.set(now.as_secs_f64());
+        }
+    }
+
     /// Tells whether the last attempt to connect to the upstream succeeded.
     pub fn is_upstream_reachable(&self) -> bool {
         self.reachability.load(Relaxed) == REACHABLE
@@ -209,6 +227,7 @@ impl Cold {
         self.active.set(sum(|w| &w.upstream_active) as f64);
         self.idle.set(sum(|w| &w.upstream_idle) as f64);
         self.reused.absolute(sum(|w| &w.reused));
+        self.excluded.absolute(sum(|w| &w.excluded));
         if let Some(tls) = self.tls.get() {
             tls.collect();
         }
@@ -225,6 +244,8 @@ pub struct WorkerStats {
     pub started: AtomicU64,
     /// Requests that ended.
     pub ended: AtomicU64,
+    /// Requests that ended and were left out of the metrics.
+    pub excluded: AtomicU64,
     /// Requests on a reused upstream connection.
     pub reused: AtomicU64,
     /// Upstream connections in use.
@@ -253,6 +274,7 @@ impl WorkerStats {
         Arc::new(Self {
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            excluded: AtomicU64::new(0),
             reused: AtomicU64::new(0),
             upstream_active: AtomicU64::new(0),
             upstream_idle: AtomicU64::new(0),

@@ -13,7 +13,7 @@ use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::h1::{Field, RequestHead};
 use crate::labels::{ErrorToken, MethodId};
 use crate::metrics::bump;
-use crate::series::{Exemplar, Key, RouteId};
+use crate::series::{Exemplar, Key, Resolved, RouteId};
 use crate::worker::{Tick, Worker};
 
 /// One request from its head to its end.
@@ -23,7 +23,7 @@ use crate::worker::{Tick, Worker};
 #[must_use = "dropping an observation records its request as aborted"]
 pub struct Observation {
     worker: Rc<Worker>,
-    route: RouteId,
+    route: Resolved,
     method: MethodId,
     head_read: Tick,
     upstream_write: Option<Tick>,
@@ -34,9 +34,12 @@ pub struct Observation {
     /// 0 until a response head exists.
     status: u16,
     error: Option<ErrorToken>,
+    grpc_status: Option<Vec<u8>>,
     request_bytes: u64,
     response_bytes: u64,
     details: Option<Box<Details>>,
+    /// Kept out of every metric but one, by `--exclude-path` or `--exclude-user-agent`.
+    excluded: bool,
     ended: bool,
 }
 
@@ -50,8 +53,16 @@ impl Observation {
     /// Starts observing a request whose head was just read.
     pub fn start(worker: &Rc<Worker>, peer: IpAddr, head: &RequestHead<'_>) -> Self {
         bump(&worker.stats.started);
+        let excluded = worker.config.exclusions.as_ref().is_some_and(|exclusions| {
+            exclusions.excludes(head.path(), value(head.fields, "user-agent"))
+        });
         Self {
-            route: worker.shard.resolve(head.path()),
+            // Nothing is learned from what is not measured.
+            route: if excluded {
+                Resolved::Known(RouteId::OTHER)
+            } else {
+                worker.shard.resolve(head.path())
+            },
             method: worker.config.methods.resolve(head.method),
             head_read: worker.now(),
             upstream_write: None,
@@ -60,9 +71,11 @@ impl Observation {
             connect_nanos: 0,
             status: 0,
             error: None,
+            grpc_status: None,
             request_bytes: 0,
             response_bytes: 0,
             details: details(worker, peer, head),
+            excluded,
             ended: false,
             worker: Rc::clone(worker),
         }
@@ -111,6 +124,11 @@ impl Observation {
         self.response_bytes = response;
     }
 
+    /// Notes how a gRPC call ended.
+    pub fn set_grpc_status(&mut self, status: Option<&[u8]>) {
+        self.grpc_status = status.map(<[u8]>::to_vec);
+    }
+
     /// Why the answer is not the upstream's, or not whole.
     pub fn set_error(&mut self, token: ErrorToken) {
         self.error = Some(token);
@@ -143,10 +161,31 @@ impl Observation {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        let nanos = self.worker.nanos_between(self.head_read, end);
+        let route = if self.excluded {
+            bump(&self.worker.stats.excluded);
+            None
+        } else {
+            Some(self.record(nanos))
+        };
+        bump(&self.worker.stats.ended);
+        // A probe that fails is worth a line.
+        if !self.excluded || self.status >= 400 {
+            self.log(route, nanos);
+        }
+    }
+
+    /// Writes to the rows, and tells under which route.
+    fn record(&self, nanos: u64) -> RouteId {
         let worker = &self.worker;
-        let nanos = worker.nanos_between(self.head_read, end);
-        let key =
-            Key { route: self.route, method: self.method, status: self.status, error: self.error };
+        let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
+        let nanos = match start_nanos {
+            Some(start) if worker.config.naming.measures_head() => start,
+            _ => nanos,
+        };
+        let answered = self.upstream_head.is_some() && self.response_head.is_some();
+        let route = worker.shard.settle(&self.route, self.status, answered);
+        let key = Key { route, method: self.method, status: self.status, error: self.error };
         let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
         worker.shard.with_row(key, |row, buckets| {
             row.durations.record(buckets, nanos);
@@ -155,8 +194,7 @@ impl Observation {
                 row.keep_exemplar(buckets, exemplar);
             }
         });
-        let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
-        worker.shard.with_route(self.route, |row, buckets| {
+        worker.shard.with_route(route, |row, buckets| {
             if let Some(nanos) = start_nanos {
                 row.response_start.record(buckets, nanos);
             }
@@ -165,8 +203,7 @@ impl Observation {
             }
         });
         self.record_overhead();
-        bump(&worker.stats.ended);
-        self.log(nanos);
+        route
     }
 
     fn record_overhead(&self) {
@@ -183,12 +220,15 @@ impl Observation {
         worker.stats.overhead.record(&worker.stats.overhead_bounds, before + after);
     }
 
-    fn log(&self, nanos: u64) {
+    fn log(&self, route: Option<RouteId>, nanos: u64) {
         let subject = self.details.as_ref().and_then(|details| details.subject.as_ref());
         let (Some(log), Some(subject)) = (&self.worker.access_log, subject) else {
             return;
         };
-        let route = self.worker.shard.route_name(self.route);
+        let route = match route {
+            Some(route) => self.worker.shard.route_name(route),
+            None => "_EXCLUDED".into(),
+        };
         log.log(
             subject,
             Outcome {

@@ -1,20 +1,26 @@
-//! Path → template: pinned templates first, then stateless detectors.
+//! Path → template: pinned templates first, then stateless detectors, then what was learned.
 //!
 //! Answers one question: which label does a raw path get? Guards the invariant that no byte a
 //! client chooses reaches a label unless it is a plain word. No I/O, no clock, no `await`, no
-//! state: what is learned from traffic, and the caps, live in `series`.
+//! lock: when the learner is asked, and the caps, are in `series`.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
-use self::detect::{Segment, classify};
+use self::detect::{Segment, classify, is_secret};
+pub use self::known::Known;
+pub use self::learn::{Decision, Learner, Place, Rules};
 use self::template::Tree;
 pub use self::template::{Template, TemplateError};
 
 mod detect;
+mod known;
+mod learn;
 mod template;
+mod vocabulary;
 
 /// Segments kept before the rest of a path becomes `{*rest}`.
-pub const MAX_SEGMENTS: usize = 10;
+pub const MAX_SEGMENTS: usize = 14;
 
 /// Bytes a label may have before the rest of the path becomes `{*rest}`.
 ///
@@ -22,6 +28,23 @@ pub const MAX_SEGMENTS: usize = 10;
 pub const MAX_LABEL_BYTES: usize = 200;
 
 const REST: &str = "/{*rest}";
+
+/// What stands for every value.
+const ID: &str = "{id}";
+
+/// Where path labels come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PathMode {
+    /// Pinned templates, then detectors and what is learned from traffic.
+    #[default]
+    Learn,
+    /// Pinned templates only.
+    Pinned,
+    /// Pinned templates, then the path as it came, within the limits.
+    Raw,
+    /// No paths: everything has one label.
+    Off,
+}
 
 /// What a path is called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +60,8 @@ pub enum Name<'a> {
 pub struct Namer {
     tree: Tree,
     pinned: Vec<Template>,
+    mode: PathMode,
+    rules: Rules,
 }
 
 impl Namer {
@@ -58,6 +83,28 @@ impl Namer {
             namer.pinned.push(template.clone());
         }
         Ok(namer)
+    }
+
+    /// The same namer in another mode.
+    #[must_use]
+    pub fn with_mode(self, mode: PathMode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The same namer with other rules for learning.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The rules for learning.
+    pub fn rules(&self) -> Rules {
+        if self.mode == PathMode::Raw { Rules::raw() } else { self.rules }
+    }
+
+    /// Where names of paths that are not pinned come from.
+    pub fn mode(&self) -> PathMode {
+        self.mode
     }
 
     /// The pinned templates, in the order of [`Name::Pinned`].
@@ -89,7 +136,11 @@ impl Namer {
         {
             return Name::Pinned(number);
         }
-        detect_into(&path, scratch);
+        if self.mode == PathMode::Raw {
+            write_name(&path, scratch, push_raw);
+        } else {
+            write_name(&path, scratch, push_detected);
+        }
         Name::Detected(scratch)
     }
 }
@@ -104,29 +155,51 @@ fn collapse_slashes(path: &str, out: &mut String) {
     }
 }
 
-/// Writes the template that the detectors make of `path` into the empty `out`.
-fn detect_into(path: &str, out: &mut String) {
+/// Writes a name for `path` into the empty `out`, segment by segment.
+fn write_name(path: &str, out: &mut String, push: fn(&str, &mut String)) {
     let Some(rest) = path.strip_prefix('/') else {
         // `*` of `OPTIONS *`, or a target without a path.
         out.push_str(if path == "*" { "*" } else { "/" });
         return;
     };
+    // Folding may turn each segment into `{id}`; the label must not become too long by that.
+    let mut folded_bytes = 0;
     for (index, segment) in rest.split('/').enumerate() {
         let before = out.len();
         out.push('/');
-        match classify(segment) {
-            Segment::Word => out.push_str(segment),
-            Segment::Parameter => out.push_str("{id}"),
-            Segment::ParameterThen(suffix) => {
-                out.push_str("{id}");
-                out.push_str(suffix);
-            }
-        }
+        push(segment, out);
+        folded_bytes += (out.len() - before).max(1 + ID.len());
         // A last segment may fill the label to the brim; one that another follows may not.
-        if index >= MAX_SEGMENTS || out.len() > MAX_LABEL_BYTES - REST.len() {
+        if index >= MAX_SEGMENTS || folded_bytes > MAX_LABEL_BYTES - REST.len() {
             out.truncate(before);
             out.push_str(REST);
             return;
+        }
+    }
+}
+
+fn push_detected(segment: &str, out: &mut String) {
+    match classify(segment) {
+        Segment::Word => out.push_str(segment),
+        Segment::Parameter => out.push_str(ID),
+        Segment::ParameterThen(suffix) => {
+            out.push_str(ID);
+            out.push_str(suffix);
+        }
+    }
+}
+
+/// As it came, but secrets are hidden here, too, and what a label may not hold is encoded.
+fn push_raw(segment: &str, out: &mut String) {
+    if is_secret(segment) {
+        return out.push_str(ID);
+    }
+    for byte in segment.bytes() {
+        if byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'{' | b'}') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
         }
     }
 }

@@ -2,14 +2,20 @@
 //!
 //! Guards the invariant that bodies stream with back-pressure: nothing is read before what was
 //! read last has been written. A piece is decoded in the worker's scratch buffer and written from
-//! there; only what the socket does not take is kept.
+//! there; only what the recipient does not take is kept.
 
 use std::io;
 use std::task::{Context, Poll, ready};
 
-pub use self::sink::{Delimiter, Sink};
-pub use self::source::{Source, SourceError};
+use bytes::Bytes;
 
+use crate::h1::Field;
+
+pub use self::frames::{FrameSink, FrameSource};
+pub use self::sink::{Delimiter, WireSink};
+pub use self::source::{SourceError, WireSource};
+
+mod frames;
 mod sink;
 mod source;
 
@@ -23,6 +29,107 @@ pub enum PumpError {
     Source(SourceError),
     /// Its recipient does not take it.
     Sink(io::Error),
+}
+
+/// Where a body comes from.
+pub enum Source {
+    /// There is none.
+    None,
+    /// An HTTP/1 connection.
+    Wire(WireSource),
+    /// An HTTP/2 stream.
+    Frames(FrameSource),
+}
+
+/// Where a body goes.
+pub enum Sink {
+    /// There is none: the message has no body, and its head was sent.
+    None,
+    /// An HTTP/1 connection.
+    Wire(WireSink),
+    /// An HTTP/2 stream.
+    Frames(FrameSink),
+}
+
+impl Source {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Wire(source) => source.is_empty(),
+            Self::Frames(source) => source.is_empty(),
+        }
+    }
+
+    fn trailers(&self) -> Result<Vec<Field<'_>>, SourceError> {
+        match self {
+            Self::None => Ok(Vec::new()),
+            Self::Wire(source) => source.trailers(),
+            Self::Frames(source) => Ok(source.trailers()),
+        }
+    }
+
+    /// The value of a trailer field, once the body has ended.
+    pub fn trailer(&self, name: &str) -> Option<Vec<u8>> {
+        let trailers = self.trailers().ok()?;
+        let field = trailers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+        Some(field.value.to_vec())
+    }
+}
+
+impl Sink {
+    /// Writes what waits.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::None => Poll::Ready(Ok(())),
+            Self::Wire(sink) => sink.poll_flush(cx),
+            Self::Frames(sink) => sink.poll_flush(cx),
+        }
+    }
+
+    /// Tells whether something waits for the recipient.
+    pub fn is_blocked(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Wire(sink) => sink.is_blocked(),
+            Self::Frames(sink) => sink.is_blocked(),
+        }
+    }
+
+    fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        end: Option<&[Field<'_>]>,
+    ) -> io::Result<()> {
+        match self {
+            Self::None => Ok(()),
+            Self::Wire(sink) => sink.send(cx, data, end),
+            Self::Frames(sink) => {
+                sink.send(Bytes::copy_from_slice(data), end);
+                Ok(())
+            }
+        }
+    }
+
+    fn send_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: Bytes,
+        end: Option<&[Field<'_>]>,
+    ) -> io::Result<()> {
+        match self {
+            Self::None => Ok(()),
+            Self::Wire(sink) => sink.send(cx, &data, end),
+            Self::Frames(sink) => {
+                sink.send(data, end);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// One direction of an exchange.
@@ -49,7 +156,7 @@ impl Pump {
         self.ended
     }
 
-    /// Moves what can be moved now. Ready when all was handed to the recipient's socket.
+    /// Moves what can be moved now. Ready when all was handed to the recipient's connection.
     ///
     /// # Errors
     ///
@@ -67,42 +174,61 @@ impl Pump {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            let count = ready!(self.source.poll_read(cx, scratch)).map_err(PumpError::Source)?;
-            if count == 0 {
-                self.ended = true;
-                self.sink.send(cx, &[], Some(&[])).map_err(PumpError::Sink)?;
-                continue;
+            match &mut self.source {
+                Source::None => self.ended = true,
+                Source::Frames(_) => ready!(self.poll_frame(cx))?,
+                Source::Wire(source) => {
+                    let count = ready!(source.poll_read(cx, scratch)).map_err(PumpError::Source)?;
+                    if count == 0 {
+                        self.ended = true;
+                        self.sink.send(cx, &[], Some(&[])).map_err(PumpError::Sink)?;
+                    } else {
+                        let read = scratch.get_mut(..count).unwrap_or_default();
+                        self.push(cx, read).map_err(PumpError::Sink)?;
+                    }
+                }
             }
-            self.push(cx, scratch.get_mut(..count).unwrap_or_default()).map_err(PumpError::Sink)?;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Takes bytes that were read already, framing and all.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        let Source::Frames(source) = &mut self.source else {
+            return Poll::Ready(Ok(()));
+        };
+        let data = ready!(source.poll_data(cx)).map_err(PumpError::Source)?;
+        self.ended = source.has_ended();
+        self.bytes += data.len() as u64;
+        let trailers = source.trailers();
+        let end = self.ended.then_some(&trailers[..]);
+        Poll::Ready(self.sink.send_bytes(cx, data, end).map_err(PumpError::Sink))
+    }
+
+    /// Takes bytes of an HTTP/1 body that were read already, framing and all.
     ///
     /// # Errors
     ///
     /// The recipient's. An error of the source is kept for [`Self::poll`].
     pub fn push(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> io::Result<()> {
-        let decoded = self.source.decode(bytes);
+        let Source::Wire(source) = &mut self.source else {
+            return Ok(());
+        };
+        let decoded = source.decode(bytes);
         self.failure = decoded.failure;
         let data = bytes.get(decoded.data).unwrap_or_default();
         self.bytes += data.len() as u64;
-        if decoded.ended {
-            self.ended = true;
-            let trailers = self.source.trailers();
-            match trailers {
-                Ok(trailers) => self.sink.send(cx, data, Some(&trailers))?,
-                Err(failure) => {
-                    self.failure = Some(failure);
-                    self.sink.send(cx, data, None)?;
-                }
-            }
-        } else if !data.is_empty() {
-            self.sink.send(cx, data, None)?;
+        source.put_back(bytes.get(decoded.used..).unwrap_or_default());
+        if !decoded.ended {
+            return if data.is_empty() { Ok(()) } else { self.sink.send(cx, data, None) };
         }
-        self.source.put_back(bytes.get(decoded.used..).unwrap_or_default());
-        Ok(())
+        self.ended = true;
+        match source.trailers() {
+            Ok(trailers) => self.sink.send(cx, data, Some(&trailers)),
+            Err(failure) => {
+                self.failure = Some(failure);
+                self.sink.send(cx, data, None)
+            }
+        }
     }
 }

@@ -3,15 +3,19 @@
 //! Deterministic order; HELP and TYPE once per family; nothing but the current piece in memory.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use crate::buckets::Buckets;
 use crate::exposition::{Format, Millis, Nanos, family, label, sample};
-use crate::labels::{ErrorToken, Methods};
-use crate::metrics::{self, Cold, Family, WorkerStats};
-use crate::series::{Exemplar, HistogramTotals, Key, RouteRow, Row, Snapshot, Store};
+use crate::labels::Methods;
+use crate::metrics::{Cold, Family, Naming, WorkerStats};
+use crate::series::{Exemplar, HistogramTotals, Key, Row, Snapshot, Store};
 
+mod flask;
+mod otel;
+mod own;
 mod rest;
 
 /// Bytes after which a piece is handed over.
@@ -28,6 +32,10 @@ pub struct Sources {
     pub workers: Vec<Arc<WorkerStats>>,
     /// The names of methods.
     pub methods: Methods,
+    /// What the metrics of requests are called.
+    pub naming: Naming,
+    /// How clients reach the sidecar: `http` or `https`.
+    pub scheme: &'static str,
 }
 
 /// A page under way: an iterator over its pieces.
@@ -38,22 +46,30 @@ pub struct Page {
     snapshot: Snapshot,
     /// Row numbers in the order of their labels.
     rows: Vec<usize>,
+    /// Runs of `rows` that the profile shows under one set of labels.
+    groups: Vec<Range<usize>>,
     /// Route numbers in the order of their names.
     routes: Vec<usize>,
-    stage: Stage,
+    /// Which part of the profile is being written, and which of its items comes next.
+    part: usize,
     position: usize,
+    is_done: bool,
     labels: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    Requests,
-    Durations,
-    ResponseStarts,
-    RequestBytes,
-    ResponseBytes,
-    Rest,
-    Done,
+/// One family of a profile: how many items it has, and how one is written.
+struct Part {
+    of: Family,
+    items: Items,
+    write: fn(&mut Page, &mut String, usize) -> Option<()>,
+}
+
+/// What a family has one block of lines for.
+#[derive(Clone, Copy)]
+enum Items {
+    Groups,
+    Routes,
+    Once,
 }
 
 impl Page {
@@ -70,130 +86,106 @@ impl Page {
         let mut routes: Vec<usize> = (0..snapshot.routes.len()).collect();
         routes.retain(|index| snapshot.routes.get(*index).is_some_and(|r| !r.rows.is_empty()));
         routes.sort_by_key(|index| snapshot.routes.get(*index).map(|route| &*route.name));
-        let (stage, labels) = (Stage::Requests, String::new());
-        Self { sources, format, snapshot, rows, routes, stage, position: 0, labels }
+        let groups = groups(sources.naming, &snapshot, &rows);
+        Self {
+            sources,
+            format,
+            snapshot,
+            rows,
+            groups,
+            routes,
+            part: 0,
+            position: 0,
+            is_done: false,
+            labels: String::new(),
+        }
     }
 
-    /// Goes to `next` after the stage's last item; writes the family's head before its first.
-    fn step(
-        &mut self,
-        out: &mut String,
-        of: Family,
-        (items, next): (fn(&Self) -> &[usize], Stage),
-        write: impl Fn(&mut Self, &mut String, usize) -> Option<()>,
-    ) {
+    /// Writes the next item, and its family's head before the first one.
+    fn advance(&mut self, out: &mut String) {
+        let parts: &'static [Part] = match self.sources.naming {
+            Naming::Default => own::PARTS,
+            Naming::Flask => flask::PARTS,
+            Naming::Otel => otel::PARTS,
+        };
+        let Some(part) = parts.get(self.part) else {
+            self.rest(out);
+            self.is_done = true;
+            return;
+        };
         if self.position == 0 {
-            family(out, self.format, of.name, of.kind, of.help);
+            self.head(out, part.of);
         }
-        if let Some(index) = items(self).get(self.position).copied() {
+        let count = match part.items {
+            Items::Groups => self.groups.len(),
+            Items::Routes => self.routes.len(),
+            Items::Once => 1,
+        };
+        if self.position < count {
             // An index that is gone would be a line less, never a panic.
-            let _written = write(self, out, index);
+            let _written = (part.write)(self, out, self.position);
             self.position += 1;
         } else {
             self.position = 0;
-            self.stage = next;
+            self.part += 1;
         }
     }
 
-    fn advance(&mut self, out: &mut String) {
-        let rows: fn(&Self) -> &[usize] = |page| &page.rows;
-        let routes: fn(&Self) -> &[usize] = |page| &page.routes;
-        match self.stage {
-            Stage::Requests => {
-                self.step(out, metrics::REQUESTS, (rows, Stage::Durations), Self::requests);
-            }
-            Stage::Durations => {
-                self.step(out, metrics::DURATION, (rows, Stage::ResponseStarts), Self::durations);
-            }
-            Stage::ResponseStarts => {
-                let of = metrics::RESPONSE_START;
-                self.step(out, of, (routes, Stage::RequestBytes), Self::response_starts);
-            }
-            Stage::RequestBytes => {
-                let of = metrics::REQUEST_BYTES;
-                self.step(out, of, (routes, Stage::ResponseBytes), |page, out, index| {
-                    page.bytes(out, index, of, |row| row.bytes().0)
-                });
-            }
-            Stage::ResponseBytes => {
-                let of = metrics::RESPONSE_BYTES;
-                self.step(out, of, (routes, Stage::Rest), |page, out, index| {
-                    page.bytes(out, index, of, |row| row.bytes().1)
-                });
-            }
-            Stage::Rest => {
-                self.rest(out);
-                self.stage = Stage::Done;
-            }
-            Stage::Done => {}
-        }
+    fn head(&self, out: &mut String, of: Family) {
+        family(out, self.format, of.name, of.kind, of.help);
     }
 
-    fn row_labels(&mut self, index: usize) -> Option<&(Key, Vec<Arc<Row>>)> {
-        let found = self.snapshot.rows.get(index)?;
-        let key = found.0;
-        self.labels.clear();
-        label(&mut self.labels, "method", self.sources.methods.name(key.method));
-        self.labels.push(',');
-        label(&mut self.labels, "path", self.snapshot.route_name(key.route));
-        self.labels.push(',');
-        label(&mut self.labels, "status", &key.status.to_string());
-        if let Some(error) = key.error {
-            self.labels.push(',');
-            label(&mut self.labels, "error", ErrorToken::as_str(error));
-        }
-        Some(found)
+    /// The rows of a group; none is empty.
+    fn group(&self, index: usize) -> impl Iterator<Item = &(Key, Vec<Arc<Row>>)> + Clone {
+        let range = self.groups.get(index).cloned().unwrap_or_default();
+        let rows = self.rows.get(range).unwrap_or_default();
+        rows.iter().filter_map(|row| self.snapshot.rows.get(*row))
     }
 
-    fn requests(&mut self, out: &mut String, index: usize) -> Option<()> {
-        let (_, parts) = self.row_labels(index)?;
-        let count = HistogramTotals::of(parts.iter().map(|row| &row.durations)).count();
-        sample(out, metrics::REQUESTS.name, &self.labels, count);
-        Some(())
+    /// All workers' durations of a group, added up.
+    fn durations_of(&self, index: usize) -> HistogramTotals {
+        let parts = self.group(index).flat_map(|(_, parts)| parts);
+        HistogramTotals::of(parts.map(|row| &row.durations))
     }
 
-    fn durations(&mut self, out: &mut String, index: usize) -> Option<()> {
-        let store = Arc::clone(&self.sources.store);
-        let with_exemplars = self.format == Format::OpenMetrics && store.limits().exemplars;
-        let (_, parts) = self.row_labels(index)?;
-        let totals = HistogramTotals::of(parts.iter().map(|row| &row.durations));
+    /// Writes the histogram of a group whose labels are in place.
+    fn durations(&self, out: &mut String, of: Family, index: usize) {
+        let limits = self.sources.store.limits();
+        let with_exemplars = self.format == Format::OpenMetrics && limits.exemplars;
+        let totals = self.durations_of(index);
         let exemplar = |bucket| {
-            let latest = parts.iter().filter_map(|row| row.exemplar(bucket));
+            let parts = self.group(index).flat_map(|(_, parts)| parts);
+            let latest = parts.filter_map(|row| row.exemplar(bucket));
             if with_exemplars { latest.max_by_key(|exemplar| exemplar.at) } else { None }
         };
         let exemplars: Vec<_> = (0..totals.buckets.len()).map(exemplar).collect();
-        let name = metrics::DURATION.name;
-        histogram(out, (name, &self.labels), &store.limits().buckets, &totals, &exemplars);
-        Some(())
+        histogram(out, (of.name, &self.labels), &limits.buckets, &totals, &exemplars);
     }
 
-    fn route_labels(&mut self, index: usize) -> Option<&[Arc<RouteRow>]> {
-        let route = self.snapshot.routes.get(index)?;
-        self.labels.clear();
-        label(&mut self.labels, "path", &route.name);
-        Some(&route.rows)
+    fn in_flight(&self) -> u64 {
+        self.sources.workers.iter().map(|worker| worker.in_flight()).sum()
     }
+}
 
-    fn response_starts(&mut self, out: &mut String, index: usize) -> Option<()> {
-        let store = Arc::clone(&self.sources.store);
-        let totals =
-            HistogramTotals::of(self.route_labels(index)?.iter().map(|row| &row.response_start));
-        let name = metrics::RESPONSE_START.name;
-        histogram(out, (name, &self.labels), &store.limits().buckets, &totals, &[]);
-        Some(())
+/// Runs of rows with the same labels in this profile. The rows are in the order of their labels.
+fn groups(naming: Naming, snapshot: &Snapshot, rows: &[usize]) -> Vec<Range<usize>> {
+    let key = |position: usize| {
+        let row = rows.get(position).and_then(|row| snapshot.rows.get(*row));
+        row.map(|(key, _)| match naming {
+            Naming::Default => *key,
+            // No label tells why an answer is not whole.
+            Naming::Flask => Key { error: None, ..*key },
+            Naming::Otel => Key { error: otel::error_type(*key), ..*key },
+        })
+    };
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    for position in 0..rows.len() {
+        match groups.last_mut() {
+            Some(last) if key(last.start) == key(position) => last.end = position + 1,
+            _ => groups.push(position..position + 1),
+        }
     }
-
-    fn bytes(
-        &mut self,
-        out: &mut String,
-        index: usize,
-        of: Family,
-        read: fn(&RouteRow) -> u64,
-    ) -> Option<()> {
-        let sum: u64 = self.route_labels(index)?.iter().map(|row| read(row)).sum();
-        sample(out, of.name, &self.labels, sum);
-        Some(())
-    }
+    groups
 }
 
 impl Iterator for Page {
@@ -201,7 +193,7 @@ impl Iterator for Page {
 
     fn next(&mut self) -> Option<String> {
         let mut out = String::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
-        while out.len() < PIECE_BYTES && self.stage != Stage::Done {
+        while out.len() < PIECE_BYTES && !self.is_done {
             self.advance(&mut out);
         }
         if out.is_empty() { None } else { Some(out) }

@@ -1,13 +1,14 @@
 //! A request whose head was read: what the upstream gets, and all that its answer will need.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use crate::downstream::Downstream;
 use crate::error::RequestError;
 use crate::h1::{BodyLength, RequestHead, Version};
-use crate::headers::{Fields, Named, Peer, hops, prepare_request};
+use crate::headers::{Fields, Named, Peer, RequestFields, TargetOut, hops, prepare_request};
 use crate::observe::Observation;
 use crate::tunnel::Tunnel;
+use crate::upstream::{Pool, Protocol};
 use crate::worker::Worker;
 
 /// A request whose head was read, ready to be sent.
@@ -15,7 +16,9 @@ use crate::worker::Worker;
 pub struct Request {
     pub(crate) observation: Observation,
     /// The head as the upstream gets it.
-    pub(crate) head: Vec<u8>,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) protocol: Protocol,
+    pub(crate) is_grpc: bool,
     pub(crate) body: BodyLength,
     pub(crate) version: Version,
     pub(crate) to_head: bool,
@@ -27,6 +30,41 @@ pub struct Request {
     pub(crate) named: Named,
     /// It goes no further.
     pub(crate) here: Option<Here>,
+}
+
+/// A request head in the form of the upstream's protocol.
+pub(crate) enum Outgoing {
+    /// Bytes of HTTP/1.
+    Wire(Vec<u8>),
+    /// An HTTP/2 head.
+    Frames(Box<http::Request<()>>),
+}
+
+impl Outgoing {
+    /// The head in HTTP/1, for an upstream that turned out not to speak HTTP/2.
+    pub(crate) fn into_wire(self, body: BodyLength) -> Vec<u8> {
+        let request = match self {
+            Self::Wire(bytes) => return bytes,
+            Self::Frames(request) => request,
+        };
+        let mut out = Vec::with_capacity(512);
+        let text = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        out.start(request.method().as_str(), TargetOut { slash: false, text });
+        if let Some(authority) = request.uri().authority() {
+            out.field("Host", authority.as_str().as_bytes());
+        }
+        if body == BodyLength::Chunked {
+            out.field("Transfer-Encoding", b"chunked");
+        }
+        if request.headers().contains_key(http::header::TE) {
+            out.field("Connection", b"TE");
+        }
+        for (name, value) in request.headers() {
+            out.field(name.as_str(), value.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
 }
 
 /// Why a request goes no further.
@@ -51,20 +89,26 @@ pub enum After {
 
 impl Request {
     /// Names, observes and rewrites a request. All that is needed of `head` is copied.
-    pub fn new(worker: &Rc<Worker>, downstream: &Downstream, head: &RequestHead<'_>) -> Self {
-        let observation = Observation::start(worker, downstream.peer, head);
-        let mut out = Vec::with_capacity(512);
-        let peer = Peer {
-            address: &downstream.address,
-            scheme: downstream.scheme,
-            forwarded: worker.config.forwarded,
-            via: worker.config.via,
+    pub fn new(
+        worker: &Rc<Worker>,
+        pool: &Pool,
+        client: (IpAddr, &str, &'static str),
+        head: &RequestHead<'_>,
+    ) -> Self {
+        let (peer, address, scheme) = client;
+        let observation = Observation::start(worker, peer, head);
+        let (forwarded, via) = (worker.config.forwarded, worker.config.via);
+        let peer = Peer { address, scheme, forwarded, via };
+        let mut protocol = pool.protocol(head.version == Version::Http2);
+        let (prepared, outgoing) = match protocol {
+            Protocol::Http1 => wire(head, peer),
+            Protocol::Http2 => frames(head, peer),
         };
-        let prepared = prepare_request(head, peer, &mut out);
-        out.extend_from_slice(b"\r\n");
         let mut request = Self {
             observation,
-            head: out,
+            outgoing,
+            protocol,
+            is_grpc: false,
             body: head.body,
             version: head.version,
             to_head: head.method == "HEAD",
@@ -77,6 +121,13 @@ impl Request {
         };
         match prepared {
             Ok(fields) => {
+                if protocol == Protocol::Http2 && fields.upgrade.is_some() {
+                    // HTTP/2 has no upgrade; the app may have one in HTTP/1.
+                    protocol = Protocol::Http1;
+                    request.outgoing = wire(head, peer).1;
+                }
+                request.protocol = protocol;
+                request.is_grpc = fields.is_grpc;
                 request.keep_alive = fields.keep_alive;
                 request.expects_continue = fields.expects_continue;
                 request.upgrade = fields.upgrade.map(Box::from);
@@ -95,6 +146,38 @@ impl Request {
     pub(crate) fn has_body(&self) -> bool {
         !matches!(self.body, BodyLength::None | BodyLength::Known(0))
     }
+}
+
+type Prepared<'a> = Result<RequestFields<'a>, RequestError>;
+
+fn wire<'a>(head: &RequestHead<'a>, peer: Peer<'_>) -> (Prepared<'a>, Outgoing) {
+    let mut out = Vec::with_capacity(512);
+    let prepared = prepare_request(head, peer, &mut out);
+    out.extend_from_slice(b"\r\n");
+    (prepared, Outgoing::Wire(out))
+}
+
+fn frames<'a>(head: &RequestHead<'a>, peer: Peer<'_>) -> (Prepared<'a>, Outgoing) {
+    let mut request = http::Request::new(());
+    let mut prepared = prepare_request(head, peer, request.headers_mut());
+    if let Ok(fields) = &prepared {
+        let target = fields.target;
+        let path = if target.slash { format!("/{}", target.text) } else { target.text.to_owned() };
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = peer.scheme.parse().ok();
+        uri.authority = http::uri::Authority::try_from(fields.authority).ok();
+        uri.path_and_query = path.parse().ok();
+        let method = http::Method::from_bytes(head.method.as_bytes());
+        match (http::Uri::from_parts(uri), method) {
+            (Ok(uri), Ok(method)) => {
+                *request.uri_mut() = uri;
+                *request.method_mut() = method;
+                *request.version_mut() = http::Version::HTTP_2;
+            }
+            _ => prepared = Err(RequestError::TargetInvalid),
+        }
+    }
+    (prepared, Outgoing::Frames(Box::new(request)))
 }
 
 /// Methods that RFC 9110 §9.2.2 calls idempotent, and QUERY.

@@ -5,20 +5,23 @@
 //! whose row exists. The admin thread reads all shards through the [`Store`]. Guards the
 //! invariant that rows and paths are bounded, whatever clients send.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use foldhash::fast::RandomState;
 
 use crate::buckets::Buckets;
 use crate::labels::{ErrorToken, MethodId};
-use crate::paths::{Namer, Template};
+use crate::paths::{Namer, PathMode, Template, TemplateError};
 
+use self::inner::Inner;
+
+pub use self::list::{ListedPath, PathKind, PathState};
 pub use self::row::{Exemplar, HistogramRow, HistogramTotals, RouteRow, Row};
+pub use self::shard::{Resolved, Shard};
 
-pub use self::shard::Shard;
-
+mod deferred;
+mod inner;
+mod list;
+mod naming;
 mod row;
 mod shard;
 
@@ -31,10 +34,20 @@ impl RouteId {
     pub const OTHER: Self = Self(0);
     /// A request whose head did not parse: it has no path.
     pub const UNPARSED: Self = Self(1);
-    const FIXED: [&'static str; 2] = ["_OTHER", "_UNPARSED"];
+    /// A path that nothing is known of: no template, no answer that says that it exists.
+    pub const UNMATCHED: Self = Self(2);
+    /// Every path, with `--paths off`.
+    pub const ALL: Self = Self(3);
+    const FIXED: [&'static str; 4] = ["_OTHER", "_UNPARSED", "_UNMATCHED", "_ALL"];
+    /// Marks the number of what has no name yet: see `series::deferred`.
+    const PROVISIONAL: u32 = 1 << 31;
 
     fn index(self) -> usize {
         self.0 as usize
+    }
+
+    fn is_provisional(self) -> bool {
+        self.0 & Self::PROVISIONAL != 0
     }
 }
 
@@ -89,26 +102,18 @@ pub struct Limits {
     pub exemplars: bool,
 }
 
-/// What all workers share: which rows and routes exist. Locked only to add one, or to list them.
+/// What all workers share: which rows and routes exist. Locked only to add one, to learn, or to
+/// list them.
 #[derive(Debug)]
 pub struct Store {
     limits: Limits,
-    namer: Namer,
     inner: Mutex<Inner>,
-    paths_full: AtomicBool,
+    /// Counts the changes of what names paths; a worker that sees another number looks anew.
+    generation: AtomicU64,
     /// Requests whose path became `_OTHER`.
     pub path_overflows: AtomicU64,
     /// Requests whose row was one too many.
     pub series_overflows: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    rows: Vec<(Key, Vec<Arc<Row>>)>,
-    row_index: HashMap<u64, usize, RandomState>,
-    routes: Vec<Route>,
-    route_index: HashMap<Arc<str>, RouteId, RandomState>,
-    learned: usize,
 }
 
 /// A route and its per-worker rows.
@@ -116,6 +121,8 @@ struct Inner {
 pub struct Route {
     /// The label value.
     pub name: Arc<str>,
+    /// Where the name comes from.
+    pub kind: PathKind,
     /// One per worker that met it.
     pub rows: Vec<Arc<RouteRow>>,
 }
@@ -137,18 +144,14 @@ impl Snapshot {
 }
 
 impl Store {
-    /// An empty store; pinned templates get the first routes and are exempt from `max_paths`.
+    /// An empty store; pinned templates are exempt from `max_paths`.
+    ///
+    /// Needs no server: [`Shard`] names and counts, and [`Self::list_paths`] tells what was learned.
     pub fn new(limits: Limits, namer: Namer) -> Arc<Self> {
-        let mut inner = Inner::default();
-        let pinned = namer.pinned().iter().map(Template::as_str);
-        for name in RouteId::FIXED.into_iter().chain(pinned) {
-            inner.add_route(name);
-        }
         Arc::new(Self {
+            inner: Mutex::new(Inner::new(&limits, namer)),
             limits,
-            namer,
-            inner: Mutex::new(inner),
-            paths_full: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
             path_overflows: AtomicU64::new(0),
             series_overflows: AtomicU64::new(0),
         })
@@ -164,10 +167,28 @@ impl Store {
         self.lock().learned
     }
 
-    /// Copies what exists. Cost: one reference count per row and worker.
+    /// Publishes: names what has no name yet, for good, and copies what exists.
+    ///
+    /// Cost: one reference count per row and worker.
     pub fn snapshot(&self) -> Snapshot {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        self.publish_deferred(&mut inner);
         Snapshot { rows: inner.rows.clone(), routes: inner.routes.clone() }
+    }
+
+    /// Replaces the pinned templates while requests run.
+    ///
+    /// Routes whose template is gone keep what they counted and take no new requests.
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError::Conflict`]; then nothing has changed.
+    pub fn replace_pinned(&self, templates: &[Template]) -> Result<(), TemplateError> {
+        let mut inner = self.lock();
+        let namer = Namer::new(templates)?.with_mode(inner.mode());
+        inner.pin(namer);
+        self.generation.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// A panic while the lock is held leaves the tables consistent: each is only pushed to.
@@ -175,43 +196,16 @@ impl Store {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds or adds the route of a template that this worker does not know yet.
-    fn intern(&self, name: &str) -> Option<RouteId> {
-        let mut inner = self.lock();
-        if let Some(route) = inner.route_index.get(name) {
-            return Some(*route);
-        }
-        if inner.learned >= self.limits.max_paths {
-            drop(inner);
-            if !self.paths_full.swap(true, Relaxed) {
-                let max_paths = self.limits.max_paths;
-                tracing::warn!(max_paths, "--max-paths is reached: new paths count as _OTHER");
-            }
-            return None;
-        }
-        inner.learned += 1;
-        Some(inner.add_route(name))
+    /// Decides which row stands for `key`, and makes sure that it exists.
+    fn admit(&self, key: Key) -> Key {
+        self.admit_locked(&mut self.lock(), key, 1)
     }
 
-    /// Decides which row stands for `key`, and makes sure that it exists.
-    ///
-    /// The last eighth of the budget is for rows without a path, so that method and status are
-    /// kept when there are too many paths.
-    fn admit(&self, key: Key) -> Key {
-        let mut inner = self.lock();
-        let limit = self.limits.max_series.saturating_sub(CLASS_ROWS);
-        let reserve = limit / 8;
-        let fits = |inner: &Inner, key: Key, limit: usize| {
-            inner.rows.len() < limit || inner.row_index.contains_key(&key.packed())
-        };
-        let admitted = if fits(&inner, key, limit - reserve) {
-            key
-        } else if fits(&inner, key.without_route(), limit) {
-            key.without_route()
-        } else {
-            key.only_class()
-        };
-        inner.row_mut(admitted);
+    fn admit_locked(&self, inner: &mut Inner, key: Key, requests: u64) -> Key {
+        let admitted = inner.admit(key, self.limits.max_series);
+        if admitted != key {
+            self.series_overflows.fetch_add(requests, Relaxed);
+        }
         admitted
     }
 
@@ -229,26 +223,6 @@ impl Store {
             route.rows.push(Arc::clone(&row));
         }
         row
-    }
-}
-
-impl Inner {
-    fn add_route(&mut self, name: &str) -> RouteId {
-        let id = RouteId(u32::try_from(self.routes.len()).unwrap_or(0));
-        let name: Arc<str> = name.into();
-        self.routes.push(Route { name: Arc::clone(&name), rows: Vec::new() });
-        self.route_index.insert(name, id);
-        id
-    }
-
-    /// The per-worker parts of a row, which is added if it does not exist.
-    fn row_mut(&mut self, key: Key) -> Option<&mut Vec<Arc<Row>>> {
-        let next = self.rows.len();
-        let index = *self.row_index.entry(key.packed()).or_insert(next);
-        if index == next {
-            self.rows.push((key, Vec::new()));
-        }
-        self.rows.get_mut(index).map(|(_, parts)| parts)
     }
 }
 

@@ -25,9 +25,12 @@ use crate::series::Store;
 use crate::tls::{Alpn, Ends, LoadError};
 use crate::worker::Shared;
 
+pub use self::reload::Reloader;
+
 use self::seat::Seat;
 use self::sockets::{affordable_connections, bind};
 
+mod reload;
 mod seat;
 mod sockets;
 
@@ -62,6 +65,7 @@ pub struct Server {
     listener: TcpListener,
     metrics: TcpListener,
     store: Arc<Store>,
+    cold: Arc<Cold>,
     tls: Ends,
 }
 
@@ -86,8 +90,10 @@ impl Server {
         config.max_connections = affordable_connections(config.max_connections);
         let listener = bind("--listen", config.listen)?;
         let metrics = bind("--metrics", config.metrics)?;
-        let store = Store::new(config.limits.clone(), namer);
-        Ok(Self { config: Arc::new(config), listener, metrics, store, tls })
+        let cold = Cold::new(config.limits.max_series, config.limits.max_paths);
+        cold.reloaded(true);
+        let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
+        Ok(Self { config: Arc::new(config), listener, metrics, store, cold, tls })
     }
 
     /// Where clients connect; tells the port where 0 was asked for.
@@ -106,6 +112,15 @@ impl Server {
     /// The kernel's.
     pub fn metrics_address(&self) -> io::Result<SocketAddr> {
         self.metrics.local_addr()
+    }
+
+    /// What reads the files of routes again, on any thread, for as long as the server runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader {
+            sources: self.config.route_sources.clone(),
+            store: Arc::clone(&self.store),
+            cold: Arc::clone(&self.cold),
+        }
     }
 
     /// Serves until `shutdown` resolves, then drains. Blocks the calling thread.
@@ -143,8 +158,7 @@ impl Server {
 
     fn start(self) -> Result<Running, StartError> {
         let config = self.config;
-        let limits = &config.limits;
-        let cold = Cold::new(limits.max_series, limits.max_paths);
+        let cold = self.cold;
         if let Some(listener) = self.tls.listener.clone() {
             cold.show_tls(Arc::clone(&listener));
             // On the main thread, which serves no requests. Ends with its runtime.
@@ -194,6 +208,8 @@ impl Server {
             cold: Arc::clone(&cold),
             workers: stats,
             methods: config.methods.clone(),
+            naming: config.naming,
+            scheme: if self.tls.listener.is_some() { "https" } else { "http" },
         };
         drop(ready);
         // Ends when every worker has dropped its sender, whether or not it said anything.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::observe::Observation;
-use crate::upstream::Lease;
+use crate::upstream::WireLease;
 use crate::wire::Link;
 use crate::worker::Worker;
 
@@ -29,7 +29,7 @@ struct Way {
 pub struct Tunnel {
     up: Way,
     down: Way,
-    lease: Option<Lease>,
+    lease: Option<WireLease>,
 }
 
 impl Way {
@@ -77,7 +77,7 @@ impl Tunnel {
 
     /// The 101 was sent: the request ends here, the connection lives on.
     #[must_use]
-    pub fn started(mut self, observation: Observation, lease: Lease) -> Self {
+    pub fn started(mut self, observation: Observation, lease: WireLease) -> Self {
         self.lease = Some(lease);
         observation.finish();
         self

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::config::Upstream;
+use crate::config::{Upstream, UpstreamProtocol};
 use crate::error::ProxyError;
 use crate::metrics::bump;
 use crate::resolve::Resolver;
@@ -16,9 +16,38 @@ use crate::tls::Alpn;
 use crate::wire::{Link, Socket};
 use crate::worker::{Tick, Worker};
 
-pub use self::lease::Lease;
+pub use self::frames::StreamLease;
+pub use self::lease::WireLease;
 
+mod frames;
 mod lease;
+
+/// What a request is sent on. Dropping it tells the upstream that nobody waits.
+pub enum Lease {
+    /// An HTTP/1 connection of its own.
+    Wire(WireLease),
+    /// A stream of a shared HTTP/2 connection.
+    Stream(Box<StreamLease>),
+}
+
+impl Lease {
+    /// Tells whether the connection served a request before.
+    pub fn is_reused(&self) -> bool {
+        match self {
+            Self::Wire(lease) => lease.is_reused(),
+            Self::Stream(lease) => lease.reused,
+        }
+    }
+}
+
+/// What a request should be sent by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, with prior knowledge or by ALPN.
+    Http2,
+}
 
 /// How long a connection may have been idle to carry a request that cannot be sent again. Shorter
 /// than any server's keep-alive (Gunicorn takes whole seconds), long enough for busy ones.
@@ -38,6 +67,9 @@ pub struct Pool {
     /// Last in, first out: the warmest connection first, and the surplus ages.
     idle: RefCell<Vec<Idle>>,
     sweeping: Cell<bool>,
+    streams: frames::Connections,
+    /// Whether the upstream speaks HTTP/2, as far as is known.
+    speaks_http2: Cell<Option<bool>>,
 }
 
 impl Pool {
@@ -48,7 +80,21 @@ impl Pool {
             worker: Rc::clone(worker),
             idle: RefCell::default(),
             sweeping: Cell::new(false),
+            streams: frames::Connections::default(),
+            speaks_http2: Cell::new(None),
         })
+    }
+
+    /// Which protocol a request is sent by: what its client spoke, unless `--upstream-protocol`
+    /// says otherwise or the upstream turned out not to speak HTTP/2.
+    pub fn protocol(&self, is_http2: bool) -> Protocol {
+        match self.worker.config.upstream_protocol {
+            UpstreamProtocol::Http2 => Protocol::Http2,
+            UpstreamProtocol::Auto if is_http2 && self.speaks_http2.get() != Some(false) => {
+                Protocol::Http2
+            }
+            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => Protocol::Http1,
+        }
     }
 
     /// Takes an idle connection that is open, as far as can be known.
@@ -56,7 +102,10 @@ impl Pool {
     /// For a request that cannot be sent a second time (not `replayable`) the kernel is asked,
     /// too, and only a connection that was busy just now is taken: a server that closes idle
     /// connections may decide to do so while the request is on its way, which no probe can see.
-    pub fn checkout(self: &Rc<Self>, replayable: bool) -> Option<Lease> {
+    pub fn checkout(self: &Rc<Self>, protocol: Protocol, replayable: bool) -> Option<Lease> {
+        if protocol == Protocol::Http2 {
+            return self.streams.checkout(self).map(|lease| Lease::Stream(Box::new(lease)));
+        }
         let limit = if replayable { Duration::MAX } else { FRESH };
         let now = self.worker.now();
         let mut idle = self.idle.borrow_mut();
@@ -78,7 +127,7 @@ impl Pool {
         drop(idle);
         let link = link?;
         bump(&self.worker.stats.reused);
-        Some(self.lease(link, true))
+        Some(Lease::Wire(self.lease(link, true)))
     }
 
     fn idle_time(&self, entry: &Idle, now: Tick) -> Duration {
@@ -94,40 +143,86 @@ impl Pool {
     /// # Cancel safety
     ///
     /// Dropping the future abandons the attempt.
-    pub async fn connect(self: &Rc<Self>) -> Result<Lease, ProxyError> {
+    pub async fn connect(self: &Rc<Self>, protocol: Protocol) -> Result<Lease, ProxyError> {
         let worker = &self.worker;
         let begun = worker.now();
         let limit = worker.config.timeouts.connect;
-        let result = match tokio::time::timeout(limit, self.open()).await {
+        let result = match tokio::time::timeout(limit, self.open(protocol)).await {
             Ok(result) => result,
             Err(_elapsed) => Err(ProxyError::ConnectionTimeout),
         };
+        if let Ok(lease) = &result
+            && lease.is_reused()
+        {
+            // Somebody else opened it meanwhile.
+            return result;
+        }
         let nanos = worker.nanos_between(begun, worker.now());
         worker.stats.connect.record(&worker.stats.connect_bounds, nanos);
         let changed = worker.cold.connected(result.as_ref().map(drop).map_err(ProxyError::token));
         if changed {
             report(&worker.config.upstream, result.as_ref().err());
         }
-        Ok(self.lease(Rc::new(Link::new(result?)), false))
+        if result.is_err() {
+            // Whatever comes back may be another program.
+            self.speaks_http2.set(None);
+        }
+        result
+    }
+
+    async fn open(self: &Rc<Self>, protocol: Protocol) -> Result<Lease, ProxyError> {
+        while protocol == Protocol::Http2 && self.protocol(true) == Protocol::Http2 {
+            // Many streams that begin at once need one connection, not one each.
+            match self.streams.turn().await {
+                Some(_opening) => return self.open_http2().await,
+                None => {
+                    if let Some(lease) = self.checkout(protocol, true) {
+                        return Ok(lease);
+                    }
+                }
+            }
+        }
+        let (socket, _) = self.socket(&[Alpn::Http1]).await?;
+        Ok(Lease::Wire(self.lease(Rc::new(Link::new(socket)), false)))
+    }
+
+    /// Connects and finds out whether the upstream speaks HTTP/2.
+    async fn open_http2(self: &Rc<Self>) -> Result<Lease, ProxyError> {
+        let is_forced = self.worker.config.upstream_protocol == UpstreamProtocol::Http2;
+        let (socket, alpn) = self.socket(&[Alpn::Http2, Alpn::Http1]).await?;
+        let link = Rc::new(Link::new(socket));
+        if alpn != Some(Alpn::Http1) {
+            if let Some(lease) = self.streams.open(self, Rc::clone(&link)).await? {
+                self.speaks_http2.set(Some(true));
+                return Ok(Lease::Stream(Box::new(lease)));
+            }
+            if is_forced {
+                return Err(ProxyError::Protocol("it does not speak HTTP/2"));
+            }
+        }
+        tracing::info!("the upstream does not speak HTTP/2; it gets HTTP/1.1");
+        self.speaks_http2.set(Some(false));
+        let (socket, _) = self.socket(&[Alpn::Http1]).await?;
+        Ok(Lease::Wire(self.lease(Rc::new(Link::new(socket)), false)))
     }
 
     /// Connects, and does the handshake with an https upstream.
-    async fn open(&self) -> Result<Socket, ProxyError> {
+    async fn socket(&self, offer: &[Alpn]) -> Result<(Socket, Option<Alpn>), ProxyError> {
         let socket = self.resolver.connect().await?;
         match (socket, &self.worker.tls.connector) {
             (Socket::Tcp(socket), Some(connector)) => {
-                let connected = connector.connect(socket, &[Alpn::Http1]).await;
-                let (stream, _alpn) = connected.map_err(ProxyError::Tls)?;
-                Ok(Socket::TlsClient(Box::new(stream)))
+                let connected = connector.connect(socket, offer).await;
+                let (stream, alpn) = connected.map_err(ProxyError::Tls)?;
+                Ok((Socket::TlsClient(Box::new(stream)), Some(alpn)))
             }
-            (socket, _) => Ok(socket),
+            (socket, _) => Ok((socket, None)),
         }
     }
 
-    fn lease(self: &Rc<Self>, link: Rc<Link>, reused: bool) -> Lease {
+    fn lease(self: &Rc<Self>, link: Rc<Link>, reused: bool) -> WireLease {
         bump(&self.worker.stats.upstream_active);
         link.begin_exchange();
-        Lease { pool: Rc::clone(self), link, released: false, reused }
+        WireLease { pool: Rc::clone(self), link, released: false, reused }
     }
 
     fn put(self: &Rc<Self>, link: Rc<Link>, keep: Duration) {
@@ -159,6 +254,7 @@ impl Pool {
     /// Closes all idle connections.
     pub fn close_idle(&self) {
         self.idle.borrow_mut().clear();
+        self.streams.close_idle();
     }
 
     /// Tries once to connect, and closes the connection: a waiting one would occupy a worker of
@@ -168,7 +264,7 @@ impl Pool {
     ///
     /// Why the upstream cannot be reached.
     pub async fn try_connect(self: &Rc<Self>) -> Result<(), ProxyError> {
-        self.connect().await.map(drop)
+        self.connect(self.protocol(false)).await.map(drop)
     }
 }
 

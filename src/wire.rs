@@ -4,7 +4,7 @@
 //! HTTP.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
+use std::io::{Error, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -16,6 +16,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
 use crate::coalesce::coalesced;
+
+pub use self::io::{FirstBytes, LinkIo};
+
+mod io;
 
 /// Bytes that may be read ahead while nobody wants them: some pipelined requests.
 const MAX_AHEAD_BYTES: usize = 64 * 1024;
@@ -52,11 +56,11 @@ impl Socket {
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<std::io::Result<()>> {
         each!(self, socket => Pin::new(socket).poll_read(cx, buffer))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         each!(self, socket => Pin::new(socket).poll_write(cx, bytes))
     }
 
@@ -64,15 +68,15 @@ impl Socket {
         &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<std::io::Result<usize>> {
         each!(self, socket => Pin::new(socket).poll_write_vectored(cx, slices))
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         each!(self, socket => Pin::new(socket).poll_flush(cx))
     }
 
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         each!(self, socket => Pin::new(socket).poll_shutdown(cx))
     }
 
@@ -155,7 +159,11 @@ impl Link {
     /// # Errors
     ///
     /// The socket's.
-    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<std::io::Result<usize>> {
         let taken = self.take_ahead(buffer);
         if taken > 0 || buffer.is_empty() {
             return Poll::Ready(Ok(taken));
@@ -198,7 +206,7 @@ impl Link {
     /// # Errors
     ///
     /// The connection was reset.
-    pub fn poll_gone(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Error> {
+    pub fn poll_gone(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Error> {
         loop {
             let waiting = self.ahead.borrow().len();
             if self.eof.get() || waiting >= MAX_AHEAD_BYTES {
@@ -223,7 +231,7 @@ impl Link {
         &self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<std::io::Result<usize>> {
         let mut socket = self.socket.borrow_mut();
         let single = coalesced(slices, |bytes| socket.poll_write(cx, bytes));
         let written = match single {
@@ -246,7 +254,7 @@ impl Link {
     /// # Errors
     ///
     /// The socket's.
-    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         if self.buffers { self.socket.borrow_mut().poll_flush(cx) } else { Poll::Ready(Ok(())) }
     }
 
@@ -267,7 +275,7 @@ impl Link {
     /// # Errors
     ///
     /// The connection is gone already.
-    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         self.socket.borrow_mut().poll_shutdown(cx)
     }
 
@@ -290,11 +298,11 @@ impl Link {
     pub fn is_readable(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = self.socket.borrow().os().peek(&mut byte);
-        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        !matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// The socket's pending error: a reset that arrived after a FIN shows up only here.
-    pub fn take_error(&self) -> Option<io::Error> {
+    pub fn take_error(&self) -> Option<Error> {
         match self.socket.borrow().os().take_error() {
             Ok(error) => error,
             Err(error) => Some(error),

@@ -3,8 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use redcar::buckets::Buckets;
-use redcar::config::{ListenAddr, Upstream, parse_bytes, parse_duration, parse_methods};
-use redcar::exposition::{Format, accepts_gzip, label};
+use redcar::config::{
+    Exclusions, ListenAddr, PathGlob, Upstream, parse_bytes, parse_duration, parse_methods,
+};
+use redcar::exposition::{Format, accepts_gzip, label, prefers_json};
+use redcar::routes::{openapi, shape};
 
 fuzz_target!(|text: &str| {
     if let Ok(address) = text.parse::<ListenAddr>() {
@@ -17,7 +20,12 @@ fuzz_target!(|text: &str| {
         assert_eq!(buckets.labels().count(), buckets.len());
     }
     let _ = (parse_bytes(text), parse_duration(text), parse_methods(text));
-    let _ = (Format::negotiate(text), accepts_gzip(text));
+    let _ = (Format::negotiate(text), accepts_gzip(text), prefers_json(text));
+    let _ = (openapi::parse(text).is_ok(), shape(text));
+    if let Ok(glob) = text.parse::<PathGlob>() {
+        let exclusions = Exclusions::new(&[glob], &[]).ok().flatten();
+        let _ = exclusions.map(|exclusions| exclusions.excludes(text, Some(text.as_bytes())));
+    }
     let mut out = String::new();
     label(&mut out, "path", text);
     assert!(!out.contains('\n'));

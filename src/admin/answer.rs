@@ -13,11 +13,13 @@ use http_body::{Body, Frame};
 use tokio::time::Instant;
 
 use super::Admin;
+use super::listing::Listing;
 use crate::render::Page;
 
 pub(super) enum AdminBody {
     Text(Option<&'static str>),
     Scrape(Box<ScrapeBody>),
+    Paths(Box<Listing>),
 }
 
 /// A page on its way: rendered piece by piece, as fast as the scraper reads.
@@ -76,6 +78,7 @@ impl Body for AdminBody {
         let piece = match &mut *self {
             Self::Text(text) => text.take().map(Bytes::from),
             Self::Scrape(scrape) => scrape.next_piece(),
+            Self::Paths(listing) => listing.next().map(Bytes::from),
         };
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }

@@ -20,10 +20,32 @@ pub(super) enum OnDemand {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum PathsMode {
+    Learn,
+    Pinned,
+    Raw,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum NamingMode {
+    Default,
+    Flask,
+    Otel,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ForwardedMode {
     Append,
     Replace,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ProtocolMode {
+    Auto,
+    Http1,
+    Http2,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

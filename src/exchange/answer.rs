@@ -1,14 +1,17 @@
 //! The answer's head: read from the upstream, rewritten, written to the client.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::{Exchange, Stop, Upload};
-use crate::downstream::{Connection, start_line};
+use crate::downstream::{Connection, Front, start_line};
 use crate::error::ProxyError;
 use crate::h1::{BodyLength, ResponseHead, Version, items, parse_response, slots};
-use crate::headers::{Fields, Reply, ResponseFields, prepare_response};
-use crate::pump::{Delimiter, Pump, Sink, Source};
+use crate::headers::{Fields, Named, Reply, ResponseFields, prepare_response};
+use crate::pump::{Delimiter, FrameSink, FrameSource, Pump, Sink, Source, WireSink, WireSource};
 use crate::tunnel::Tunnel;
+use crate::upstream::Lease;
+use crate::wire::Link;
 
 /// An answer on its way to the client.
 pub(super) struct Answer {
@@ -33,15 +36,17 @@ enum Head {
 impl Exchange<'_> {
     /// Reads until the answer's head is there.
     pub(super) fn poll_answer_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let Lease::Wire(lease) = &self.lease else {
+            return self.poll_frames_head(cx);
+        };
+        let (worker, link) = (self.worker, Rc::clone(&lease.link));
         loop {
-            let mut scratch = self.worker.scratch.borrow_mut();
-            let count = match self.lease.link.poll_read(cx, &mut scratch) {
+            let mut scratch = worker.scratch.borrow_mut();
+            let count = match link.poll_read(cx, &mut scratch) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Stop::Failed(self.ended(None)))),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(ended(&link, None))),
                 Poll::Ready(Ok(count)) => count,
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(Stop::Failed(self.ended(Some(error)))));
-                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(ended(&link, Some(error)))),
             };
             let read = scratch.get_mut(..count).unwrap_or_default();
             let done = if self.partial.is_empty() {
@@ -54,19 +59,9 @@ impl Exchange<'_> {
             if done? {
                 return Poll::Ready(Ok(()));
             }
-            if self.interim.is_blocked() {
+            if self.interim.as_ref().is_some_and(WireSink::is_blocked) {
                 return Poll::Pending;
             }
-        }
-    }
-
-    /// Why there is no answer, when the connection has ended.
-    fn ended(&self, error: Option<std::io::Error>) -> ProxyError {
-        let error = error.unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
-        if self.lease.link.has_received() {
-            ProxyError::ResponseIncomplete(error)
-        } else {
-            ProxyError::ConnectionTerminated(error)
         }
     }
 
@@ -108,13 +103,19 @@ impl Exchange<'_> {
                 self.interim(cx, &head)?;
                 return Ok(Head::Interim(size));
             }
-            _ => self.final_head(&head),
+            _ => self.final_head(&head, None)?,
         }
         Ok(Head::Final(size))
     }
 
     /// Forwards an interim answer (RFC 9110 §15.2), except to HTTP/1.0 and what we said ourselves.
-    fn interim(&mut self, cx: &mut Context<'_>, head: &ResponseHead<'_>) -> Result<(), Stop> {
+    ///
+    /// HTTP/2 clients get none: the library's server side cannot send them.
+    pub(super) fn interim(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &ResponseHead<'_>,
+    ) -> Result<(), Stop> {
         if head.status == 100 {
             if self.state == Upload::Held {
                 self.state = Upload::Running;
@@ -124,34 +125,66 @@ impl Exchange<'_> {
                 return Ok(());
             }
         }
-        if self.request.version != Version::Http11 {
+        let Some(sink) = self.interim.as_mut().filter(|_| self.request.version == Version::Http11)
+        else {
             return Ok(());
-        }
+        };
         let mut out = Vec::with_capacity(256);
         start_line(&mut out, Version::Http11, head.status, head.reason);
         let reply = Reply { version: Version::Http11, to_head: self.request.to_head };
         prepare_response(head, reply, &mut out);
         out.extend_from_slice(b"\r\n");
-        self.interim.send(cx, &out, None).map_err(|_io| Stop::Gone)
+        sink.send(cx, &out, None).map_err(|_io| Stop::Gone)
     }
 
-    fn final_head(&mut self, head: &ResponseHead<'_>) {
+    /// Hands the final head to the client's side; `frames` is the body if it comes in an HTTP/2
+    /// stream.
+    pub(super) fn final_head(
+        &mut self,
+        head: &ResponseHead<'_>,
+        frames: Option<FrameSource>,
+    ) -> Result<(), Stop> {
         self.request.observation.upstream_head_read();
+        if self.request.is_grpc {
+            let status = head.fields.iter().find(|f| f.name.eq_ignore_ascii_case("grpc-status"));
+            self.request.observation.set_grpc_status(status.map(|field| field.value));
+        }
+        let (mut answer, named) = match &self.front {
+            Front::Wire(_) => self.wire_head(head),
+            Front::Stream(_) => self.frames_head(head)?,
+        };
+        self.request.observation.response_head_ready(head.status);
+        answer.pump = match (frames, &self.lease) {
+            (Some(frames), _) => Pump::new(Source::Frames(frames), answer.pump.sink),
+            (None, Lease::Wire(lease)) => {
+                let source = WireSource::new(&lease.link, head.body, named);
+                Pump::new(Source::Wire(source), answer.pump.sink)
+            }
+            (None, Lease::Stream(_)) => answer.pump,
+        };
+        self.answer = Some(answer);
+        Ok(())
+    }
+
+    fn wire_head(&mut self, head: &ResponseHead<'_>) -> (Answer, Named) {
         let version = self.request.version;
         let reply = Reply { version, to_head: self.request.to_head };
-        let mut out = self.interim.take_waiting();
+        let mut out = self.interim.as_mut().map(WireSink::take_waiting).unwrap_or_default();
         out.reserve(512);
         start_line(&mut out, version, head.status, head.reason);
         let mut fields = prepare_response(head, reply, &mut out);
-        let delimiter = match (head.body, version) {
-            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => Delimiter::Chunked,
+        let is_open = matches!(head.body, BodyLength::Chunked | BodyLength::UntilClose);
+        let delimiter = match version {
+            Version::Http11 if is_open => Delimiter::Chunked,
             _ => Delimiter::Plain,
         };
-        let ends_with_connection =
-            matches!(head.body, BodyLength::Chunked | BodyLength::UntilClose)
-                && delimiter == Delimiter::Plain;
+        let ends_with_connection = is_open && delimiter == Delimiter::Plain;
         if delimiter == Delimiter::Chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if head.body == BodyLength::Known(0) && !fields.has_length {
+            // An HTTP/2 head that ended its stream.
+            out.extend_from_slice(b"Content-Length: 0\r\n");
         }
         let connection = if ends_with_connection {
             Connection::Close
@@ -159,18 +192,47 @@ impl Exchange<'_> {
             self.connection(fields.keep_alive)
         };
         self.end_head(&mut out, connection, head, &fields);
-        self.request.observation.response_head_ready(head.status);
-        let named = std::mem::take(&mut fields.named);
-        let source = Source::new(&self.lease.link, head.body, named);
-        let sink = Sink::new(&self.downstream.link, out, delimiter);
-        self.answer = Some(Answer {
-            half_closed_before_head: self.downstream.link.is_eof(),
-            pump: Pump::new(source, sink),
+        let sink = match &self.front {
+            Front::Wire(downstream) => Sink::Wire(WireSink::new(&downstream.link, out, delimiter)),
+            Front::Stream(_) => Sink::None,
+        };
+        let answer = Answer {
+            half_closed_before_head: self.front.wire().is_some_and(|d| d.link.is_eof()),
+            pump: Pump::new(Source::None, sink),
             connection,
             is_delimited: !ends_with_connection,
             upstream_keeps: fields.keep_alive,
             keep_alive_seconds: fields.keep_alive_seconds,
-        });
+        };
+        (answer, std::mem::take(&mut fields.named))
+    }
+
+    fn frames_head(&mut self, head: &ResponseHead<'_>) -> Result<(Answer, Named), Stop> {
+        let Front::Stream(stream) = &mut self.front else {
+            return Err(Stop::Gone);
+        };
+        let mut response = http::Response::new(());
+        let reply = Reply { version: Version::Http2, to_head: self.request.to_head };
+        let mut fields = prepare_response(head, reply, response.headers_mut());
+        *response.status_mut() =
+            http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+        if !fields.has_date {
+            let mut date = Vec::with_capacity(32);
+            self.worker.write_date(&mut date);
+            response.headers_mut().field("date", &date);
+        }
+        let ended = matches!(head.body, BodyLength::None | BodyLength::Known(0));
+        let sent = stream.respond.send_response(response, ended).map_err(|_reset| Stop::Gone)?;
+        let sink = Sink::Frames(FrameSink::new(sent, ended));
+        let answer = Answer {
+            half_closed_before_head: false,
+            pump: Pump::new(Source::None, sink),
+            connection: Connection::Keep,
+            is_delimited: true,
+            upstream_keeps: fields.keep_alive,
+            keep_alive_seconds: fields.keep_alive_seconds,
+        };
+        Ok((answer, std::mem::take(&mut fields.named)))
     }
 
     fn end_head(
@@ -201,7 +263,7 @@ impl Exchange<'_> {
     /// The upstream switches protocols, if it was asked to and to what it was asked (RFC 9110
     /// §7.8). A body that is still on its way would be taken for the new protocol.
     fn switch(&mut self, head: &ResponseHead<'_>) -> Result<(), Stop> {
-        let mut out = self.interim.take_waiting();
+        let mut out = self.interim.as_mut().map(WireSink::take_waiting).unwrap_or_default();
         start_line(&mut out, Version::Http11, 101, head.reason);
         let reply = Reply { version: Version::Http11, to_head: false };
         let fields = prepare_response(head, reply, &mut out);
@@ -216,16 +278,22 @@ impl Exchange<'_> {
         out.field("Upgrade", chosen);
         out.extend_from_slice(b"\r\n");
         self.request.observation.response_head_ready(101);
-        self.interim.put(out);
-        self.tunnel = Some(Tunnel::new(&self.downstream.link, &self.lease.link));
+        if let (Some(sink), Front::Wire(downstream), Lease::Wire(lease)) =
+            (&mut self.interim, &self.front, &self.lease)
+        {
+            sink.put(out);
+            self.tunnel = Some(Tunnel::new(&downstream.link, &lease.link));
+        }
         Ok(())
     }
 
     /// Takes what came behind the head in one read.
     fn begin_body(&mut self, cx: &mut Context<'_>, rest: &mut [u8]) -> Result<(), Stop> {
         let Some(answer) = &mut self.answer else {
-            // Bytes of the new protocol.
-            self.lease.link.put_back(rest);
+            if let Some(link) = self.link() {
+                // Bytes of the new protocol.
+                link.put_back(rest);
+            }
             return Ok(());
         };
         if rest.is_empty() {
@@ -237,4 +305,14 @@ impl Exchange<'_> {
 
 fn protocol(reason: &'static str) -> Stop {
     Stop::Failed(ProxyError::Protocol(reason))
+}
+
+/// Why there is no answer, when the connection has ended.
+fn ended(link: &Link, error: Option<std::io::Error>) -> Stop {
+    let error = error.unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
+    Stop::Failed(if link.has_received() {
+        ProxyError::ResponseIncomplete(error)
+    } else {
+        ProxyError::ConnectionTerminated(error)
+    })
 }

@@ -4,11 +4,16 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use h2::Reason;
+
 use super::{Exchange, Stop, Upload};
-use crate::downstream::{Connection, Downstream};
+use crate::downstream::{Connection, Downstream, Front};
 use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::labels::ErrorToken;
+use crate::observe::Observation;
+use crate::pump::Sink;
 use crate::request::After;
+use crate::upstream::Lease;
 use crate::worker::Worker;
 
 /// How long a half-closed client's kernel gets to refuse the answer. In a pod or a rack the
@@ -18,27 +23,82 @@ const DELIVERY_GRACE: Duration = Duration::from_millis(250);
 /// How long the rest of an upload may take once it has been answered; nginx's `lingering_time`.
 const REST_LIMIT: Duration = Duration::from_secs(30);
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    /// Ends an exchange that went wrong behind its head, or whose client is gone.
+    pub fn stopped(mut self, stop: Stop) -> After {
+        let answered = self.answer.as_ref().map(|answer| answer.is_delimited);
+        match stop {
+            Stop::Failed(error) => self.request.observation.set_error(error.token()),
+            Stop::Cut(token) => self.request.observation.set_error(token),
+            Stop::Slow => {
+                self.request.observation.set_error(ErrorToken::DownstreamTimeout);
+                if answered.is_none() {
+                    self.request.observation.set_unsent_status(408);
+                }
+            }
+            Stop::Gone => {
+                self.request.observation.set_error(ErrorToken::DownstreamAborted);
+                if answered.is_none() {
+                    self.request.observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
+                }
+            }
+        }
+        if let Some(Sink::Frames(sink)) = self.answer.map(|answer| answer.pump.sink).as_mut() {
+            // The head is out: only a reset tells that the rest will not come.
+            sink.reset(Reason::INTERNAL_ERROR);
+        }
+        self.request.observation.finish();
+        if answered == Some(false) { After::Abort } else { After::Close }
+    }
+
+    /// Gives up before a head was sent: the client's side, what was recorded, and whether a body
+    /// is left unread.
+    pub fn give_up(self) -> (Front<'a>, Observation, bool) {
+        let unread = self.has_unread();
+        (self.front, self.request.observation, unread)
+    }
+
+    /// What becomes of the client's connection, as far as is known when the head is written.
+    pub(super) fn connection(&self, upstream_keeps: bool) -> Connection {
+        let unread = self.has_unread();
+        // A body that the client has held back may come or not: nobody could tell what is next.
+        let lost = self.state == Upload::Held
+            || (unread && (self.state == Upload::Refused || !upstream_keeps));
+        if self.request.keep_alive && !lost && !self.worker.drain.is_draining() {
+            Connection::Keep
+        } else {
+            Connection::Close
+        }
+    }
+
     /// Ends an exchange whose answer was handed over whole.
     pub async fn complete(mut self) -> After {
         if let Some(tunnel) = self.tunnel.take() {
-            return After::Switched(Box::new(tunnel.started(self.request.observation, self.lease)));
+            let Lease::Wire(lease) = self.lease else {
+                return After::Close;
+            };
+            return After::Switched(Box::new(tunnel.started(self.request.observation, lease)));
         }
         let Some(answer) = self.answer.take() else {
             return After::Close;
         };
         let end = self.request.observation.now();
         let mut connection = answer.connection;
-        if self.has_unread() {
+        if self.has_unread() && self.front.wire().is_some() {
             connection = self.rest_of_upload(connection).await;
             self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
         }
-        let (downstream, mut observation) = (self.downstream, self.request.observation);
-        if answer.upstream_keeps && self.state == Upload::Complete {
-            self.lease.release(answer.keep_alive_seconds);
-        } else {
-            drop(self.lease);
+        let mut observation = self.request.observation;
+        match self.lease {
+            Lease::Wire(lease) if answer.upstream_keeps && self.state == Upload::Complete => {
+                lease.release(answer.keep_alive_seconds);
+            }
+            lease => drop(lease),
         }
+        let Front::Wire(downstream) = self.front else {
+            observation.finish_at(end);
+            return After::Keep;
+        };
         if left(downstream, observation.worker()) || is_refused(downstream).await {
             observation.set_error(ErrorToken::DownstreamAborted);
             if answer.half_closed_before_head {
@@ -65,7 +125,9 @@ impl Exchange<'_> {
                 return Connection::Keep;
             }
         }
-        self.downstream.mark_unread();
+        if let Some(downstream) = self.front.wire() {
+            downstream.mark_unread();
+        }
         Connection::Close
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Exchange, Stop, Upload};
 use crate::downstream::RESET_CHECK;
 use crate::error::ProxyError;
+use crate::pump::Sink;
 
 /// When bytes moved last.
 pub(super) struct Stall {
@@ -18,23 +19,38 @@ pub(super) struct Stall {
 impl Exchange<'_> {
     /// Looks whether the client is still there, and for how long nothing has moved.
     pub(super) fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
-        // While the body is read, its end tells.
+        let answered = match &mut self.answer {
+            Some(answer) => match &mut answer.pump.sink {
+                Sink::Frames(sink) => Some(sink.poll_reset(cx)),
+                _ => None,
+            },
+            None => None,
+        };
+        // While a body is read from the connection, its end tells.
         let reads = self.state == Upload::Running && !self.upload.has_ended();
-        if !reads && self.downstream.poll_gone(cx, self.worker).is_ready() {
+        let gone = match (answered, self.front.wire()) {
+            (Some(gone), _) => gone,
+            (None, Some(_)) if reads => Poll::Pending,
+            _ => self.front.poll_gone(cx, self.worker),
+        };
+        if gone.is_ready() {
             return Err(Stop::Gone);
         }
-        let half_closed = self.downstream.link.is_eof();
-        let mut timer = self.downstream.timer.borrow_mut();
+        let Some(downstream) = self.front.wire() else {
+            return Ok(());
+        };
+        let half_closed = downstream.link.is_eof();
+        let mut timer = downstream.timer.borrow_mut();
         if half_closed {
             timer.arm_by(Instant::now() + RESET_CHECK);
         }
         while timer.has_fired(cx) {
-            if half_closed && self.downstream.link.take_error().is_some() {
+            if half_closed && downstream.link.take_error().is_some() {
                 return Err(Stop::Gone);
             }
-            if self.stall.is_over(&self.worker.config.timeouts.idle, self.moved())
-                && self.waits_for_client()
-            {
+            let moved = self.upload.bytes + self.answer.as_ref().map_or(0, |a| a.pump.bytes);
+            let is_over = self.stall.is_over(&self.worker.config.timeouts.idle, moved);
+            if is_over && self.waits_for_client() {
                 return Err(Stop::Slow);
             }
             let timeouts = &self.worker.config.timeouts;
@@ -42,10 +58,6 @@ impl Exchange<'_> {
             timer.arm(Instant::now() + pause);
         }
         Ok(())
-    }
-
-    fn moved(&self) -> u64 {
-        self.upload.bytes + self.answer.as_ref().map_or(0, |answer| answer.pump.bytes)
     }
 
     fn waits_for_client(&self) -> bool {
@@ -68,7 +80,9 @@ impl Exchange<'_> {
                     self.state = Upload::Running;
                     self.continued = true;
                     let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
-                    self.interim.send(cx, interim, None).map_err(|_io| Stop::Gone)?;
+                    if let Some(sink) = &mut self.interim {
+                        sink.send(cx, interim, None).map_err(|_io| Stop::Gone)?;
+                    }
                     cx.waker().wake_by_ref();
                     let Some(limit) = response else {
                         self.limit = None;

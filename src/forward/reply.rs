@@ -4,24 +4,27 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::downstream::{Connection, Downstream, answer_head};
+use bytes::Bytes;
+
+use crate::downstream::{Connection, Downstream, Front, Stream, answer_head};
 use crate::error::{CLIENT_CLOSED_REQUEST, ProxyError};
 use crate::h1::Version;
+use crate::headers::Fields;
 use crate::observe::Observation;
-use crate::pump::{Delimiter, Sink};
-use crate::request::After;
+use crate::pump::{Delimiter, WireSink};
+use crate::request::{After, Request};
 use crate::worker::Worker;
 
 /// How long a client may take to read a short answer of ours.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// To whom an answer of our own goes.
+/// How a request wants to be answered.
 pub(super) struct Reply<'a> {
-    pub(super) worker: &'a Rc<Worker>,
-    pub(super) downstream: &'a Downstream,
-    pub(super) version: Version,
-    pub(super) to_head: bool,
-    pub(super) keep_alive: bool,
+    worker: &'a Rc<Worker>,
+    version: Version,
+    to_head: bool,
+    keep_alive: bool,
+    is_grpc: bool,
 }
 
 /// A short answer.
@@ -31,10 +34,21 @@ struct Local {
     text: String,
 }
 
-impl Reply<'_> {
+impl<'a> Reply<'a> {
+    pub(super) fn to(worker: &'a Rc<Worker>, request: &Request) -> Self {
+        Self {
+            worker,
+            version: request.version,
+            to_head: request.to_head,
+            keep_alive: request.keep_alive,
+            is_grpc: request.is_grpc,
+        }
+    }
+
     /// Answers for the upstream: status, a line of text, and no internals.
     pub(super) async fn error(
         &self,
+        front: Front<'_>,
         error: ProxyError,
         unread: bool,
         mut observation: Observation,
@@ -47,20 +61,27 @@ impl Reply<'_> {
             return After::Close;
         }
         let status = error.status();
+        if self.is_grpc && matches!(front, Front::Stream(_)) {
+            observation.set_grpc_status(Some(error.grpc_status().to_string().as_bytes()));
+            observation.response_head_ready(200);
+            observation.finish();
+            return grpc_error(front, &error);
+        }
         observation.response_head_ready(status);
         observation.finish();
         let known = http::StatusCode::from_u16(status).ok();
         let reason = known.and_then(|status| status.canonical_reason()).unwrap_or("Error");
         let text = format!("{reason}: {error}\n");
-        let local =
-            Local { status: (status, reason), media_type: "text/plain; charset=utf-8", text };
+        let media_type = "text/plain; charset=utf-8";
+        let local = Local { status: (status, reason), media_type, text };
         // RFC 9112 §9.3: what is left of a body must not be read as a request.
-        self.send(local, unread || matches!(error, ProxyError::Request(_))).await
+        self.send(front, local, unread || matches!(error, ProxyError::Request(_))).await
     }
 
     /// Answers as the final recipient: OPTIONS with nothing, TRACE with the request.
     pub(super) async fn max_forwards(
         &self,
+        front: Front<'_>,
         trace: Option<String>,
         unread: bool,
         mut observation: Observation,
@@ -69,10 +90,17 @@ impl Reply<'_> {
         observation.finish();
         let media_type = if trace.is_some() { "message/http" } else { "text/plain" };
         let text = trace.unwrap_or_default();
-        self.send(Local { status: (200, "OK"), media_type, text }, unread).await
+        self.send(front, Local { status: (200, "OK"), media_type, text }, unread).await
     }
 
-    async fn send(&self, local: Local, unread: bool) -> After {
+    async fn send(&self, front: Front<'_>, local: Local, unread: bool) -> After {
+        match front {
+            Front::Wire(downstream) => self.send_wire(downstream, local, unread).await,
+            Front::Stream(stream) => self.send_frames(*stream, local),
+        }
+    }
+
+    async fn send_wire(&self, downstream: &Downstream, local: Local, unread: bool) -> After {
         let keep = self.keep_alive && !unread && !self.worker.drain.is_draining();
         let connection = if keep { Connection::Keep } else { Connection::Close };
         let mut out = Vec::with_capacity(256);
@@ -87,11 +115,53 @@ impl Reply<'_> {
         if !self.to_head {
             out.extend_from_slice(local.text.as_bytes());
         }
-        let mut sink = Sink::new(&self.downstream.link, out, Delimiter::Plain);
+        let mut sink = WireSink::new(&downstream.link, out, Delimiter::Plain);
         let sent = tokio::time::timeout(ANSWER_LIMIT, poll_fn(|cx| sink.poll_flush(cx))).await;
         if unread {
-            self.downstream.mark_unread();
+            downstream.mark_unread();
         }
         if keep && matches!(sent, Ok(Ok(()))) { After::Keep } else { After::Close }
     }
+
+    fn send_frames(&self, mut stream: Stream, local: Local) -> After {
+        let mut response = http::Response::new(());
+        let status = http::StatusCode::from_u16(local.status.0);
+        *response.status_mut() = status.unwrap_or(http::StatusCode::BAD_GATEWAY);
+        let headers = response.headers_mut();
+        headers.field("content-type", local.media_type.as_bytes());
+        headers.field("content-length", local.text.len().to_string().as_bytes());
+        if local.status.0 == 503 {
+            headers.field("retry-after", b"1");
+        }
+        let mut date = Vec::with_capacity(32);
+        self.worker.write_date(&mut date);
+        headers.field("date", &date);
+        let ended = self.to_head || local.text.is_empty();
+        // If the client has reset the stream there is nobody to tell.
+        if let Ok(mut body) = stream.respond.send_response(response, ended)
+            && !ended
+        {
+            let _reset = body.send_data(Bytes::from(local.text), true);
+        }
+        After::Keep
+    }
+}
+
+/// A gRPC call learns of failures from its status, not from HTTP's.
+///
+/// # Source
+///
+/// gRPC over HTTP/2, "Responses": Trailers-Only.
+fn grpc_error(front: Front<'_>, error: &ProxyError) -> After {
+    let Front::Stream(mut stream) = front else {
+        return After::Close;
+    };
+    let mut response = http::Response::new(());
+    let headers = response.headers_mut();
+    headers.field("content-type", b"application/grpc");
+    headers.field("grpc-status", error.grpc_status().to_string().as_bytes());
+    headers.field("grpc-message", error.to_string().as_bytes());
+    // If the client has reset the stream there is nobody to tell.
+    let _sent = stream.respond.send_response(response, true);
+    After::Keep
 }

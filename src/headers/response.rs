@@ -4,6 +4,7 @@ use super::{ConnectionOptions, Fields, Kind, Named, to_owned};
 use crate::h1::{BodyLength, ResponseHead, Version};
 
 /// What a response head says beside what is forwarded.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one head")]
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ResponseFields<'a> {
     /// Fields named by Connection, to be dropped from trailers too.
@@ -14,6 +15,8 @@ pub struct ResponseFields<'a> {
     pub keep_alive_seconds: Option<u64>,
     /// The protocol of a 101, or those that a 426 asks for.
     pub upgrade: Option<&'a [u8]>,
+    /// A Content-Length was written.
+    pub has_length: bool,
     /// There is a Date field already.
     pub has_date: bool,
     /// `text/event-stream`: a stream that may stay open for hours.
@@ -62,6 +65,7 @@ pub fn prepare_response<'a>(
             Kind::ContentLength => {
                 if has_length && !length_written {
                     length_written = true;
+                    result.has_length = true;
                     push_length(field.value, out);
                 }
             }

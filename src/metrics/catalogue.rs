@@ -15,7 +15,7 @@ pub struct Family {
     pub help: &'static str,
 }
 
-const fn family(
+pub(super) const fn family(
     name: &'static str,
     kind: Kind,
     labels: &'static [&'static str],
@@ -189,6 +189,27 @@ pub(super) const BUILD_INFO: Family = family(
     &["version", "revision", "rustc"],
     "Always 1; the labels tell which build this is.",
 );
+/// Requests that are not measured.
+pub const EXCLUDED: Family = family(
+    "redcar_excluded_requests_total",
+    Kind::Counter,
+    &[],
+    "Requests left out of all other request metrics by --exclude-path or --exclude-user-agent, counted when they end.",
+);
+/// Whether the files of routes are as they should be.
+pub const RELOAD_SUCCESS: Family = family(
+    "redcar_reload_success",
+    Kind::Gauge,
+    &[],
+    "1 if --routes-file and --openapi were read without error the last time, else 0: then the older routes are still used.",
+);
+/// When the files of routes were last read.
+pub const RELOAD_TIMESTAMP: Family = family(
+    "redcar_reload_timestamp_seconds",
+    Kind::Gauge,
+    &[],
+    "When the routes in use were read, in seconds since the epoch.",
+);
 /// CPU time of this process.
 pub const PROCESS_CPU: Family = family(
     "process_cpu_seconds_total",
@@ -246,6 +267,9 @@ pub const CATALOGUE: &[Family] = &[
     PATHS,
     PATHS_LIMIT,
     OVERFLOW,
+    EXCLUDED,
+    RELOAD_SUCCESS,
+    RELOAD_TIMESTAMP,
     SCRAPE_DURATION,
     DRAINING,
     BUILD_INFO,

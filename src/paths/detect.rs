@@ -4,6 +4,8 @@
 //! leak ids into labels; where in doubt a rule hides, because a secret in a label is worse than a
 //! merged endpoint, and `--route` can pin what was merged.
 
+use super::vocabulary::is_made_of_words;
+
 /// What a segment becomes in a template.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Segment<'a> {
@@ -25,16 +27,16 @@ const NAMES_WITH_DIGITS: [&str; 10] = [
 
 /// Classifies one segment, without its slashes. Never panics; no allocation.
 pub(crate) fn classify(segment: &str) -> Segment<'_> {
-    if segment.len() > MAX_WORD_BYTES {
-        return Segment::Parameter;
-    }
     if let Some((head, verb)) = segment.split_once(':') {
         return classify_verb(segment, head, verb);
+    }
+    if segment.len() > MAX_WORD_BYTES {
+        return Segment::Parameter;
     }
     if !segment.bytes().all(is_word_byte) {
         return Segment::Parameter;
     }
-    if let Some(dot) = segment.rfind('.').filter(|dot| *dot > 0) {
+    if let Some(dot) = segment.rfind('.').filter(|dot| *dot > 0 && !is_version(segment)) {
         return classify_file(segment, dot);
     }
     if is_value(segment) { Segment::Parameter } else { Segment::Word }
@@ -43,11 +45,11 @@ pub(crate) fn classify(segment: &str) -> Segment<'_> {
 /// `123:cancel` is a method on a value, `orders:cancel` one on a collection (Google AIP-136).
 fn classify_verb<'a>(segment: &'a str, head: &str, verb: &str) -> Segment<'a> {
     let is_verb = !verb.is_empty() && verb.bytes().all(|b| b.is_ascii_alphabetic());
-    let is_plain = !head.is_empty() && head.bytes().all(is_word_byte);
-    if !is_verb || !is_plain || is_value(verb) {
+    if !is_verb || head.is_empty() || verb.len() > MAX_WORD_BYTES || is_value(verb) {
         return Segment::Parameter;
     }
-    if is_value(head) {
+    let is_word = head.len() <= MAX_WORD_BYTES && head.bytes().all(is_word_byte);
+    if !is_word || is_value(head) {
         return segment.get(head.len()..).map_or(Segment::Parameter, Segment::ParameterThen);
     }
     Segment::Word
@@ -64,7 +66,9 @@ fn classify_file(segment: &str, dot: usize) -> Segment<'_> {
     let is_extension = (1..=5).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         && name.starts_with(|c: char| c.is_ascii_lowercase());
-    if is_extension && !looks_like_token(stem) {
+    // A token with an extension of its own, such as the end of a JWT, is no file.
+    let is_token = |part: &str| part.len() >= 16 && !is_hex(part, 1) && looks_like_token(part);
+    if is_extension && !stem.split('.').any(is_token) {
         Segment::ParameterThen(extension)
     } else {
         Segment::Parameter
@@ -90,11 +94,13 @@ fn is_value(segment: &str) -> bool {
         || looks_like_token(segment)
 }
 
-/// `v1` to `v999`.
+/// `v1` to `v999`, and `v2.1`.
 fn is_version(segment: &str) -> bool {
-    segment.strip_prefix(['v', 'V']).is_some_and(|number| {
+    let is_number = |number: &str| {
         (1..=3).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit())
-    })
+    };
+    let number = segment.strip_prefix(['v', 'V']);
+    number.is_some_and(|number| number.len() <= 7 && number.split('.').all(is_number))
 }
 
 /// Eight hex digits with a decimal one among them, or sixteen of any.
@@ -112,30 +118,83 @@ fn is_uuid(segment: &str) -> bool {
         })
 }
 
-/// Tells random text from words by how often the kind of character changes.
+/// Tells random text from words, by how often the kind of character changes.
 ///
-/// A camel-case word changes kind once or twice per hump (`getUserById`: 6 changes in 11); of
-/// random characters more than half the neighbours differ in kind. Catches nanoid, KSUID, JWT,
-/// webhook keys and base64 even where they happen to have no three digits.
+/// `getUserById` is four words in 11 letters; of random characters most neighbours differ in kind.
+/// Catches nanoid, KSUID, JWT, webhook keys and base64 even where they happen to have no three
+/// digits. In one case only, random letters lack vowels. What consists of common words is none.
 fn looks_like_token(segment: &str) -> bool {
-    const MIN_BYTES: usize = 16;
-    if segment.len() < MIN_BYTES {
+    if segment.starts_with("eyJ") {
+        return true;
+    }
+    if is_made_of_words(segment) {
         return false;
     }
-    let kind = |byte: u8| match byte {
+    is_random(segment) || segment.split(|c: char| !c.is_ascii_alphanumeric()).any(is_random)
+}
+
+fn is_random(part: &str) -> bool {
+    const LONG_BYTES: usize = 16;
+    const SHORT_BYTES: usize = 10;
+    let (changes, words) = (changes(part), humps(part));
+    match part.len() {
+        LONG_BYTES.. if changes * 10 >= part.len() * 4 || words * 3 > part.len() => true,
+        SHORT_BYTES..LONG_BYTES if words * 5 > part.len() * 2 => true,
+        _ => is_shouted_or_unpronounceable(part),
+    }
+}
+
+fn kind(byte: u8) -> u8 {
+    match byte {
         b'0'..=b'9' => 0,
         b'a'..=b'z' => 1,
         b'A'..=b'Z' => 2,
         _ => 3,
+    }
+}
+
+/// How many neighbours differ in kind. A separator between words is no sign of randomness.
+fn changes(segment: &str) -> usize {
+    let pairs = segment.as_bytes().windows(2);
+    let differs = |pair: &&[u8]| match pair {
+        [a, b] => kind(*a) != kind(*b) && kind(*a) != 3 && kind(*b) != 3,
+        _ => false,
     };
-    // A separator between words is no sign of randomness: count changes between letters only.
-    let changes = segment
-        .as_bytes()
-        .windows(2)
-        .filter(|pair| match pair {
-            [a, b] => kind(*a) != kind(*b) && kind(*a) != 3 && kind(*b) != 3,
-            _ => false,
-        })
-        .count();
-    segment.starts_with("eyJ") || changes * 10 >= segment.len() * 4
+    pairs.filter(differs).count()
+}
+
+/// How many words a segment falls into, where a word is `[A-Z]?[a-z]+`, `[A-Z]+` or `[0-9]+`.
+fn humps(segment: &str) -> usize {
+    let borders = segment.as_bytes().windows(2).filter(|pair| match pair {
+        // A capital begins a word; its small letters go on with it.
+        [a, b] => kind(*a) != kind(*b) && kind(*b) != 3 && (kind(*a), kind(*b)) != (2, 1),
+        _ => false,
+    });
+    borders.count() + 1
+}
+
+/// `T0AKZQWRT` is an account, `kjhgqwexzpvbnmtr` a key.
+fn is_shouted_or_unpronounceable(part: &str) -> bool {
+    const SHOUTED_BYTES: usize = 8;
+    const ONE_CASE_BYTES: usize = 14;
+    let has_small = part.bytes().any(|b| b.is_ascii_lowercase());
+    if part.len() >= SHOUTED_BYTES && !has_small {
+        return true;
+    }
+    let is_vowel =
+        |b: u8| matches!(b.to_ascii_lowercase(), b'a' | b'e' | b'i' | b'o' | b'u' | b'y');
+    let vowels = part.bytes().filter(|b| is_vowel(*b)).count();
+    let longest = part.as_bytes().split(|b| is_vowel(*b)).map(<[u8]>::len).max().unwrap_or(0);
+    part.len() >= ONE_CASE_BYTES && (vowels * 100 < part.len() * 27 || longest >= 5)
+}
+
+/// Tells whether a segment may be a secret or personal, for the mode that keeps values.
+pub(crate) fn is_secret(segment: &str) -> bool {
+    const MIN_BYTES: usize = 16;
+    let digits = segment.bytes().filter(u8::is_ascii_digit).count();
+    let has_letter = segment.bytes().any(|b| b.is_ascii_alphabetic());
+    segment.len() > MAX_WORD_BYTES
+        || segment.contains(['@', '%', '='])
+        || looks_like_token(segment)
+        || (segment.len() >= MIN_BYTES && !is_uuid(segment) && digits > 0 && has_letter)
 }

@@ -18,7 +18,7 @@ pub enum Delimiter {
 }
 
 /// A message on its way out: its head, then its body.
-pub struct Sink {
+pub struct WireSink {
     link: Rc<Link>,
     delimiter: Delimiter,
     /// Bytes that the socket has not taken yet, from `at`.
@@ -26,7 +26,7 @@ pub struct Sink {
     at: usize,
 }
 
-impl Sink {
+impl WireSink {
     /// A message whose head is `head`, to go over `link`.
     pub fn new(link: &Rc<Link>, head: Vec<u8>, delimiter: Delimiter) -> Self {
         Self { link: Rc::clone(link), delimiter, out: head, at: 0 }

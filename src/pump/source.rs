@@ -21,7 +21,7 @@ pub enum SourceError {
 }
 
 /// A body on its way in.
-pub struct Source {
+pub struct WireSource {
     link: Rc<Link>,
     framing: Framing,
     /// Fields that Connection named, which the trailers lose as well.
@@ -47,7 +47,7 @@ pub(super) struct Decoded {
     pub(super) failure: Option<SourceError>,
 }
 
-impl Source {
+impl WireSource {
     /// A body that arrives on `link`; trailers named in `named` are dropped.
     pub fn new(link: &Rc<Link>, length: BodyLength, named: Named) -> Self {
         let framing = match length {

@@ -6,16 +6,13 @@ use procfs::WithCurrentSystemInfo;
 use procfs::process::Process;
 
 use super::{Page, histogram};
-use crate::exposition::{Format, Nanos, family, sample};
+use crate::exposition::{Format, Nanos, sample};
 use crate::metrics::{self, CATALOGUE, Collected, Family};
 use crate::series::HistogramTotals;
 
 impl Page {
     pub(super) fn rest(&self, out: &mut String) {
         let workers = &self.sources.workers;
-        let in_flight: u64 = workers.iter().map(|worker| worker.in_flight()).sum();
-        self.head(out, metrics::IN_FLIGHT);
-        sample(out, metrics::IN_FLIGHT.name, "", in_flight);
         if let Some(first) = workers.first() {
             let overhead = HistogramTotals::of(workers.iter().map(|worker| &worker.overhead));
             self.head(out, metrics::OVERHEAD);
@@ -30,10 +27,6 @@ impl Page {
         if self.format == Format::OpenMetrics {
             out.push_str("# EOF\n");
         }
-    }
-
-    fn head(&self, out: &mut String, of: Family) {
-        family(out, self.format, of.name, of.kind, of.help);
     }
 
     /// The exporter knows neither `OpenMetrics` nor an order; so only its samples are taken over.

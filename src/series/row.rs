@@ -33,6 +33,19 @@ impl HistogramRow {
         bump(&self.sum_nanos, nanos);
     }
 
+    /// How many durations were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum()
+    }
+
+    /// Adds what another histogram of the same bounds counted. By the owning thread only.
+    fn absorb(&self, other: &Self) {
+        for (own, other) in self.buckets.iter().zip(&other.buckets) {
+            bump(own, other.load(Relaxed));
+        }
+        bump(&self.sum_nanos, other.sum_nanos.load(Relaxed));
+    }
+
     /// Adds what was counted so far to `totals`.
     pub fn add_to(&self, totals: &mut HistogramTotals) {
         totals.buckets.resize(self.buckets.len(), 0);
@@ -102,6 +115,17 @@ impl Row {
         }
     }
 
+    /// Adds what another row counted. To be called by the owning thread only.
+    pub(super) fn absorb(&self, other: &Self) {
+        self.durations.absorb(&other.durations);
+        let slots = self.exemplars.as_deref().unwrap_or_default();
+        for (bucket, slot) in slots.iter().enumerate() {
+            if let (Ok(mut slot), Some(exemplar)) = (slot.lock(), other.exemplar(bucket)) {
+                *slot = Some(exemplar);
+            }
+        }
+    }
+
     /// The latest exemplar of a bucket.
     pub fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
         self.exemplars.as_ref()?.get(bucket)?.lock().ok()?.clone()
@@ -124,6 +148,13 @@ impl RouteRow {
             request_body_bytes: AtomicU64::new(0),
             response_body_bytes: AtomicU64::new(0),
         }
+    }
+
+    /// Adds what another row counted. To be called by the owning thread only.
+    pub(super) fn absorb(&self, other: &Self) {
+        self.response_start.absorb(&other.response_start);
+        let (request, response) = other.bytes();
+        self.add_bytes(request, response);
     }
 
     /// Counts forwarded body bytes. To be called by the owning thread only.

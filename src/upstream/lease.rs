@@ -1,4 +1,4 @@
-//! One upstream connection in use.
+//! One HTTP/1 connection to the upstream in use.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use super::Pool;
 use crate::metrics::drop_one;
 use crate::wire::Link;
 
-/// An upstream connection in use. Dropping it closes the connection, which is the only way in
+/// An HTTP/1 connection in use. Dropping it closes the connection, which is the only way in
 /// HTTP/1 to tell the upstream that nobody waits.
-pub struct Lease {
+pub struct WireLease {
     pub(super) pool: Rc<Pool>,
     /// The connection.
     pub link: Rc<Link>,
@@ -18,7 +18,7 @@ pub struct Lease {
     pub(super) reused: bool,
 }
 
-impl Lease {
+impl WireLease {
     /// Tells whether the connection served a request before.
     pub fn is_reused(&self) -> bool {
         self.reused
@@ -43,7 +43,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for WireLease {
     fn drop(&mut self) {
         if !self.released {
             drop_one(&self.pool.worker.stats.upstream_active);

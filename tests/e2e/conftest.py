@@ -50,5 +50,5 @@ def proxy(processes):
 
 @pytest.fixture
 def prometheus(processes):
-    """Starts a Prometheus that scrapes this port every second."""
-    return lambda port: Prometheus(processes, port)
+    """Starts a Prometheus that scrapes this port, or these {job: port}, every second."""
+    return lambda targets: Prometheus(processes, targets)

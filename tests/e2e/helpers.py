@@ -106,7 +106,7 @@ class Processes:
                 yield path.name, "\n".join(text[-lines:])
 
 
-def run(argv, timeout=30, env=None, **kwargs):
+def run(argv, timeout=30, env=None, input_text="", **kwargs):
     """Runs a program to its end; output as text."""
     return subprocess.run(
         [str(a) for a in argv],
@@ -114,7 +114,7 @@ def run(argv, timeout=30, env=None, **kwargs):
         text=True,
         timeout=timeout,
         env=clean_env(**(env or {})),
-        stdin=subprocess.DEVNULL,
+        input=input_text,
         **kwargs,
     )
 
@@ -226,12 +226,15 @@ class Proxy:
 class Gunicorn:
     """The Flask app on a real Gunicorn master with its workers."""
 
-    def __init__(self, processes, worker_class, *flags, workers=2, bind="127.0.0.1:0", **env):
+    def __init__(
+        self, processes, worker_class, *flags, workers=2, bind="127.0.0.1:0", app="app:app", **env
+    ):
         self.processes = processes
+        self.env = env
         self.orders_file = processes.folder / "orders"
         self.orders_file.touch()
         self.argv = [
-            *(sys.executable, "-B", "-m", "gunicorn", "app:app", "--chdir", HERE),
+            *(sys.executable, "-B", "-m", "gunicorn", app, "--chdir", HERE),
             *("--workers", str(workers), "--worker-class", worker_class),
             *("--worker-tmp-dir", processes.folder, "--no-control-socket"),
             *(("--threads", "8") if worker_class == "gthread" else ()),
@@ -245,7 +248,7 @@ class Gunicorn:
         self.process = self.processes.spawn(
             "gunicorn",
             [*self.argv, "--bind", self.bind],
-            env={"ORDERS": str(self.orders_file), "PYTHONUNBUFFERED": "1"},
+            env={"ORDERS": str(self.orders_file), "PYTHONUNBUFFERED": "1"} | self.env,
         )
         listening = r"Listening at: (\S+)"
         found = wait_until(lambda: re.search(listening, self.log()), "Gunicorn listens", 20)
@@ -345,9 +348,10 @@ http {{
 
 
 class Prometheus:
-    """A Prometheus server that scrapes one target every second."""
+    """A Prometheus server that scrapes every second: one port, or several as {job: port}."""
 
-    def __init__(self, processes, target_port):
+    def __init__(self, processes, targets):
+        targets = targets if isinstance(targets, dict) else {"redcar": targets}
         folder = processes.folder / "prometheus"
         folder.mkdir()
         config = folder / "prometheus.yml"
@@ -357,9 +361,10 @@ class Prometheus:
                     "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
                     "scrape_configs": [
                         {
-                            "job_name": "redcar",
-                            "static_configs": [{"targets": [f"127.0.0.1:{target_port}"]}],
+                            "job_name": job,
+                            "static_configs": [{"targets": [f"127.0.0.1:{port}"]}],
                         }
+                        for job, port in targets.items()
                     ],
                 }
             )
@@ -374,12 +379,15 @@ class Prometheus:
                 f"--web.listen-address=127.0.0.1:{self.port}",
             ],
         )
-        wait_until(lambda: can_connect(self.port) and self.value("up") == 1, "a scrape", 30)
+        wait_until(
+            lambda: can_connect(self.port) and self.value("sum(up)") == len(targets), "a scrape", 30
+        )
 
-    def query(self, promql):
+    def query(self, promql, at=None):
         """[(labels, value)] of an instant query through the HTTP API."""
+        params = {"query": promql} | ({"time": at} if at else {})
         answer = requests.get(
-            f"http://127.0.0.1:{self.port}/api/v1/query", params={"query": promql}, timeout=10
+            f"http://127.0.0.1:{self.port}/api/v1/query", params=params, timeout=10
         )
         if answer.status_code == 503:  # Still starting.
             return []

@@ -1,7 +1,6 @@
 """HTTP/2 on either side: streams, bodies, resets, GOAWAY, cookies, limits; with real clients."""
 
 import re
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -211,21 +210,19 @@ def test_host_becomes_the_authority_of_an_http2_backend(proxy):
 
 
 def test_more_than_one_connection_is_opened_at_the_stream_limit(proxy):
-    held, together = [], threading.Event()
+    held = []
 
-    def hold(connection, stream, request):
-        held.append((connection, stream))
-        if len(held) == 10:
-            together.set()
-
-    with H2Backend(hold, streams=4) as backend:
+    with H2Backend(lambda c, stream, _: held.append((c, stream)), streams=4) as backend:
         sidecar = h2_proxy(proxy, backend, "--threads", "1")
         with connect(sidecar.port) as c:
-            c.send(*(f.frame(f.HEADERS, 0x5, 1 + 2 * n, f.block(c.fields())) for n in range(10)))
-            assert together.wait(5), f"only {len(held)} requests of 10 reached the backend"
+            c.request(1)
+            wait_until(lambda: held, "the first request, and with it the limit, is known")
+            rest = (f.frame(f.HEADERS, 0x5, 1 + 2 * n, f.block(c.fields())) for n in range(1, 10))
+            c.send(*rest)
+            wait_until(lambda: len(held) == 10, "ten requests are at the backend", 5)
             for connection, stream in held:
                 connection.reply(stream, 200, b"ok")
-            for n in range(10):
+            for _ in range(10):
                 c.wait_for(lambda x: x.ends_stream(), "the end of a stream")
         assert backend.most_at_once <= 4 and len(backend.connections) >= 3
 

@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 
+import pytest
 import requests
 from prometheus_client import openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
@@ -11,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families as lenient
 from helpers import OPENMETRICS, TEXT, KeepAlive, exchange, tool
 
 
-def with_traffic(gunicorn, proxy):
+def with_traffic(gunicorn, proxy, *flags):
     """A sidecar with something of everything on its page."""
     app = gunicorn("gthread")
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *flags)
     client = KeepAlive(sidecar.port)
     for path in ("/ruok", "/users/1", "/fail", "/stream", '/a"b\\c', "/%0a%22", "/x{y}"):
         client("GET", path)
@@ -26,8 +27,9 @@ def with_traffic(gunicorn, proxy):
     return sidecar
 
 
-def test_promtool_has_nothing_to_say_about_the_page(gunicorn, proxy):
-    page = with_traffic(gunicorn, proxy).page().content
+@pytest.mark.parametrize("naming", ["default", "flask", "otel"])
+def test_promtool_has_nothing_to_say_about_the_page(gunicorn, proxy, naming):
+    page = with_traffic(gunicorn, proxy, "--naming", naming).page().content
     check = subprocess.run(
         [tool("promtool"), "check", "metrics"], input=page, capture_output=True, timeout=30
     )
@@ -46,6 +48,17 @@ def test_the_openmetrics_page_passes_the_strict_parser(gunicorn, proxy):
     assert "_created" not in answer.text
     samples = families["http_requests"].samples
     assert any(s.labels["path"] == "/users/{id}" and s.value == 1 for s in samples)
+
+
+@pytest.mark.parametrize("naming", ["flask", "otel"])
+def test_the_strict_parser_takes_the_other_names_too(gunicorn, proxy, naming):
+    page = with_traffic(gunicorn, proxy, "--naming", naming).page(OPENMETRICS)
+    families = {family.name: family for family in strict(page.text)}
+    name = {"flask": "flask_http_request", "otel": "http_server_request"}[naming]
+    samples = families[f"{name}_duration_seconds"].samples
+    series = [(s.name, tuple(sorted(s.labels.items()))) for s in samples]
+    assert len(series) == len(set(series)) > 20
+    assert not any(family.startswith("http_request") for family in families)
 
 
 def test_both_pages_say_the_same_and_write_bounds_as_floats(gunicorn, proxy):

@@ -5,8 +5,9 @@ import ssl
 import threading
 
 import pytest
+import requests
 
-from helpers import PROXY, run, tool
+from helpers import PROXY, run, tool, wait_until
 
 OPENSSL = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
@@ -118,3 +119,15 @@ def test_certificates_of_the_listener_are_checked_with_the_flags(tmp_path):
     assert good.returncode == 0 and "certificate valid until 20" in good.stdout, good.stderr
     assert bad.returncode == 1 and "not the private key of --tls-cert" in bad.stderr
     assert str(other) in bad.stderr and str(cert) in bad.stderr
+
+
+def test_otel_names_tell_the_scheme_that_clients_use(nginx, proxy, tmp_path):
+    cert, key = certificate(tmp_path, "listener")
+    tls = ("--tls-cert", cert, "--tls-key", key)
+    for flags, scheme in (((), "http"), (tls, "https")):
+        sidecar = proxy(nginx.upstream, "--naming", "otel", *flags)
+        url = f"{scheme}://localhost:{sidecar.port}/"
+        assert requests.get(url, verify=str(cert), timeout=5).status_code == 200
+        name = "http_server_request_duration_seconds_count"
+        wait_until(lambda: sidecar.samples().total(name) == 1, "a request is counted")
+        assert sidecar.samples().table(name, "url_scheme") == {(scheme,): 1}

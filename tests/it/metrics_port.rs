@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 
-use redcar::metrics::CATALOGUE;
+use redcar::metrics::Naming;
+use redcar::server::Stop;
 
 use crate::backend::{Backend, OK, eventually};
 use crate::client::Client;
@@ -104,11 +105,22 @@ fn histograms_are_cumulative_and_agree_with_their_count() {
 #[test]
 fn the_live_page_has_exactly_the_families_and_words_of_the_catalogue() {
     let (_backend, sidecar) = used();
-    let page = Page::of(sidecar.metrics);
+    is_of_the_catalogue(&Page::of(sidecar.metrics), Naming::Default);
+    sidecar.ends_after(4);
+    for naming in [Naming::Flask, Naming::Otel] {
+        let backend = Backend::answering(OK);
+        let mut sidecar = Sidecar::with(&backend, |config| config.naming = naming);
+        assert_eq!(sidecar.client().get("/").status(), 200);
+        is_of_the_catalogue(&Page::of(sidecar.metrics), naming);
+        sidecar.begin_stop(Stop::Prompt);
+    }
+}
+
+fn is_of_the_catalogue(page: &Page, naming: Naming) {
     let mut live: Vec<_> = page.0.lines().filter(|line| line.starts_with("# HELP ")).collect();
     live.sort_unstable();
     // This sidecar has no certificate.
-    let expected = || CATALOGUE.iter().filter(|family| !family.name.starts_with("redcar_tls_"));
+    let expected = || naming.families().filter(|family| !family.name.starts_with("redcar_tls_"));
     let mut known: Vec<_> =
         expected().map(|family| format!("# HELP {} {}", family.name, family.help)).collect();
     known.sort_unstable();
@@ -126,7 +138,6 @@ fn the_live_page_has_exactly_the_families_and_words_of_the_catalogue() {
             }
         }
     }
-    sidecar.ends_after(4);
 }
 
 #[test]
@@ -178,6 +189,7 @@ fn probes_and_errors_answer_plainly() {
         ("/livez", 200),
         ("/readyz", 200),
         ("/readyz?upstream=1", 200),
+        ("/paths", 200),
         ("/", 200),
         ("/nothing", 404),
         ("/metrics/", 404),
@@ -192,7 +204,7 @@ fn probes_and_errors_answer_plainly() {
         let answer = client.answer();
         assert_eq!((answer.status(), answer.field("allow")), (405, Some("GET, HEAD")), "{method}");
     }
-    for path in ["/metrics", "/livez"] {
+    for path in ["/metrics", "/livez", "/paths"] {
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(client.head().status(), 200, "{path}");
     }

@@ -111,7 +111,6 @@ fn requests_that_do_not_parse_are_refused_and_counted_without_a_path() {
         ("a line without colon", get(&format!("{host}X\r\n")), 400),
         ("a folded line", get(&format!("{host}X: a\r\n b\r\n")), 400),
         ("a folded first line", get(&format!(" X: a\r\n{host}")), 400),
-        ("the HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 505),
     ];
     for (name, fields) in [
         ("CL with a plus", "Content-Length: +1\r\n"),

@@ -5,11 +5,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use redcar::buckets::Buckets;
-use redcar::config::{Config, ListenAddr, Timeouts, Upstream};
+use redcar::config::{Config, ListenAddr, PathMode, Timeouts, Upstream};
 use redcar::headers::Forwarded;
 use redcar::labels::Methods;
+use redcar::metrics::Naming;
+use redcar::routes::RouteSources;
 use redcar::series::Limits;
-use redcar::server::{Server, StartError, Stop};
+use redcar::server::{Reloader, Server, StartError, Stop};
 use tokio::sync::oneshot;
 
 use crate::backend::{Backend, eventually};
@@ -19,6 +21,7 @@ use crate::scrape::{Metric, Page};
 pub(crate) struct Sidecar {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: SocketAddr,
+    pub(crate) reloader: Reloader,
     stop: Option<oneshot::Sender<Stop>>,
     thread: Option<JoinHandle<Result<(), StartError>>>,
 }
@@ -28,12 +31,17 @@ pub(crate) struct Sidecar {
 fn config(upstream: Upstream) -> Config {
     let any = ListenAddr::Socket(SocketAddr::from(([127, 0, 0, 1], 0)));
     Config {
+        upstream_protocol: redcar::config::UpstreamProtocol::default(),
         listen: any,
         upstream,
         metrics: any,
         tls: redcar::tls::Files::default(),
         threads: 1,
         routes: Vec::new(),
+        route_sources: RouteSources::default(),
+        path_mode: PathMode::Learn,
+        naming: Naming::Default,
+        exclusions: None,
         limits: Limits {
             max_paths: 500,
             max_series: 5000,
@@ -81,10 +89,11 @@ impl Sidecar {
         let server = Server::bind(config.validate().unwrap()).unwrap();
         let (address, metrics) =
             (server.listen_address().unwrap(), server.metrics_address().unwrap());
+        let reloader = server.reloader();
         let (stop, stopped) = oneshot::channel();
         let thread =
             std::thread::spawn(move || server.run(async { stopped.await.unwrap_or(Stop::Prompt) }));
-        let sidecar = Self { address, metrics, stop: Some(stop), thread: Some(thread) };
+        let sidecar = Self { address, metrics, reloader, stop: Some(stop), thread: Some(thread) };
         eventually("a first attempt to connect to the upstream", || {
             Page::of(metrics).total("redcar_upstream_connects_total") > 0.5
         });

@@ -1,0 +1,126 @@
+//! How good names are.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::traffic::Sent;
+
+/// Which requests got which label.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Requests by template and label.
+    pairs: HashMap<(usize, String), usize>,
+    labels: HashMap<String, usize>,
+    noise_labels: HashMap<String, usize>,
+    /// The label that a path had last.
+    last: HashMap<String, String>,
+    real: usize,
+    unnamed: usize,
+    flaps: usize,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, sent: &Sent, label: &str) {
+        let is_named = !label.starts_with('_');
+        if is_named {
+            *self.labels.entry(label.to_owned()).or_default() += 1;
+        }
+        let Some(template) = sent.template else {
+            if is_named {
+                *self.noise_labels.entry(label.to_owned()).or_default() += 1;
+            }
+            return;
+        };
+        self.real += 1;
+        let before = self.last.get(&sent.path);
+        if before.is_some_and(|before| before != label && !before.starts_with('_')) {
+            self.flaps += 1;
+        }
+        self.last.insert(sent.path.clone(), label.to_owned());
+        if is_named {
+            *self.pairs.entry((template, label.to_owned())).or_default() += 1;
+        } else {
+            self.unnamed += 1;
+        }
+    }
+
+    pub(crate) fn score(self) -> Score {
+        let mut of_label: HashMap<&str, usize> = HashMap::new();
+        let mut of_template: HashMap<usize, usize> = HashMap::new();
+        for ((template, label), count) in &self.pairs {
+            let most = of_label.entry(label).or_default();
+            *most = (*most).max(*count);
+            let most = of_template.entry(*template).or_default();
+            *most = (*most).max(*count);
+        }
+        let share = |count: usize| count as f64 * 100.0 / self.real.max(1) as f64;
+        let only_noise = self.noise_labels.keys().filter(|label| !of_label.contains_key(&***label));
+        Score {
+            labels: self.labels.len() as f64,
+            noise_labels: only_noise.count() as f64,
+            homogeneity: share(of_label.values().sum()),
+            completeness: share(of_template.values().sum()),
+            unnamed: share(self.unnamed),
+            flaps: share(self.flaps),
+        }
+    }
+}
+
+/// The marks; shares in percent of the requests that are not noise.
+#[derive(Clone, Copy)]
+pub(crate) struct Score {
+    labels: f64,
+    /// Labels that only noise has.
+    noise_labels: f64,
+    /// Requests of the template that their label mostly stands for. `_UNMATCHED` and `_OTHER`
+    /// stand for none.
+    homogeneity: f64,
+    /// Requests under the label that most of their template has.
+    completeness: f64,
+    /// Requests under `_UNMATCHED` and `_OTHER`.
+    unnamed: f64,
+    /// Requests whose path had another label before.
+    flaps: f64,
+}
+
+impl Score {
+    pub(crate) const HEADER: &str = "  labels   noise  homog.  compl. unnamed   flaps";
+
+    fn fold(list: &[Self], f: impl Fn(&mut dyn Iterator<Item = f64>, bool) -> f64) -> Self {
+        let column = |get: fn(&Self) -> f64, low| f(&mut list.iter().map(get), low);
+        Self {
+            labels: column(|s| s.labels, false),
+            noise_labels: column(|s| s.noise_labels, false),
+            homogeneity: column(|s| s.homogeneity, true),
+            completeness: column(|s| s.completeness, true),
+            unnamed: column(|s| s.unnamed, false),
+            flaps: column(|s| s.flaps, false),
+        }
+    }
+
+    pub(crate) fn mean(list: &[Self]) -> Self {
+        Self::fold(list, |values, _| values.sum::<f64>() / list.len().max(1) as f64)
+    }
+
+    /// The worst of each column; whether low or high is bad depends on the column.
+    pub(crate) fn worst(list: &[Self]) -> Self {
+        Self::fold(list, |values, low| {
+            values.reduce(if low { f64::min } else { f64::max }).unwrap_or(0.0)
+        })
+    }
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:8.0}{:8.0}{:8.1}{:8.1}{:8.1}{:8.2}",
+            self.labels,
+            self.noise_labels,
+            self.homogeneity,
+            self.completeness,
+            self.unnamed,
+            self.flaps
+        )
+    }
+}

@@ -1,0 +1,41 @@
+//! The request's head on its way to the upstream.
+
+use h2::client::ResponseFuture;
+
+use crate::h1::BodyLength;
+use crate::pump::{Delimiter, FrameSink, Sink, WireSink};
+use crate::request::{Outgoing, Request};
+use crate::upstream::Lease;
+
+/// Hands the request's head to the upstream: to a sink, or as a new stream.
+///
+/// A stream that the connection does not take shows as an answer that never comes; see
+/// `poll_frames_head`.
+pub(super) fn begin(lease: &mut Lease, request: &mut Request) -> (Sink, Option<ResponseFuture>) {
+    let delimiter = match request.body {
+        BodyLength::Chunked => Delimiter::Chunked,
+        _ => Delimiter::Plain,
+    };
+    match lease {
+        Lease::Wire(lease) => {
+            let outgoing = std::mem::replace(&mut request.outgoing, Outgoing::Wire(Vec::new()));
+            let head = outgoing.into_wire(request.body);
+            (Sink::Wire(WireSink::new(&lease.link, head, delimiter)), None)
+        }
+        Lease::Stream(lease) => {
+            let Outgoing::Frames(head) = &request.outgoing else {
+                return (Sink::None, None);
+            };
+            let ended = !request.has_body();
+            match lease.send.send_request((**head).clone(), ended) {
+                Ok((response, stream)) => {
+                    (Sink::Frames(FrameSink::new(stream, ended)), Some(response))
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no stream to the upstream");
+                    (Sink::None, None)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! An answer on an HTTP/2 stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use h2::Reason;
+
+use super::{Exchange, Stop};
+use crate::error::ProxyError;
+use crate::h1::{BodyLength, Field, ResponseHead, Version, length};
+use crate::pump::FrameSource;
+use crate::upstream::Lease;
+
+impl Exchange<'_> {
+    /// Waits for the answer's head.
+    pub(super) fn poll_frames_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let Some(mut response) = self.response.take() else {
+            // The connection took no stream.
+            return Poll::Ready(Err(self.unanswered(None)));
+        };
+        while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            let (parts, ()) = interim.into_parts();
+            let fields = fields(&parts.headers);
+            let head = head(parts.status, &fields, BodyLength::None);
+            self.interim(cx, &head)?;
+        }
+        let answered = match Pin::new(&mut response).poll(cx) {
+            Poll::Pending => {
+                self.response = Some(response);
+                return Poll::Pending;
+            }
+            Poll::Ready(answered) => answered,
+        };
+        let (parts, stream) = match answered {
+            Ok(response) => response.into_parts(),
+            Err(error) => return Poll::Ready(Err(self.unanswered(Some(error)))),
+        };
+        let fields = fields(&parts.headers);
+        let is_bodiless = self.request.to_head || matches!(parts.status.as_u16(), 204 | 304);
+        let known = parts.headers.get(http::header::CONTENT_LENGTH);
+        let body = match known.and_then(|value| length(value.as_bytes())) {
+            _ if is_bodiless => BodyLength::None,
+            _ if stream.is_end_stream() => BodyLength::Known(0),
+            Some(bytes) => BodyLength::Known(bytes),
+            None => BodyLength::Chunked,
+        };
+        let head = head(parts.status, &fields, body);
+        Poll::Ready(self.final_head(&head, Some(FrameSource::new(stream))))
+    }
+
+    /// What an error on the stream means.
+    fn unanswered(&mut self, error: Option<h2::Error>) -> Stop {
+        let refused = error.as_ref().is_none_or(|error| {
+            error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)
+        });
+        if refused {
+            self.unprocessed = true;
+            if let Lease::Stream(lease) = &self.lease {
+                lease.close();
+            }
+        }
+        let broken = |error: Option<h2::Error>| {
+            let io = error.and_then(h2::Error::into_io);
+            io.unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into())
+        };
+        Stop::Failed(match error.as_ref().and_then(h2::Error::reason) {
+            Some(Reason::PROTOCOL_ERROR) => ProxyError::Protocol("its frames are malformed"),
+            _ => ProxyError::ConnectionTerminated(broken(error)),
+        })
+    }
+}
+
+fn fields(headers: &http::HeaderMap) -> Vec<Field<'_>> {
+    let fields = headers.iter();
+    fields.map(|(name, value)| Field { name: name.as_str(), value: value.as_bytes() }).collect()
+}
+
+fn head<'a>(
+    status: http::StatusCode,
+    fields: &'a [Field<'a>],
+    body: BodyLength,
+) -> ResponseHead<'a> {
+    let reason = status.canonical_reason().unwrap_or("");
+    ResponseHead { status: status.as_u16(), reason, version: Version::Http2, fields, body }
+}

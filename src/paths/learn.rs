@@ -1,0 +1,454 @@
+//! Learning which segments of a path are words of the app and which are values.
+//!
+//! A trie of the names that the detectors made of admitted requests. Each node sees how its
+//! children are spread: many children that each came once are values, and the node folds; few
+//! that come again and again are the app's own words. Pure: no clock, no lock. Guards the
+//! invariants that what was decided stays decided, and that memory is bounded.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::ID;
+use super::known::{Age, Known, child_name, stand_in};
+use super::vocabulary::is_word_of_apis;
+
+/// The numbers that learning depends on, chosen by the evaluation in `benches/paths`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Rules {
+    /// Uncommon words that a node names without further evidence.
+    pub free_words: u32,
+    /// The same below a collection, such as `/users`: there, words are rather values.
+    pub free_words_below_collection: u32,
+    /// Uncommon words at which a node is looked at, and folds if most came only once.
+    pub fold_words: u32,
+    /// The same below a collection.
+    pub fold_words_below_collection: u32,
+    /// Of the uncommon words, how many must have come only once to fold: percent.
+    pub once_percent: u32,
+    /// Requests with which an uncommon word is named among many that come again.
+    pub named_hits: u32,
+    /// Children at which a node folds whatever they are.
+    pub max_children: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            free_words: 8,
+            free_words_below_collection: 3,
+            fold_words: 20,
+            fold_words_below_collection: 5,
+            once_percent: 50,
+            named_hits: 3,
+            max_children: 300,
+        }
+    }
+}
+
+/// What the learner says of a name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// It is called so; [`Learner::set_route`] takes the place.
+    Named(String, Place),
+    /// Nobody knows yet.
+    Open,
+}
+
+/// Where a route hangs in the learner's tree. Valid until the next call that learns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place(Vec<usize>);
+
+/// Nodes without a route that may exist; beyond, they are forgotten.
+///
+/// About 200 bytes each: 3 MiB.
+const MAX_OPEN_NODES: usize = 16_384;
+
+/// What a learner knows about one place of a path.
+#[derive(Debug, Default)]
+struct Node {
+    name: Box<str>,
+    children: HashMap<Box<str>, usize, RandomState>,
+    /// Admitted requests that came through here.
+    hits: u32,
+    decided: bool,
+    folded: Option<Age>,
+    has_route: bool,
+    words: Words,
+}
+
+/// How requests spread over a node's children that are uncommon words.
+#[derive(Clone, Copy, Debug, Default)]
+struct Words {
+    distinct: u32,
+    /// Of these, the ones that came only once.
+    once: u32,
+}
+
+/// Learns from admitted requests, and decides what paths are called.
+#[derive(Debug)]
+pub struct Learner {
+    nodes: Vec<Node>,
+    rules: Rules,
+    /// Number of nodes at which those without a decision are forgotten.
+    forget_at: usize,
+    /// Counts decisions.
+    age: Age,
+    known: Known,
+    /// A node has folded that `known` does not know of.
+    is_stale: bool,
+    changed: bool,
+}
+
+impl Default for Learner {
+    fn default() -> Self {
+        Self::new(Rules::default())
+    }
+}
+
+impl Rules {
+    /// Every word is named at once, and no node folds.
+    pub fn raw() -> Self {
+        Self {
+            free_words: u32::MAX,
+            free_words_below_collection: u32::MAX,
+            fold_words: u32::MAX,
+            fold_words_below_collection: u32::MAX,
+            max_children: u32::MAX,
+            ..Self::default()
+        }
+    }
+}
+
+impl Learner {
+    /// A learner that has seen nothing.
+    pub fn new(rules: Rules) -> Self {
+        let root = Node { decided: true, ..Node::default() };
+        Self {
+            nodes: vec![root],
+            rules,
+            forget_at: MAX_OPEN_NODES,
+            age: 0,
+            known: Known::default(),
+            is_stale: false,
+            changed: false,
+        }
+    }
+
+    /// Takes in one admitted request by the name that the detectors made.
+    ///
+    /// # Shape
+    ///
+    /// `name`: what [`super::Namer::name`] detected, and no route matches. O(segments), except when
+    /// a node folds.
+    pub fn observe(&mut self, name: &str) -> Decision {
+        if self.nodes.len() > self.forget_at {
+            self.forget();
+        }
+        let mut node = 0;
+        self.at_mut(node).hits = self.at(node).hits.saturating_add(1);
+        for segment in segments(name) {
+            let literal = self.child(node, segment).filter(|child| self.at(*child).decided);
+            node = match (literal, self.stand_in(node, segment)) {
+                (Some(child), _) => self.take_known(node, child),
+                (None, Some(stand_in)) => self.take_value(node, stand_in),
+                (None, None) => {
+                    let child = self.take_word(node, segment);
+                    if self.should_fold(node) {
+                        self.fold(node);
+                        let stand_in = stand_in(segment).unwrap_or(segment);
+                        let found = self.child(node, segment);
+                        found.or_else(|| self.child(node, stand_in)).unwrap_or(child)
+                    } else {
+                        child
+                    }
+                }
+            };
+        }
+        self.look(name, false)
+    }
+
+    /// Decides now what a name is called, as far as what was seen allows.
+    pub fn decide(&mut self, name: &str) -> Decision {
+        self.look(name, true)
+    }
+
+    /// Remembers the route of a place.
+    pub fn set_route(&mut self, place: &Place, route: u32) {
+        self.age += 1;
+        let parents = std::iter::once(0).chain(place.0.iter().copied());
+        let mut known = std::mem::take(&mut self.known);
+        let way = place.0.iter().zip(parents);
+        let way = way.map(|(node, parent)| (&*self.at(*node).name, self.at(parent).folded));
+        known.insert(way, (self.age, route));
+        self.known = known;
+        if let Some(last) = place.0.last() {
+            self.at_mut(*last).has_route = true;
+        }
+        self.changed = true;
+    }
+
+    /// What is learned for good.
+    pub fn known(&mut self) -> &Known {
+        if std::mem::take(&mut self.is_stale) {
+            let mut known = std::mem::take(&mut self.known);
+            self.tell_folds(0, &mut known);
+            self.known = known;
+        }
+        &self.known
+    }
+
+    /// Tells whether [`Self::known`] has changed since this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn tell_folds(&self, node: usize, known: &mut Known) {
+        known.fold(self.at(node).folded);
+        for (name, below) in known.children_mut() {
+            if let Some(child) = self.child(node, name) {
+                self.tell_folds(child, below);
+            }
+        }
+    }
+
+    /// The name of the child that stands for a segment, if the node is folded.
+    fn stand_in<'a>(&self, node: usize, segment: &'a str) -> Option<&'a str> {
+        self.at(node).folded.and_then(|_| stand_in(segment))
+    }
+
+    /// Follows a name; where a child is open, judges it if that is asked for.
+    fn look(&mut self, name: &str, judge: bool) -> Decision {
+        let (mut node, mut label) = (0, String::with_capacity(name.len() + 8));
+        let mut place = Vec::new();
+        for segment in segments(name) {
+            let literal = self.child(node, segment);
+            let decided = literal.filter(|child| self.at(*child).decided);
+            let stand_in = self.stand_in(node, segment);
+            let next = match (decided, stand_in) {
+                (Some(child), _) => Some(child),
+                (None, Some(stand_in)) => self.child(node, stand_in),
+                (None, None) => literal.filter(|child| {
+                    let is_sure = self.at(*child).hits >= SURE_HITS;
+                    (judge || is_sure) && self.is_word(node, *child)
+                }),
+            };
+            let Some(next) = next else { return Decision::Open };
+            let next_node = self.at_mut(next);
+            next_node.decided = true;
+            label.push('/');
+            label.push_str(if next_node.name.starts_with(':') { ID } else { "" });
+            label.push_str(&next_node.name);
+            place.push(next);
+            node = next;
+        }
+        if name == "*" {
+            label.remove(0);
+        }
+        Decision::Named(label, Place(place))
+    }
+
+    /// Judges an uncommon word from how requests spread over it and its siblings.
+    fn is_word(&self, parent: usize, child: usize) -> bool {
+        let words = self.at(parent).words;
+        let (free, limit) = self.limits(parent);
+        let few = words.distinct < limit && !self.is_collection(parent);
+        let comes_again = self.at(child).hits >= self.rules.named_hits;
+        words.distinct <= free || (comes_again && (few || !self.mostly_once(words)))
+    }
+
+    /// Too many children that each came once.
+    fn should_fold(&self, node: usize) -> bool {
+        let words = self.at(node).words;
+        let (_, limit) = self.limits(node);
+        let children = u32::try_from(self.at(node).children.len()).unwrap_or(u32::MAX);
+        let many = words.distinct >= limit && self.mostly_once(words);
+        self.at(node).folded.is_none() && (many || children > self.rules.max_children)
+    }
+
+    fn mostly_once(&self, words: Words) -> bool {
+        u64::from(words.once) * 100
+            >= u64::from(words.distinct) * u64::from(self.rules.once_percent)
+    }
+
+    /// How many uncommon words are named without further evidence, and at how many a node folds.
+    fn limits(&self, node: usize) -> (u32, u32) {
+        let rules = &self.rules;
+        if self.is_collection(node) {
+            (rules.free_words_below_collection, rules.fold_words_below_collection)
+        } else {
+            (rules.free_words, rules.fold_words)
+        }
+    }
+
+    /// Tells whether words below a node are rather values: `/users`.
+    fn is_collection(&self, node: usize) -> bool {
+        let name = &self.at(node).name;
+        name.ends_with('s') && !name.ends_with("ss")
+    }
+
+    /// Makes all undecided children one: `{id}`.
+    fn fold(&mut self, node: usize) {
+        self.age += 1;
+        let age = self.age;
+        self.at_mut(node).folded = Some(age);
+        self.is_stale = true;
+        self.changed = true;
+        for (name, child) in self.undecided_children(node) {
+            let Some(stand_in) = stand_in(&name) else { continue };
+            let into = self.child(node, stand_in);
+            let into = into.unwrap_or_else(|| self.add_child(node, stand_in, true));
+            self.at_mut(into).decided = true;
+            self.at_mut(node).children.remove(&name);
+            self.merge(child, into);
+        }
+    }
+
+    fn undecided_children(&self, node: usize) -> Vec<(Box<str>, usize)> {
+        let children = self.at(node).children.iter();
+        let mut found: Vec<_> = children
+            .filter(|(name, child)| !self.at(**child).decided && stand_in(name).is_some())
+            .map(|(name, child)| (name.clone(), *child))
+            .collect();
+        // The order of a hash map is random, and merging depends on it where it folds.
+        found.sort_unstable();
+        found
+    }
+
+    /// Takes what is known of `from` over to `into`.
+    fn merge(&mut self, from: usize, into: usize) {
+        let from = std::mem::take(self.at_mut(from));
+        self.at_mut(into).hits = self.at(into).hits.saturating_add(from.hits);
+        let mut children: Vec<_> = from.children.into_iter().collect();
+        children.sort_unstable();
+        for (name, child) in children {
+            let hits = self.at(child).hits;
+            if let Some(own) = self.child(into, &name) {
+                self.count_again(into, own, hits);
+                self.merge(child, own);
+            } else if let Some(stand_in) = self.stand_in(into, &name) {
+                let own = self.child(into, stand_in);
+                let own = own.unwrap_or_else(|| self.add_child(into, stand_in, true));
+                self.merge(child, own);
+            } else {
+                self.at_mut(into).children.insert(name.clone(), child);
+                self.count_new(into, &name, hits);
+            }
+        }
+        if self.should_fold(into) {
+            self.fold(into);
+        }
+    }
+
+    /// Counts a request at a child that exists.
+    fn take_known(&mut self, node: usize, child: usize) -> usize {
+        self.count_again(node, child, 1);
+        let hits = &mut self.at_mut(child).hits;
+        *hits = hits.saturating_add(1);
+        child
+    }
+
+    /// Counts a request at what stands for a value.
+    fn take_value(&mut self, node: usize, name: &str) -> usize {
+        let children = &self.at(node).children;
+        let has_room = children.len() < MAX_CHILDREN || children.contains_key(name);
+        let name = if has_room { name } else { ID };
+        let child = self.child(node, name).unwrap_or_else(|| self.add_child(node, name, true));
+        self.take_known(node, child)
+    }
+
+    /// Counts a request at a child that may be new.
+    fn take_word(&mut self, node: usize, segment: &str) -> usize {
+        if let Some(child) = self.child(node, segment) {
+            return self.take_known(node, child);
+        }
+        let child = self.add_child(node, segment, is_plain(segment));
+        self.at_mut(child).hits = 1;
+        self.count_new(node, segment, 1);
+        child
+    }
+
+    fn count_new(&mut self, node: usize, segment: &str, hits: u32) {
+        if !is_plain(segment) {
+            let words = &mut self.at_mut(node).words;
+            words.distinct += 1;
+            words.once += u32::from(hits == 1);
+        }
+    }
+
+    fn count_again(&mut self, node: usize, child: usize, hits: u32) {
+        if hits > 0 && self.at(child).hits == 1 && !is_plain(&self.at(child).name) {
+            let words = &mut self.at_mut(node).words;
+            words.once = words.once.saturating_sub(1);
+        }
+    }
+
+    fn add_child(&mut self, node: usize, name: &str, decided: bool) -> usize {
+        let child = self.nodes.len();
+        self.nodes.push(Node { name: name.into(), decided, ..Node::default() });
+        self.at_mut(node).children.insert(name.into(), child);
+        child
+    }
+
+    fn child(&self, node: usize, name: &str) -> Option<usize> {
+        self.at(node).children.get(name).copied()
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "nodes are only dropped with all links to them")]
+    fn at(&self, node: usize) -> &Node {
+        &self.nodes[node]
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "nodes are only dropped with all links to them")]
+    fn at_mut(&mut self, node: usize) -> &mut Node {
+        &mut self.nodes[node]
+    }
+
+    /// Drops every node that is not on the way to a route; what nodes counted stays.
+    fn forget(&mut self) {
+        let mut kept = Vec::new();
+        self.keep(0, &mut kept);
+        self.forget_at = kept.len() + MAX_OPEN_NODES;
+        self.nodes = kept;
+    }
+
+    fn keep(&mut self, node: usize, kept: &mut Vec<Node>) -> Option<usize> {
+        let node = std::mem::take(self.at_mut(node));
+        let own = kept.len();
+        let mut children: Vec<_> = node.children.into_iter().collect();
+        children.sort_unstable();
+        kept.push(Node { children: HashMap::default(), ..node });
+        let mut links = HashMap::default();
+        for (name, child) in children {
+            if let Some(child) = self.keep(child, kept) {
+                links.insert(name, child);
+            }
+        }
+        let last = kept.get_mut(own)?;
+        let is_needed = !links.is_empty() || last.has_route || last.folded.is_some();
+        if !is_needed && own != 0 {
+            kept.truncate(own);
+            return None;
+        }
+        last.children = links;
+        Some(own)
+    }
+}
+
+/// Requests with which a word need not wait for a scrape.
+const SURE_HITS: u32 = 20;
+
+/// Children of a folded node; beyond, verbs count as `{id}`.
+const MAX_CHILDREN: usize = 1000;
+
+fn segments(name: &str) -> impl Iterator<Item = &str> {
+    name.strip_prefix('/').unwrap_or(name).split('/').map(child_name)
+}
+
+/// Segments that are named at once: parameters, and words that many APIs have.
+fn is_plain(segment: &str) -> bool {
+    segment.is_empty() || segment == "*" || segment.starts_with('{') || is_word_of_apis(segment)
+}
+
+#[cfg(test)]
+mod tests;

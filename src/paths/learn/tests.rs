@@ -1,0 +1,53 @@
+use super::*;
+
+fn named(decision: &Decision) -> &str {
+    match decision {
+        Decision::Named(label, _) => label,
+        Decision::Open => "?",
+    }
+}
+
+#[test]
+fn common_words_and_values_are_named_at_once() {
+    let mut learner = Learner::default();
+    for name in ["/users/{id}", "/api/v1/settings", "/orders/{id}:cancel", "/", "*", "/{*rest}"] {
+        assert_eq!(named(&learner.observe(name)), name);
+    }
+    assert_eq!(learner.observe("/frobnicate"), Decision::Open);
+    assert_eq!(named(&learner.decide("/frobnicate")), "/frobnicate");
+}
+
+#[test]
+fn a_route_keeps_its_paths_when_its_node_folds() {
+    let mut learner = Learner::default();
+    learner.observe("/users/torvalds/settings");
+    let Decision::Named(_, place) = learner.decide("/users/torvalds/settings") else {
+        panic!("not named");
+    };
+    learner.set_route(&place, 7);
+    for name in ["qab", "qcd", "qef", "qgh", "qij", "qkl"] {
+        learner.observe(&format!("/users/{name}/settings"));
+    }
+    let Decision::Named(label, place) = learner.decide("/users/qab/settings") else {
+        panic!("not named");
+    };
+    assert_eq!(label, "/users/{id}/settings");
+    learner.set_route(&place, 8);
+    assert_eq!(learner.known().find("/users/torvalds/settings"), Some(7));
+    assert_eq!(learner.known().find("/users/qzz/settings"), Some(8));
+    // Younger than the folded route, so it does not take the path away from it.
+    assert_eq!(learner.known().find("/users/torvalds"), None);
+}
+
+#[test]
+fn what_was_not_decided_is_forgotten_when_there_is_too_much_of_it() {
+    let mut learner = Learner::new(Rules { fold_words: u32::MAX, ..Rules::raw() });
+    learner.observe("/kept");
+    let Decision::Named(_, place) = learner.decide("/kept") else { panic!("not named") };
+    learner.set_route(&place, 3);
+    for number in 0..3 * MAX_OPEN_NODES {
+        learner.observe(&format!("/w{number}"));
+    }
+    assert!(learner.nodes.len() <= 2 * MAX_OPEN_NODES);
+    assert_eq!(learner.known().find("/kept"), Some(3));
+}

@@ -1,0 +1,85 @@
+//! The list of routes that exist, for people and for pinning.
+
+use std::sync::Arc;
+
+use super::{HistogramTotals, RouteId, Store};
+
+/// Where a route's name comes from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PathKind {
+    /// From `--route` or a file.
+    Pinned,
+    /// From traffic.
+    Learned,
+    /// Not a path: begins with `_`.
+    Reserved,
+}
+
+/// How far a route has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PathState {
+    /// Not exported yet: the next scrape decides what it is called.
+    Provisional,
+    /// Exported under this name for as long as the process lives.
+    Published,
+    /// Published, and one of its `{id}` stands for words, too: their number said that they are
+    /// values.
+    Folded,
+    /// Was pinned until a reload: keeps what it counted, takes no new requests.
+    Retired,
+}
+
+/// One route, as [`Store::list_paths`] tells it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListedPath {
+    /// The label value.
+    pub template: Arc<str>,
+    /// Where the name comes from.
+    pub kind: PathKind,
+    /// How far it has come.
+    pub state: PathState,
+    /// Requests that ended under this name.
+    pub hits: u64,
+}
+
+impl Store {
+    /// Every route that exists, and what may become one, by name. For people: sums up all rows.
+    /// Publishes nothing.
+    pub fn list_paths(&self) -> Vec<ListedPath> {
+        let inner = self.lock();
+        let (rows, routes) = (inner.rows.clone(), inner.routes.clone());
+        let naming = Arc::clone(&inner.naming);
+        let provisional = inner.deferred.list().map(|waiting| ListedPath {
+            template: waiting.name().into(),
+            kind: PathKind::Learned,
+            state: PathState::Provisional,
+            hits: waiting.requests(),
+        });
+        let mut listed: Vec<_> = provisional.collect();
+        drop(inner);
+        let mut states = vec![PathState::Published; routes.len()];
+        for (index, state) in states.iter_mut().enumerate() {
+            let is_pinned = routes.get(index).is_some_and(|r| r.kind == PathKind::Pinned);
+            if is_pinned && !naming.pinned.iter().any(|route| route.index() == index) {
+                *state = PathState::Retired;
+            }
+        }
+        naming.known.each_route(&mut |route, folded| {
+            let state = states.get_mut(RouteId(route).index());
+            if let Some(state) = state.filter(|state| folded && **state == PathState::Published) {
+                *state = PathState::Folded;
+            }
+        });
+        let mut hits = vec![0; routes.len()];
+        for (key, parts) in &rows {
+            if let Some(hits) = hits.get_mut(key.route.index()) {
+                *hits += HistogramTotals::of(parts.iter().map(|row| &row.durations)).count();
+            }
+        }
+        listed.extend(routes.into_iter().zip(states).zip(hits).map(|((route, state), hits)| {
+            ListedPath { template: route.name, kind: route.kind, state, hits }
+        }));
+        listed.sort_by(|a, b| a.template.cmp(&b.template));
+        listed
+    }
+}

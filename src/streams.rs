@@ -1,0 +1,187 @@
+//! One HTTP/2 connection from a client: a task for each stream.
+//!
+//! The library owns the protocol, its flow control and its defences against floods; this owns the
+//! limits, the drain, and the life of each stream's task.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::request::Parts;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::downstream::{Downstream, Front, Stream, close};
+use crate::drain::Guard;
+use crate::forward;
+use crate::h1::{BodyLength, Field, RequestHead, Version, length};
+use crate::request::Request;
+use crate::upstream::Pool;
+use crate::wire::LinkIo;
+use crate::worker::Worker;
+
+/// Streams at one time. RFC 9113 §6.5.2 recommends at least 100; Envoy and Go allow as many.
+const MAX_STREAMS: u32 = 100;
+/// Window of one stream: what a client may have on the way.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Window of a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What a stream buffers before its sender has to wait.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams that a client may reset before they were looked at; beyond, the connection ends.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// What the tasks of one connection share.
+struct Shared {
+    worker: Rc<Worker>,
+    pool: Rc<Pool>,
+    downstream: Downstream,
+    /// Tasks that run, also of streams that were reset.
+    running: Cell<usize>,
+    ended: Notify,
+}
+
+/// Counts a task as long as it lives.
+struct Running(Rc<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+        self.0.ended.notify_one();
+    }
+}
+
+/// Serves a connection whose client speaks HTTP/2 to its end.
+pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, guard: Guard) {
+    let io = LinkIo::new(&downstream.link, None);
+    let max_header_bytes = u32::try_from(worker.config.max_header_bytes).unwrap_or(u32::MAX);
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_header_list_size(max_header_bytes);
+    let limit = worker.config.timeouts.header;
+    let connection = match tokio::time::timeout(limit, builder.handshake(io)).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::debug!(%error, "no HTTP/2 connection"),
+        Err(_elapsed) => return tracing::debug!("no HTTP/2 connection in time"),
+    };
+    let (running, ended) = (Cell::new(0), Notify::new());
+    let shared = Rc::new(Shared { worker, pool, downstream, running, ended });
+    accept(&shared, connection, &guard).await;
+    while shared.running.get() > 0 {
+        shared.ended.notified().await;
+    }
+    close(&shared.downstream).await;
+}
+
+/// Takes streams until the connection ends, has been idle for too long, or drains.
+async fn accept(shared: &Rc<Shared>, mut connection: Connection<LinkIo, Bytes>, guard: &Guard) {
+    let idle_limit = shared.worker.config.timeouts.idle;
+    let mut draining = false;
+    let mut idle = pin!(tokio::time::sleep(idle_limit));
+    loop {
+        let next = poll_fn(|cx| {
+            if !draining && guard.is_draining(cx) {
+                draining = true;
+                connection.graceful_shutdown();
+            }
+            // A reset stream counts as long as its task runs: resetting is no way around a limit.
+            let full = shared.running.get() >= 2 * MAX_STREAMS as usize;
+            if !full && let Poll::Ready(stream) = connection.poll_accept(cx) {
+                return Poll::Ready(stream);
+            }
+            if full && let Poll::Ready(result) = connection.poll_closed(cx) {
+                return Poll::Ready(result.err().map(Err));
+            }
+            while idle.as_mut().poll(cx).is_ready() {
+                if shared.running.get() == 0 && !draining {
+                    draining = true;
+                    connection.graceful_shutdown();
+                    cx.waker().wake_by_ref();
+                }
+                idle.as_mut().reset(Instant::now() + idle_limit);
+            }
+            Poll::Pending
+        });
+        match next.await {
+            None => return,
+            Some(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection ended"),
+            Some(Ok((request, respond))) => {
+                idle.as_mut().reset(Instant::now() + idle_limit);
+                spawn(shared, request, respond);
+            }
+        }
+    }
+}
+
+fn spawn(shared: &Rc<Shared>, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    shared.running.set(shared.running.get() + 1);
+    let running = Running(Rc::clone(shared));
+    drop(tokio::task::spawn_local(async move {
+        let shared = &running.0;
+        let (parts, body) = request.into_parts();
+        let Some(request) = parse(shared, &parts, &body) else {
+            let mut respond = respond;
+            respond.send_reset(Reason::PROTOCOL_ERROR);
+            return;
+        };
+        let front = Front::Stream(Box::new(Stream { respond, body: Some(body) }));
+        // What becomes of the connection is the library's affair.
+        let _after = forward::handle(&shared.worker, &shared.pool, front, request).await;
+    }));
+}
+
+/// Makes a request of a stream's head. `None`: it is malformed (RFC 9113 §8.1.1).
+fn parse(shared: &Rc<Shared>, parts: &Parts, body: &RecvStream) -> Option<Request> {
+    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let (cookie, mut fields) = fields(&parts.headers);
+    if let Some(cookie) = &cookie {
+        fields.push(Field { name: "cookie", value: cookie });
+    }
+    let known = parts.headers.get(http::header::CONTENT_LENGTH).map(|v| length(v.as_bytes()));
+    let body = match known {
+        Some(None) => return None,
+        _ if body.is_end_stream() => BodyLength::None,
+        Some(Some(bytes)) => BodyLength::Known(bytes),
+        None => BodyLength::Chunked,
+    };
+    let head = RequestHead {
+        method: parts.method.as_str(),
+        target,
+        version: Version::Http2,
+        fields: &fields,
+        body,
+        authority: parts.uri.authority().map(http::uri::Authority::as_str),
+    };
+    let Downstream { peer, address, scheme, .. } = &shared.downstream;
+    Some(Request::new(&shared.worker, &shared.pool, (*peer, address, scheme), &head))
+}
+
+/// The fields but for cookies, and the cookies as one: HTTP/1 knows no crumbs (RFC 9113 §8.2.3).
+fn fields(headers: &http::HeaderMap) -> (Option<Vec<u8>>, Vec<Field<'_>>) {
+    let mut cookie: Option<Vec<u8>> = None;
+    let mut fields = Vec::with_capacity(headers.len() + 1);
+    for (name, value) in headers {
+        if *name == http::header::COOKIE {
+            match &mut cookie {
+                Some(cookie) => {
+                    cookie.extend_from_slice(b"; ");
+                    cookie.extend_from_slice(value.as_bytes());
+                }
+                None => cookie = Some(value.as_bytes().to_vec()),
+            }
+        } else {
+            fields.push(Field { name: name.as_str(), value: value.as_bytes() });
+        }
+    }
+    (cookie, fields)
+}
