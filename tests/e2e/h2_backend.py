@@ -12,9 +12,9 @@ import h2.settings
 class H2Backend:
     """Each connection runs on a thread; `answer(self, connection, stream)` replies to a request."""
 
-    def __init__(self, answer=None, streams=100, settings=None):
+    def __init__(self, answer=None, streams=100):
         self.answer = answer or answer_ok
-        self.streams, self.settings = streams, settings or {}
+        self.streams = streams
         self.requests, self.connections, self.resets, self.ended = {}, [], [], []
         self.most_at_once = 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -60,7 +60,8 @@ class H2Connection:
 
     def serve(self):
         limits = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.backend.streams}
-        self.h2.local_settings.update(limits | self.backend.settings)
+        # Set before the start: what is updated later is announced only by a second frame.
+        self.h2.local_settings = h2.settings.Settings(client=False, initial_values=limits)
         self.h2.initiate_connection()
         self.flush()
         try:
