@@ -93,7 +93,7 @@ def h2_exchange(port, method, target, body):
         if body == "length":
             head.append(("content-length", "11"))
         if body == "trailers":
-            head.append(("trailer", "x-sum"))
+            head.append(("trailer", "X-Sum"))
         c.request(1, head, f.END_HEADERS | (0 if has_body else f.END_STREAM))
         if has_body:
             end = 0 if body == "trailers" else f.END_STREAM
@@ -146,7 +146,11 @@ def check(chain, version, method, status, body, request_body):
     assert seen.body == seen_direct.body, case
     assert [t.lower() for t in seen.trailers] == [t.lower() for t in seen_direct.trailers], case
     assert proxied[0] == direct[0] and proxied[2] == direct[2], (case, proxied, direct)
-    assert comparable(proxied[1], OWN) == comparable(direct[1], OWN), case
+    got, right = comparable(proxied[1], OWN), comparable(direct[1], OWN)
+    if version == "h2c":
+        # The order of fields of different names means nothing, and HTTP/2 tables reorder them.
+        got, right = sorted(got, key=lambda x: x[0]), sorted(right, key=lambda x: x[0])
+    assert got == right, case
     if version != "HTTP/1.0":
         assert [t.lower() for t in proxied[3]] == [t.lower() for t in direct[3]], case
 
