@@ -11,7 +11,7 @@ from h2_backend import H2Backend
 from helpers import reset, run, tool, wait_until
 from peers import OK, Backend, Ended, answering, client, counts
 
-BIG = 32 << 20
+BIG = 16 << 20
 
 
 def session(**kwargs):
