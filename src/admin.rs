@@ -1,7 +1,7 @@
-//! The metrics port: `/metrics`, `/paths`, `/livez`, `/readyz`, on a thread of its own.
+//! The metrics port: `/metrics`, `/paths`, `/livez`, `/readyz`, the live page, on its own thread.
 //!
 //! Guards the invariant that the admin plane cannot slow the data plane: nothing here runs on a
-//! worker, and at most two pages are rendered at a time. Read-only: there is nothing to POST to.
+//! worker, and few pages are rendered at a time. Read-only: there is nothing to POST to.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,11 +25,14 @@ use tokio::time::Instant;
 use crate::exposition::{Format, accepts_gzip, prefers_json};
 use crate::render::{Page, Sources};
 
-use self::answer::{AdminBody, ScrapeBody};
+use self::answer::{AdminBody, Reader, ScrapeBody};
 use self::listing::Listing;
+use self::wait::Patience;
 
 mod answer;
 mod listing;
+mod page;
+mod wait;
 
 /// Pages rendered at one time. Prometheus scrapes one after the other; two are for a pair of
 /// servers in high availability. Beyond that: 503.
@@ -37,6 +40,12 @@ const MAX_SCRAPES: usize = 2;
 
 /// Lists of paths made at one time: people, not programs.
 const MAX_LISTINGS: usize = 2;
+/// Pages rendered at one time for people who watch. Their own, so that they keep no scraper out.
+const MAX_VIEWS: usize = 2;
+
+/// The field by which the live page and `proxy top` say that they are no scrapers: nobody waits
+/// for them at the shutdown.
+pub const VIEWER: HeaderName = HeaderName::from_static("redcar-viewer");
 
 /// Connections at one time: probes and scrapers, not users.
 const MAX_CONNECTIONS: usize = 64;
@@ -71,6 +80,7 @@ struct Admin {
     gzip: bool,
     scrapes: Cell<usize>,
     listings: Rc<Cell<usize>>,
+    views: Cell<usize>,
     history: RefCell<History>,
     scraped: Notify,
 }
@@ -122,6 +132,7 @@ pub async fn run(
         gzip,
         scrapes: Cell::new(0),
         listings: Rc::default(),
+        views: Cell::new(0),
         history: RefCell::default(),
         scraped: Notify::new(),
     });
@@ -154,8 +165,8 @@ async fn accept(listener: &TcpListener, admin: &Rc<Admin>) {
         let (admin, open) = (Rc::clone(admin), Rc::clone(&open));
         drop(tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
-                let response = admin.answer(&request);
-                async { Ok::<_, Infallible>(response) }
+                let admin = Rc::clone(&admin);
+                async move { Ok::<_, Infallible>(admin.answer(&request).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -170,7 +181,7 @@ async fn accept(listener: &TcpListener, admin: &Rc<Admin>) {
 }
 
 impl Admin {
-    fn answer(self: &Rc<Self>, request: &Request<Incoming>) -> Response<AdminBody> {
+    async fn answer(self: &Rc<Self>, request: &Request<Incoming>) -> Response<AdminBody> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -181,11 +192,19 @@ impl Admin {
             "/paths" => self.paths(request),
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query()),
-            "/" => text(StatusCode::OK, "redcar\n\n/metrics\n/paths\n/livez\n/readyz\n"),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "not found; there are /metrics, /paths, /livez and /readyz\n",
-            ),
+            "/wait-for-drain" => self.wait(request).await,
+            "/" => page::answer(&joined(request.headers(), header::ACCEPT)),
+            _ => text(StatusCode::NOT_FOUND, "not found; / lists what there is\n"),
+        }
+    }
+
+    /// Answers when the traffic has moved elsewhere, or says that it does not.
+    async fn wait(&self, request: &Request<Incoming>) -> Response<AdminBody> {
+        match Patience::from_query(request.uri().query().unwrap_or("")) {
+            Err(mistake) => text(StatusCode::BAD_REQUEST, mistake),
+            Ok(_) if request.method() == Method::HEAD => text(StatusCode::OK, ""),
+            Ok(patience) if patience.wait(&self.sources).await => text(StatusCode::OK, "quiet\n"),
+            Ok(_) => text(StatusCode::OK, "not quiet, but max is over\n"),
         }
     }
 
@@ -204,18 +223,22 @@ impl Admin {
     }
 
     fn metrics(self: &Rc<Self>, request: &Request<Incoming>) -> Response<AdminBody> {
-        if self.scrapes.get() >= MAX_SCRAPES {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "two scrapes are under way already\n");
+        let reader =
+            if request.headers().contains_key(VIEWER) { Reader::Viewer } else { Reader::Scraper };
+        let (open, most) = self.readers(reader);
+        if open.get() >= most {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "enough scrapes are under way already\n");
         }
+        open.set(open.get() + 1);
         let field = |name| joined(request.headers(), name);
         let format = Format::negotiate(&field(header::ACCEPT));
         let gzip = self.gzip && accepts_gzip(&field(header::ACCEPT_ENCODING));
-        self.scrapes.set(self.scrapes.get() + 1);
         let begun = Instant::now();
         let page = ScrapeBody {
             page: Page::new(self.sources.clone(), format),
             gzip: gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
             admin: Rc::clone(self),
+            reader,
             busy: begun.elapsed(),
             complete: false,
         };
@@ -261,9 +284,18 @@ impl Admin {
         let _elapsed = tokio::time::timeout_at(next.min(limit), round).await;
     }
 
-    fn scrape_ended(&self, complete: bool, busy: Duration) {
-        self.scrapes.set(self.scrapes.get() - 1);
-        if !complete {
+    /// How many such readers there are now, and how many there may be.
+    fn readers(&self, reader: Reader) -> (&Cell<usize>, usize) {
+        match reader {
+            Reader::Scraper => (&self.scrapes, MAX_SCRAPES),
+            Reader::Viewer => (&self.views, MAX_VIEWS),
+        }
+    }
+
+    fn scrape_ended(&self, reader: Reader, complete: bool, busy: Duration) {
+        let (open, _most) = self.readers(reader);
+        open.set(open.get() - 1);
+        if !complete || reader == Reader::Viewer {
             return;
         }
         self.sources.cold.scrape_duration.set(busy.as_secs_f64());
@@ -272,7 +304,7 @@ impl Admin {
     }
 }
 
-fn joined(headers: &HeaderMap, name: header::HeaderName) -> String {
+fn joined(headers: &HeaderMap, name: HeaderName) -> String {
     let values: Vec<&str> =
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     values.join(",")
@@ -287,3 +319,6 @@ fn text(status: StatusCode, text: &'static str) -> Response<AdminBody> {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+#[cfg(test)]
+mod tests;

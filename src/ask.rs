@@ -1,7 +1,7 @@
 //! `proxy healthcheck` and `proxy check`: questions that end in an exit code.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,12 +15,17 @@ use redcar::wire::Socket;
 use crate::cli::HealthcheckArgs;
 use crate::{fail, print};
 
+pub(crate) use self::get::{Answer, get};
+
+mod get;
+
 /// Asks `/readyz` of a running sidecar. Exit code 0 for yes, 1 for anything else.
 pub(crate) fn healthcheck(flags: &HealthcheckArgs) -> ExitCode {
     match ask(flags) {
-        Ok(answer) if answer.starts_with("HTTP/1.1 200") => print(b"ready\n"),
+        Ok(answer) if answer.status == 200 => print(b"ready\n"),
         Ok(answer) => {
-            let reason = answer.split("\r\n\r\n").nth(1).unwrap_or("no answer").trim();
+            let reason = String::from_utf8_lossy(&answer.body);
+            let reason = if reason.trim().is_empty() { "no answer" } else { reason.trim() };
             fail(&io::Error::other(format!("not ready: {reason}")), 1)
         }
         Err(error) => {
@@ -30,24 +35,22 @@ pub(crate) fn healthcheck(flags: &HealthcheckArgs) -> ExitCode {
     }
 }
 
-fn ask(flags: &HealthcheckArgs) -> io::Result<String> {
-    let address = match flags.metrics {
+fn ask(flags: &HealthcheckArgs) -> io::Result<Answer> {
+    let address = reachable(flags.metrics);
+    let timeout = flags.timeout.max(Duration::from_millis(1));
+    let query = if flags.upstream { "?upstream=1" } else { "" };
+    get(address, "localhost", &format!("/readyz{query}"), "", (timeout, 4096))
+}
+
+/// Where a listener on this machine is reached.
+pub(crate) fn reachable(listener: ListenAddr) -> SocketAddr {
+    match listener {
         ListenAddr::Port(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         ListenAddr::Socket(address) if address.ip().is_unspecified() => {
             SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
         }
         ListenAddr::Socket(address) => address,
-    };
-    let timeout = flags.timeout.max(Duration::from_millis(1));
-    let mut socket = TcpStream::connect_timeout(&address, timeout)?;
-    socket.set_read_timeout(Some(timeout))?;
-    let query = if flags.upstream { "?upstream=1" } else { "" };
-    let request =
-        format!("GET /readyz{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    socket.take(4096).read_to_string(&mut answer)?;
-    Ok(answer)
+    }
 }
 
 /// Says that the flags and files are valid, and whether the upstream can be reached now.

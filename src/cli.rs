@@ -19,10 +19,12 @@ use redcar::tls::{Files, Identity};
 
 pub(crate) use self::series::SeriesSettings;
 use self::series::{ExcludeArgs, SeriesArgs};
+pub(crate) use self::top::TopArgs;
 use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, ProtocolMode, parse_limit};
 pub(crate) use self::values::{LogFormat, LogLevel};
 
 mod series;
+mod top;
 mod values;
 
 /// RED metrics per path for any HTTP backend, from a sidecar.
@@ -49,6 +51,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run with a built-in backend and gentle traffic, to see the metrics fill.
     Demo(DemoArgs),
+    /// Watch a sidecar in the terminal: rate, errors and duration by path.
+    Top(TopArgs),
     /// Ask a running sidecar whether it is ready: exit code 0 or 1. For images without a shell.
     Healthcheck(HealthcheckArgs),
     /// Validate the flags and try the upstream once.
@@ -122,8 +126,8 @@ pub(crate) struct RunArgs {
     /// when connecting fails.
     #[arg(long, value_name = "ADDR", default_value = ":8000", env = "REDCAR_UPSTREAM")]
     upstream: Upstream,
-    /// The metrics port: /metrics, /livez, /readyz. A port of its own, so that it need not be
-    /// reachable where the app is.
+    /// The metrics port: /metrics, /livez, /readyz, and the live page at /. A port of its own, so
+    /// that it need not be reachable where the app is.
     #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
     metrics: ListenAddr,
     /// Serve HTTPS with this certificate: PEM, the leaf first, then its intermediates. Read again

@@ -68,6 +68,7 @@ pub(crate) fn run(flags: &DemoArgs) -> ExitCode {
 fn welcome(listen: u16, metrics: u16, backend: u16) {
     let text = format!(
         "redcar demo: a built-in app on :{backend}, the sidecar in front of it on :{listen}\n\n  \
+         look          http://localhost:{metrics}/  or: proxy top --metrics :{metrics}\n  \
          its metrics   curl -s localhost:{metrics}/metrics | grep ^http_requests_total\n  \
          add traffic   curl -i localhost:{listen}/users/42\n  \
          your own app  proxy --listen :7001 --upstream :8000\n\n\

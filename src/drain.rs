@@ -10,6 +10,10 @@ use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
 
+pub use self::waits::{Wait, Waits};
+
+mod waits;
+
 /// The shutdown state of one worker.
 #[derive(Debug, Default)]
 pub struct Drain {

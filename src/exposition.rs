@@ -1,12 +1,14 @@
 //! The text formats of a scrape: names, escaping, numbers, and which format a scraper wants.
 //!
-//! Writes lines, knows no metric. No I/O, no clock, no `await`.
+//! Writes lines and, in `read`, reads them; knows no metric. No I/O, no clock, no `await`.
 //!
 //! # Source
 //!
 //! Prometheus text format 0.0.4; `OpenMetrics` 1.0.
 
 use std::fmt::Write;
+
+pub mod read;
 
 /// A text format of the exposition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -148,9 +148,67 @@ impl ErrorToken {
         }
     }
 
+    /// Who failed.
+    pub const fn side(self) -> Side {
+        match self {
+            Self::ConnectionRefused
+            | Self::ConnectionTerminated
+            | Self::HttpResponseIncomplete
+            | Self::HttpProtocolError
+            | Self::HttpResponseTimeout
+            | Self::HttpUpgradeFailed => Side::App,
+            Self::ConnectionTimeout
+            | Self::DnsError
+            | Self::DestinationUnavailable
+            | Self::TlsProtocolError
+            | Self::TlsCertificateError
+            | Self::TlsAlertReceived => Side::Network,
+            Self::ConnectionLimitReached | Self::ProxyInternalError | Self::Draining => {
+                Side::Sidecar
+            }
+            Self::HttpRequestError
+            | Self::DownstreamAborted
+            | Self::DownstreamBodyError
+            | Self::DownstreamTimeout => Side::Client,
+        }
+    }
+
+    /// The token with this name, if there is one. The inverse of [`Self::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|token| token.as_str() == name)
+    }
+
     /// The token with this number, if there is one. The inverse of `as u8`.
     pub fn from_index(index: u8) -> Option<Self> {
         Self::ALL.get(usize::from(index).checked_sub(1)?).copied()
+    }
+}
+
+/// Who failed when a request was not answered whole by the upstream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Side {
+    /// The upstream, or its answer.
+    App,
+    /// What is between here and the upstream.
+    Network,
+    /// We.
+    Sidecar,
+    /// The downstream.
+    Client,
+}
+
+impl Side {
+    /// Every side.
+    pub const ALL: [Self; 4] = [Self::App, Self::Network, Self::Sidecar, Self::Client];
+
+    /// The word for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Network => "network",
+            Self::Sidecar => "sidecar",
+            Self::Client => "client",
+        }
     }
 }
 
@@ -178,6 +236,7 @@ mod tests {
     fn a_token_survives_its_number() {
         for token in ErrorToken::ALL {
             assert_eq!(ErrorToken::from_index(token as u8), Some(token));
+            assert_eq!(ErrorToken::from_name(token.as_str()), Some(token));
         }
         assert_eq!(ErrorToken::from_index(0), None);
         assert_eq!(ErrorToken::from_index(20), None);

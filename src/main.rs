@@ -18,6 +18,7 @@ mod ask;
 mod cli;
 mod demo;
 mod forecast;
+mod top;
 
 /// Exit code of wrong usage; clap's own.
 const USAGE: u8 = 2;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             configured(*flags).map_or_else(|code| code, |config| ask::check(&config))
         }
         Some(Command::Healthcheck(flags)) => ask::healthcheck(&flags),
+        Some(Command::Top(flags)) => top::run(&flags),
         Some(Command::Demo(flags)) => {
             start_logging(LogFormat::Auto, LogLevel::Warn);
             demo::run(&flags)
@@ -124,7 +126,7 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> Stop {
     }
 }
 
-/// Four lines for a person at a terminal; one log line for everybody else.
+/// Five lines for a person at a terminal; one log line for everybody else.
 fn announce(server: &Server, upstream: &str) {
     let (Ok(listen), Ok(metrics)) = (server.listen_address(), server.metrics_address()) else {
         return;
@@ -134,6 +136,7 @@ fn announce(server: &Server, upstream: &str) {
         let banner = format!(
             "redcar {}  :{listen} -> {upstream}\n  \
              metrics  http://localhost:{metrics}/metrics\n  \
+             live     http://localhost:{metrics}/  or: proxy top --metrics :{metrics}\n  \
              health   http://localhost:{metrics}/readyz\n  \
              try      curl -i http://localhost:{listen}/\n",
             redcar::metrics::VERSION

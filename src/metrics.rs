@@ -12,6 +12,7 @@ use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::buckets::Buckets;
+use crate::drain::Waits;
 use crate::labels::ErrorToken;
 use crate::series::HistogramRow;
 use crate::tls::Listener;
@@ -73,6 +74,8 @@ pub struct Cold {
     /// Without `--tls-cert` these do not exist: an expiry of 0 would raise alarms.
     tls: OnceLock<TlsMetrics>,
     registrar: Registrar,
+    /// Open waits of `/wait-for-drain`; no metric, but known to both planes as these are.
+    pub waits: Arc<Waits>,
 }
 
 /// Values that are known only when somebody asks; set just before a scrape is rendered.
@@ -158,6 +161,7 @@ impl Cold {
             draining: to.gauge(DRAINING, None),
             tls: OnceLock::new(),
             registrar: to,
+            waits: Arc::default(),
             handle,
         })
     }

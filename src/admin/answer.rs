@@ -22,11 +22,21 @@ pub(super) enum AdminBody {
     Paths(Box<Listing>),
 }
 
+/// Who reads a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reader {
+    /// Comes regularly, and once more at the end.
+    Scraper,
+    /// A person who watches.
+    Viewer,
+}
+
 /// A page on its way: rendered piece by piece, as fast as the scraper reads.
 pub(super) struct ScrapeBody {
     pub(super) page: Page,
     pub(super) gzip: Option<GzEncoder<Vec<u8>>>,
     pub(super) admin: Rc<Admin>,
+    pub(super) reader: Reader,
     pub(super) busy: Duration,
     pub(super) complete: bool,
 }
@@ -63,7 +73,7 @@ impl ScrapeBody {
 
 impl Drop for ScrapeBody {
     fn drop(&mut self) {
-        self.admin.scrape_ended(self.complete, self.busy);
+        self.admin.scrape_ended(self.reader, self.complete, self.busy);
     }
 }
 

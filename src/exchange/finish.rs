@@ -64,7 +64,8 @@ impl<'a> Exchange<'a> {
         // A body that the client has held back may come or not: nobody could tell what is next.
         let lost = self.state == Upload::Held
             || (unread && (self.state == Upload::Refused || !upstream_keeps));
-        if self.request.keep_alive && !lost && !self.worker.drain.is_draining() {
+        let leaves = self.worker.drain.is_draining() || self.worker.cold.waits.wants_close();
+        if self.request.keep_alive && !lost && !leaves {
             Connection::Keep
         } else {
             Connection::Close

@@ -101,7 +101,8 @@ impl<'a> Reply<'a> {
     }
 
     async fn send_wire(&self, downstream: &Downstream, local: Local, unread: bool) -> After {
-        let keep = self.keep_alive && !unread && !self.worker.drain.is_draining();
+        let leaves = self.worker.drain.is_draining() || self.worker.cold.waits.wants_close();
+        let keep = self.keep_alive && !unread && !leaves;
         let connection = if keep { Connection::Keep } else { Connection::Close };
         let mut out = Vec::with_capacity(256);
         answer_head(self.worker, &mut out, self.version, local.status, connection);

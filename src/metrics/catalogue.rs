@@ -107,7 +107,8 @@ pub(super) const RETRIES: Family = family(
     &["reason"],
     "Requests sent again on a fresh connection because the reused one was closed; reason is not_sent or no_response.",
 );
-pub(super) const UP: Family = family(
+/// Whether the upstream can be connected to.
+pub const UP: Family = family(
     "redcar_upstream_up",
     Kind::Gauge,
     &[],
@@ -169,7 +170,8 @@ pub(super) const PATHS: Family = family(
 );
 pub(super) const PATHS_LIMIT: Family =
     family("redcar_paths_limit", Kind::Gauge, &[], "The value of --max-paths.");
-pub(super) const OVERFLOW: Family = family(
+/// Requests under a coarser label.
+pub const OVERFLOW: Family = family(
     "redcar_path_overflow_total",
     Kind::Counter,
     &["reason"],
@@ -181,7 +183,8 @@ pub(super) const SCRAPE_DURATION: Family = family(
     &[],
     "Time the previous scrape took to render.",
 );
-pub(super) const DRAINING: Family =
+/// Whether the shutdown has begun.
+pub const DRAINING: Family =
     family("redcar_draining", Kind::Gauge, &[], "1 from the shutdown signal on, else 0.");
 pub(super) const BUILD_INFO: Family = family(
     "redcar_build_info",

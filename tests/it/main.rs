@@ -38,3 +38,4 @@ mod streaming;
 mod targets;
 mod timeouts;
 mod upgrades;
+mod waiting;

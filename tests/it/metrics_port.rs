@@ -223,13 +223,42 @@ fn readiness_of_the_upstream_is_told_to_whoever_asks() {
     sidecar.ends_after(0);
 }
 
+#[test]
+fn a_browser_gets_the_live_page_and_curl_a_list() {
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::before(&backend);
+    let page = ask(sidecar.metrics, "/", "Accept: text/html,application/xhtml+xml;q=0.9\r\n");
+    assert_eq!(page.status(), 200);
+    assert!(page.text().starts_with("<!doctype html>") && page.text().ends_with("</html>\n"));
+    let policy = page.field("content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+    for (name, value) in [
+        ("content-type", "text/html; charset=utf-8"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("vary", "accept"),
+    ] {
+        assert_eq!(page.field(name), Some(value), "{name}");
+    }
+    for accept in ["", "Accept: */*\r\n", "Accept: text/plain\r\n"] {
+        let list = ask(sidecar.metrics, "/", accept);
+        assert_eq!(list.field("content-type"), Some("text/plain; charset=utf-8"), "{accept}");
+        assert!(list.text().contains("\n/metrics\n"), "{accept}");
+    }
+    sidecar.ends_after(0);
+}
+
+/// How the live page and `proxy top` ask.
+const VIEWER: &str = "Redcar-Viewer: page\r\n";
+
 /// Asks for a page and reads only its beginning.
-fn slow_reader(metrics: SocketAddr) -> TcpStream {
+fn slow_reader(metrics: SocketAddr, fields: &str) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&metrics.into()).unwrap();
     let mut socket = TcpStream::from(socket);
-    std::io::Write::write_all(&mut socket, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    std::io::Write::write_all(&mut socket, request.as_bytes()).unwrap();
     let mut status = [0; 12];
     socket.read_exact(&mut status).unwrap();
     assert_eq!(&status, b"HTTP/1.1 200");
@@ -253,14 +282,18 @@ fn at_most_two_pages_are_made_at_a_time() {
         let word = format!("{letters}{}", "abcdefghij".repeat(4));
         assert_eq!(client.get(&format!("/{word}/{word}/{word}")).status(), 200);
     }
-    let first = slow_reader(sidecar.metrics);
-    let second = slow_reader(sidecar.metrics);
+    let first = slow_reader(sidecar.metrics, "");
+    let second = slow_reader(sidecar.metrics, "");
     assert_eq!(ask(sidecar.metrics, "/metrics", "").status(), 503);
+    // Who only watches keeps no scraper out, and is kept out by none.
+    let viewers = [(); 2].map(|()| slow_reader(sidecar.metrics, VIEWER));
+    assert_eq!(ask(sidecar.metrics, "/metrics", VIEWER).status(), 503);
     assert_eq!(ask(sidecar.metrics, "/livez", "").status(), 200);
     // The data plane does not notice.
     assert_eq!(client.get("/").status(), 200);
-    drop((first, second));
+    drop(first);
     eventually("a page again", || ask(sidecar.metrics, "/metrics", "").status() == 200);
+    drop((second, viewers));
     sidecar.ends_after(u32::try_from(PATHS).unwrap() + 1);
 }
 

@@ -1,0 +1,44 @@
+use crate::buckets::Buckets;
+use crate::labels::Methods;
+use crate::metrics::Cold;
+use crate::paths::Namer;
+use crate::series::{Limits, Store};
+
+use super::*;
+
+fn admin() -> Admin {
+    let limits = Limits {
+        max_paths: 10,
+        max_series: 100,
+        buckets: Buckets::new(&[1.0]).expect("one bound"),
+        exemplars: false,
+    };
+    let sources = Sources {
+        store: Store::new(limits, Namer::new(&[]).expect("no template")),
+        cold: Cold::new(100, 10),
+        workers: Vec::new(),
+        methods: Methods::default(),
+        naming: crate::metrics::Naming::Default,
+        scheme: "http",
+    };
+    Admin {
+        sources,
+        health: Arc::default(),
+        gzip: false,
+        scrapes: Cell::new(1),
+        listings: Rc::default(),
+        views: Cell::new(1),
+        history: RefCell::default(),
+        scraped: Notify::new(),
+    }
+}
+
+#[test]
+fn nobody_waits_at_the_shutdown_for_one_who_only_watches() {
+    let admin = admin();
+    admin.scrape_ended(Reader::Viewer, true, Duration::ZERO);
+    assert!(admin.history.borrow().expected().is_none());
+    admin.scrape_ended(Reader::Scraper, true, Duration::ZERO);
+    assert!(admin.history.borrow().expected().is_some());
+    assert_eq!((admin.scrapes.get(), admin.views.get()), (0, 0));
+}

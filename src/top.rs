@@ -1,0 +1,66 @@
+//! `proxy top`: the table of the live page in a terminal, from any sidecar's metrics page.
+//!
+//! One thread asks, another draws and listens to keys. Nothing that a page says reaches the
+//! terminal unescaped, and what is kept of it is bounded.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cli::TopArgs;
+use crate::{fail, print};
+
+use self::history::History;
+use self::table::{Sort, Span, View};
+use self::target::Target;
+
+mod figures;
+mod history;
+mod page;
+mod table;
+mod target;
+mod terminal;
+mod text;
+
+/// Shorter would only make the sidecar work.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Watches until somebody quits, or prints one table.
+pub(crate) fn run(flags: &TopArgs) -> ExitCode {
+    let target = match &flags.url {
+        Some(url) => Target::parse(url),
+        None => Ok(Target::local(flags.metrics)),
+    };
+    let target = match target {
+        Ok(target) => target,
+        Err(error) => return fail(&error, 2),
+    };
+    let interval = flags.interval.max(SHORTEST_INTERVAL);
+    if flags.once {
+        return match once(&target, interval) {
+            Ok(text) => print(text.as_bytes()),
+            Err(error) => fail(&error, 1),
+        };
+    }
+    match terminal::watch(target, interval) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Two looks, one table: the rate is that between them, everything else since the start.
+fn once(target: &Target, interval: Duration) -> io::Result<String> {
+    let mut history = History::default();
+    history.add(target.ask()?);
+    std::thread::sleep(interval);
+    history.add(target.ask()?);
+    let view = View { sort: Sort::Count, span: Span::SinceStart, ..View::default() };
+    let figures = history.figures(true);
+    let mut text = String::new();
+    let size = (table::natural_width(&figures), usize::MAX);
+    for line in table::lines(&target.to_string(), &figures, &view, size) {
+        text.push_str(line.text.trim_end());
+        text.push('\n');
+    }
+    Ok(text)
+}
