@@ -14,6 +14,7 @@ use crate::upstream::Lease;
 use crate::wire::Link;
 
 /// An answer on its way to the client.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one head")]
 pub(super) struct Answer {
     pub(super) pump: Pump,
     pub(super) connection: Connection,
