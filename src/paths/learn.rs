@@ -149,7 +149,9 @@ impl Learner {
         self.at_mut(node).hits = self.at(node).hits.saturating_add(1);
         for segment in segments(name) {
             let literal = self.child(node, segment).filter(|child| self.at(*child).decided);
-            node = match (literal, self.stand_in(node, segment)) {
+            let stand_in_name =
+                self.stand_in(node, segment).filter(|_| !self.is_own(node, segment));
+            node = match (literal, stand_in_name) {
                 (Some(child), _) => self.take_known(node, child),
                 (None, Some(stand_in)) => self.take_value(node, stand_in),
                 (None, None) => {
@@ -338,6 +340,13 @@ impl Learner {
         if self.should_fold(into) {
             self.fold(into);
         }
+    }
+
+    /// A common word is one of the app's own even beside values, as long as no route matches it.
+    fn is_own(&self, node: usize, segment: &str) -> bool {
+        let children = u32::try_from(self.at(node).children.len()).unwrap_or(u32::MAX);
+        let has_room = children < self.rules.max_children;
+        has_room && !self.is_collection(node) && is_word_of_apis(segment)
     }
 
     /// Counts a request at a child that exists.
