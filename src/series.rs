@@ -151,7 +151,7 @@ impl Snapshot {
 impl Store {
     /// An empty store; pinned templates are exempt from `max_paths`.
     ///
-    /// Needs no server: [`Shard`] names and counts, and [`Self::list_paths`] tells what was learned.
+    /// Needs no server: [`Shard`] names and counts, [`Self::list_paths`] tells what was learned.
     pub fn new(limits: Limits, namer: Namer) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new(Inner::new(&limits, namer)),

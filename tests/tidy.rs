@@ -44,7 +44,7 @@ const PROGRAM: &[&str] = &["main", "cli", "ask", "demo", "forecast", "top"];
 
 const MAX_FILE_LINES: usize = 320;
 /// Lines of code: without tests, comments and empty lines.
-const MAX_SOURCE_LINES: usize = 12_000;
+const MAX_SOURCE_LINES: usize = 14_000;
 const MAX_COLUMNS: usize = 100;
 
 struct Source {

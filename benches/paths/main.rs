@@ -6,6 +6,9 @@
 //! Drives the library's own `Store` and `Shard` as the data plane does: the path is resolved when
 //! a request begins and settled when it ends; every so many requests there is a scrape.
 #![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a program that prints tables")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a run that cannot go on ends")]
+#![expect(clippy::iter_over_hash_type, reason = "maxima do not depend on the order")]
+#![expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #![expect(clippy::cast_precision_loss, reason = "shares of counts")]
 
 use std::collections::HashMap;
@@ -39,11 +42,14 @@ struct Plan {
     only: Option<String>,
     labels: bool,
     seed: u64,
+    /// Fails if a mean of homogeneity or completeness is below.
+    at_least: f64,
 }
 
 const USAGE: &str = "usage: cargo bench --bench paths -- [--tables DIR] [--sets choose,held]
     [--requests N,N] [--noise SHARE] [--scrape-every N] [--catch-all] [--max-paths N]
-    [--rule NAME=N]... [--compare] [--each] [--only API] [--labels] [--seed N]";
+    [--rule NAME=N]... [--compare] [--each] [--only API] [--labels] [--seed N]
+    [--at-least PERCENT]";
 
 impl Plan {
     fn parse() -> Result<Self, String> {
@@ -61,6 +67,7 @@ impl Plan {
             only: None,
             labels: false,
             seed: 1,
+            at_least: 0.0,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(flag) = arguments.next() {
@@ -77,6 +84,7 @@ impl Plan {
                 "--noise" => plan.noise = value()?.parse().map_err(|_| USAGE.to_owned())?,
                 "--scrape-every" => plan.scrape_every = number(value()?)?,
                 "--max-paths" => plan.max_paths = number(value()?)?,
+                "--at-least" => plan.at_least = value()?.parse().map_err(|_| USAGE.to_owned())?,
                 "--seed" => plan.seed = number(value()?)? as u64,
                 "--rule" => set_rule(&mut plan.rules, &value()?)?,
                 "--only" => plan.only = Some(value()?),
@@ -250,4 +258,10 @@ fn evaluate(plan: &Plan, set: &str, files: &[PathBuf], values: &mut Values, coun
         }
     }
     println!();
+    let learned = scores.first().map(|(_, list)| Score::mean(list));
+    assert!(
+        learned.is_some_and(|score| score.is_at_least(plan.at_least)),
+        "below {} %, or a path changed its label",
+        plan.at_least
+    );
 }

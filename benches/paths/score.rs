@@ -86,6 +86,10 @@ pub(crate) struct Score {
 impl Score {
     pub(crate) const HEADER: &str = "  labels   noise  homog.  compl. unnamed   flaps";
 
+    pub(crate) fn is_at_least(&self, percent: f64) -> bool {
+        self.homogeneity >= percent && self.completeness >= percent && self.flaps <= 0.0
+    }
+
     fn fold(list: &[Self], f: impl Fn(&mut dyn Iterator<Item = f64>, bool) -> f64) -> Self {
         let column = |get: fn(&Self) -> f64, low| f(&mut list.iter().map(get), low);
         Self {

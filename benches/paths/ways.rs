@@ -49,15 +49,12 @@ impl Way for Trie {
         for segment in path.split('/').skip(1) {
             let folded = self.nodes[node].len() > self.limit;
             let name = if folded { "{id}" } else { segment };
-            let next = match self.nodes[node].get(name) {
-                Some(next) => *next,
-                None => {
-                    self.nodes.push(HashMap::new());
-                    let next = self.nodes.len() - 1;
-                    self.nodes[node].insert(name.to_owned(), next);
-                    next
-                }
-            };
+            let known = self.nodes[node].get(name).copied();
+            let next = known.unwrap_or(self.nodes.len());
+            if known.is_none() {
+                self.nodes.push(HashMap::new());
+                self.nodes[node].insert(name.to_owned(), next);
+            }
             label.push('/');
             label.push_str(name);
             node = next;

@@ -13,6 +13,8 @@ use super::ID;
 use super::known::{Age, Known, child_name, stand_in};
 use super::vocabulary::is_word_of_apis;
 
+mod fold;
+
 /// The numbers that learning depends on, chosen by the evaluation in `benches/paths`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Rules {
@@ -149,7 +151,9 @@ impl Learner {
         self.at_mut(node).hits = self.at(node).hits.saturating_add(1);
         for segment in segments(name) {
             let literal = self.child(node, segment).filter(|child| self.at(*child).decided);
-            node = match (literal, self.stand_in(node, segment)) {
+            let stand_in_name =
+                self.stand_in(node, segment).filter(|_| !self.is_own(node, segment));
+            node = match (literal, stand_in_name) {
                 (Some(child), _) => self.take_known(node, child),
                 (None, Some(stand_in)) => self.take_value(node, stand_in),
                 (None, None) => {
@@ -287,57 +291,11 @@ impl Learner {
         name.ends_with('s') && !name.ends_with("ss")
     }
 
-    /// Makes all undecided children one: `{id}`.
-    fn fold(&mut self, node: usize) {
-        self.age += 1;
-        let age = self.age;
-        self.at_mut(node).folded = Some(age);
-        self.is_stale = true;
-        self.changed = true;
-        for (name, child) in self.undecided_children(node) {
-            let Some(stand_in) = stand_in(&name) else { continue };
-            let into = self.child(node, stand_in);
-            let into = into.unwrap_or_else(|| self.add_child(node, stand_in, true));
-            self.at_mut(into).decided = true;
-            self.at_mut(node).children.remove(&name);
-            self.merge(child, into);
-        }
-    }
-
-    fn undecided_children(&self, node: usize) -> Vec<(Box<str>, usize)> {
-        let children = self.at(node).children.iter();
-        let mut found: Vec<_> = children
-            .filter(|(name, child)| !self.at(**child).decided && stand_in(name).is_some())
-            .map(|(name, child)| (name.clone(), *child))
-            .collect();
-        // The order of a hash map is random, and merging depends on it where it folds.
-        found.sort_unstable();
-        found
-    }
-
-    /// Takes what is known of `from` over to `into`.
-    fn merge(&mut self, from: usize, into: usize) {
-        let from = std::mem::take(self.at_mut(from));
-        self.at_mut(into).hits = self.at(into).hits.saturating_add(from.hits);
-        let mut children: Vec<_> = from.children.into_iter().collect();
-        children.sort_unstable();
-        for (name, child) in children {
-            let hits = self.at(child).hits;
-            if let Some(own) = self.child(into, &name) {
-                self.count_again(into, own, hits);
-                self.merge(child, own);
-            } else if let Some(stand_in) = self.stand_in(into, &name) {
-                let own = self.child(into, stand_in);
-                let own = own.unwrap_or_else(|| self.add_child(into, stand_in, true));
-                self.merge(child, own);
-            } else {
-                self.at_mut(into).children.insert(name.clone(), child);
-                self.count_new(into, &name, hits);
-            }
-        }
-        if self.should_fold(into) {
-            self.fold(into);
-        }
+    /// A common word is one of the app's own even beside values, as long as no route matches it.
+    fn is_own(&self, node: usize, segment: &str) -> bool {
+        let children = u32::try_from(self.at(node).children.len()).unwrap_or(u32::MAX);
+        let has_room = children < self.rules.max_children;
+        has_room && !self.is_collection(node) && is_word_of_apis(segment)
     }
 
     /// Counts a request at a child that exists.
@@ -402,36 +360,6 @@ impl Learner {
     #[expect(clippy::indexing_slicing, reason = "nodes are only dropped with all links to them")]
     fn at_mut(&mut self, node: usize) -> &mut Node {
         &mut self.nodes[node]
-    }
-
-    /// Drops every node that is not on the way to a route; what nodes counted stays.
-    fn forget(&mut self) {
-        let mut kept = Vec::new();
-        self.keep(0, &mut kept);
-        self.forget_at = kept.len() + MAX_OPEN_NODES;
-        self.nodes = kept;
-    }
-
-    fn keep(&mut self, node: usize, kept: &mut Vec<Node>) -> Option<usize> {
-        let node = std::mem::take(self.at_mut(node));
-        let own = kept.len();
-        let mut children: Vec<_> = node.children.into_iter().collect();
-        children.sort_unstable();
-        kept.push(Node { children: HashMap::default(), ..node });
-        let mut links = HashMap::default();
-        for (name, child) in children {
-            if let Some(child) = self.keep(child, kept) {
-                links.insert(name, child);
-            }
-        }
-        let last = kept.get_mut(own)?;
-        let is_needed = !links.is_empty() || last.has_route || last.folded.is_some();
-        if !is_needed && own != 0 {
-            kept.truncate(own);
-            return None;
-        }
-        last.children = links;
-        Some(own)
     }
 }
 

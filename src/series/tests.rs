@@ -138,4 +138,4 @@ fn a_warm_request_allocates_nothing_for_its_metrics() {
     assert_eq!(counted.count_total, 0);
 }
 
-mod learning;
+mod learning_tests;

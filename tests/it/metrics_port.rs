@@ -271,6 +271,7 @@ fn at_most_two_pages_are_made_at_a_time() {
     const PATHS: usize = 1500;
     let backend = Backend::answering(OK);
     let sidecar = Sidecar::with(&backend, |config| {
+        config.path_mode = redcar::paths::PathMode::Raw;
         config.limits.max_paths = 10_000;
         config.limits.max_series = 10_000;
         config.limits.buckets =

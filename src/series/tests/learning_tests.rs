@@ -254,7 +254,7 @@ proptest! {
                     let now = page(&store);
                     for (series, count) in before {
                         let after = now.get(&series).copied().unwrap_or(0);
-                        prop_assert!(after >= count, "{:?} fell from {} to {}", series, count, after);
+                        prop_assert!(after >= count, "{series:?} fell from {count} to {after}");
                     }
                     before = now;
                 }
