@@ -13,40 +13,10 @@ use super::ID;
 use super::known::{Age, Known, child_name, stand_in};
 use super::vocabulary::is_word_of_apis;
 
+pub use self::rules::Rules;
+
 mod fold;
-
-/// The numbers that learning depends on, chosen by the evaluation in `benches/paths`.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Rules {
-    /// Uncommon words that a node names without further evidence.
-    pub free_words: u32,
-    /// The same below a collection, such as `/users`: there, words are rather values.
-    pub free_words_below_collection: u32,
-    /// Uncommon words at which a node is looked at, and folds if most came only once.
-    pub fold_words: u32,
-    /// The same below a collection.
-    pub fold_words_below_collection: u32,
-    /// Of the uncommon words, how many must have come only once to fold: percent.
-    pub once_percent: u32,
-    /// Requests with which an uncommon word is named among many that come again.
-    pub named_hits: u32,
-    /// Children at which a node folds whatever they are.
-    pub max_children: u32,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            free_words: 8,
-            free_words_below_collection: 3,
-            fold_words: 20,
-            fold_words_below_collection: 5,
-            once_percent: 50,
-            named_hits: 3,
-            max_children: 300,
-        }
-    }
-}
+mod rules;
 
 /// What the learner says of a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,20 +75,6 @@ pub struct Learner {
 impl Default for Learner {
     fn default() -> Self {
         Self::new(Rules::default())
-    }
-}
-
-impl Rules {
-    /// Every word is named at once, and no node folds.
-    pub fn raw() -> Self {
-        Self {
-            free_words: u32::MAX,
-            free_words_below_collection: u32::MAX,
-            fold_words: u32::MAX,
-            fold_words_below_collection: u32::MAX,
-            max_children: u32::MAX,
-            ..Self::default()
-        }
     }
 }
 
@@ -250,45 +206,6 @@ impl Learner {
             label.remove(0);
         }
         Decision::Named(label, Place(place))
-    }
-
-    /// Judges an uncommon word from how requests spread over it and its siblings.
-    fn is_word(&self, parent: usize, child: usize) -> bool {
-        let words = self.at(parent).words;
-        let (free, limit) = self.limits(parent);
-        let few = words.distinct < limit && !self.is_collection(parent);
-        let comes_again = self.at(child).hits >= self.rules.named_hits;
-        words.distinct <= free || (comes_again && (few || !self.mostly_once(words)))
-    }
-
-    /// Too many children that each came once.
-    fn should_fold(&self, node: usize) -> bool {
-        let words = self.at(node).words;
-        let (_, limit) = self.limits(node);
-        let children = u32::try_from(self.at(node).children.len()).unwrap_or(u32::MAX);
-        let many = words.distinct >= limit && self.mostly_once(words);
-        self.at(node).folded.is_none() && (many || children > self.rules.max_children)
-    }
-
-    fn mostly_once(&self, words: Words) -> bool {
-        u64::from(words.once) * 100
-            >= u64::from(words.distinct) * u64::from(self.rules.once_percent)
-    }
-
-    /// How many uncommon words are named without further evidence, and at how many a node folds.
-    fn limits(&self, node: usize) -> (u32, u32) {
-        let rules = &self.rules;
-        if self.is_collection(node) {
-            (rules.free_words_below_collection, rules.fold_words_below_collection)
-        } else {
-            (rules.free_words, rules.fold_words)
-        }
-    }
-
-    /// Tells whether words below a node are rather values: `/users`.
-    fn is_collection(&self, node: usize) -> bool {
-        let name = &self.at(node).name;
-        name.ends_with('s') && !name.ends_with("ss")
     }
 
     /// A common word is one of the app's own even beside values, as long as no route matches it.

@@ -1,10 +1,49 @@
-//! Folding a node, and forgetting what came to nothing.
+//! Judging words, folding a node, and forgetting what came to nothing.
 
 use std::collections::HashMap;
 
-use super::{Learner, MAX_OPEN_NODES, Node, stand_in};
+use super::{Learner, MAX_OPEN_NODES, Node, Words, stand_in};
 
 impl Learner {
+    /// Judges an uncommon word from how requests spread over it and its siblings.
+    pub(super) fn is_word(&self, parent: usize, child: usize) -> bool {
+        let words = self.at(parent).words;
+        let (free, limit) = self.limits(parent);
+        let few = words.distinct < limit && !self.is_collection(parent);
+        let comes_again = self.at(child).hits >= self.rules.named_hits;
+        words.distinct <= free || (comes_again && (few || !self.mostly_once(words)))
+    }
+
+    /// Too many children that each came once.
+    pub(super) fn should_fold(&self, node: usize) -> bool {
+        let words = self.at(node).words;
+        let (_, limit) = self.limits(node);
+        let children = u32::try_from(self.at(node).children.len()).unwrap_or(u32::MAX);
+        let many = words.distinct >= limit && self.mostly_once(words);
+        self.at(node).folded.is_none() && (many || children > self.rules.max_children)
+    }
+
+    pub(super) fn mostly_once(&self, words: Words) -> bool {
+        u64::from(words.once) * 100
+            >= u64::from(words.distinct) * u64::from(self.rules.once_percent)
+    }
+
+    /// How many uncommon words are named without further evidence, and at how many a node folds.
+    pub(super) fn limits(&self, node: usize) -> (u32, u32) {
+        let rules = &self.rules;
+        if self.is_collection(node) {
+            (rules.free_words_below_collection, rules.fold_words_below_collection)
+        } else {
+            (rules.free_words, rules.fold_words)
+        }
+    }
+
+    /// Tells whether words below a node are rather values: `/users`.
+    pub(super) fn is_collection(&self, node: usize) -> bool {
+        let name = &self.at(node).name;
+        name.ends_with('s') && !name.ends_with("ss")
+    }
+
     /// Makes all undecided children one: `{id}`.
     pub(super) fn fold(&mut self, node: usize) {
         self.age += 1;
