@@ -27,6 +27,12 @@ use crate::upstream::Pool;
 use crate::wire::LinkIo;
 use crate::worker::Worker;
 
+use self::guarded::{Found, Guarded};
+use self::message::is_well_formed;
+
+mod guarded;
+mod message;
+
 /// Streams at one time. RFC 9113 §6.5.2 recommends at least 100; Envoy and Go allow as many.
 const MAX_STREAMS: u32 = 100;
 /// Window of one stream: what a client may have on the way.
@@ -80,7 +86,8 @@ impl Drop for CountedHttp2 {
 
 /// Serves a connection whose client speaks HTTP/2 to its end.
 pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, guard: Guard) {
-    let io = LinkIo::new(&downstream.link, None);
+    let found = Rc::new(Found::default());
+    let io = Guarded::new(LinkIo::new(&downstream.link, None), &found);
     let max_header_bytes = u32::try_from(worker.config.max_header_bytes).unwrap_or(u32::MAX);
     let mut builder = Builder::new();
     builder
@@ -99,7 +106,7 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, g
     let (running, ended) = (Cell::new(0), Notify::new());
     let shared = Rc::new(Shared { worker, pool, downstream, running, ended });
     let _counted = CountedHttp2::new(&shared.worker);
-    accept(&shared, connection, &guard).await;
+    accept(&shared, connection, &guard, &found).await;
     while shared.running.get() > 0 {
         shared.ended.notified().await;
     }
@@ -107,9 +114,15 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, g
 }
 
 /// Takes streams until the connection ends, has been idle for too long, or drains.
-async fn accept(shared: &Rc<Shared>, mut connection: Connection<LinkIo, Bytes>, guard: &Guard) {
+async fn accept(
+    shared: &Rc<Shared>,
+    mut connection: Connection<Guarded, Bytes>,
+    guard: &Guard,
+    found: &Found,
+) {
     let idle_limit = shared.worker.config.timeouts.idle;
     let mut draining = false;
+    let mut failed = false;
     let mut idle = pin!(tokio::time::sleep(idle_limit));
     loop {
         let next = poll_fn(|cx| {
@@ -125,6 +138,12 @@ async fn accept(shared: &Rc<Shared>, mut connection: Connection<LinkIo, Bytes>, 
             if full && let Poll::Ready(result) = connection.poll_closed(cx) {
                 return Poll::Ready(result.err().map(Err));
             }
+            if !failed && let Some(fault) = found.get() {
+                // The library has read all that was before the breach, and waits.
+                failed = true;
+                connection.abrupt_shutdown(Reason::from(fault as u32));
+                cx.waker().wake_by_ref();
+            }
             while idle.as_mut().poll(cx).is_ready() {
                 if shared.running.get() == 0 && !draining {
                     draining = true;
@@ -136,8 +155,13 @@ async fn accept(shared: &Rc<Shared>, mut connection: Connection<LinkIo, Bytes>, 
             Poll::Pending
         });
         match next.await {
-            None => return,
-            Some(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection ended"),
+            None if !failed => return,
+            None => return shared.downstream.mark_unread(),
+            Some(Err(error)) => {
+                // What the client still sends must not destroy the GOAWAY.
+                shared.downstream.mark_unread();
+                return tracing::debug!(%error, "HTTP/2 connection ended");
+            }
             Some(Ok((request, respond))) => {
                 idle.as_mut().reset(Instant::now() + idle_limit);
                 spawn(shared, request, respond);
@@ -165,6 +189,9 @@ fn spawn(shared: &Rc<Shared>, request: http::Request<RecvStream>, respond: SendR
 
 /// Makes a request of a stream's head. `None`: it is malformed (RFC 9113 §8.1.1).
 fn parse(shared: &Rc<Shared>, parts: &Parts, body: &RecvStream) -> Option<Request> {
+    if !is_well_formed(parts) {
+        return None;
+    }
     let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let (cookie, mut fields) = fields(&parts.headers);
     if let Some(cookie) = &cookie {
