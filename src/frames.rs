@@ -17,6 +17,8 @@ mod tests;
 
 const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
+/// Where a head has the frame's type.
+const KIND_AT: usize = 3;
 /// What a frame may carry; our SETTINGS name no other limit.
 const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
 const PRIORITY_BYTES: usize = 5;
@@ -31,6 +33,8 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+/// A type that no document defines.
+const UNASSIGNED: u8 = 0xff;
 
 const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
@@ -137,23 +141,24 @@ impl Frames {
         }
     }
 
-    /// Looks at what came next.
+    /// Looks at what came next. A GOAWAY is made a frame of unknown type, which is ignored: it says
+    /// nothing of the streams that the client opened, and the library would end an idle connection
+    /// before a PING behind it is answered.
     ///
     /// # Errors
     ///
     /// The breach, and how many of these bytes may still be handed on: without the others the frame
     /// that is wrong is never whole. Nothing may be shown after that.
-    pub fn watch(&mut self, bytes: &[u8]) -> Result<(), (usize, Fault)> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let taken = self.step(rest).map_err(|fault| (bytes.len() - rest.len(), fault))?;
-            rest = rest.get(taken..).unwrap_or_default();
+    pub fn watch(&mut self, bytes: &mut [u8]) -> Result<(), (usize, Fault)> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            done += self.step(rest).map_err(|fault| (done, fault))?;
         }
         Ok(())
     }
 
     /// Takes at least one byte, of one frame.
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    fn step(&mut self, bytes: &mut [u8]) -> Result<usize, Fault> {
         match self.at {
             At::Preface(left) => {
                 let taken = left.min(bytes.len());
@@ -164,7 +169,12 @@ impl Frames {
             At::Head(have) => {
                 let free = self.head.get_mut(have..).unwrap_or_default();
                 let taken = free.len().min(bytes.len());
-                free.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+                free.iter_mut().zip(bytes.iter()).for_each(|(to, from)| *to = *from);
+                if let [_, _, _, GOAWAY, ..] = self.head
+                    && let Some(kind) = KIND_AT.checked_sub(have).and_then(|at| bytes.get_mut(at))
+                {
+                    *kind = UNASSIGNED;
+                }
                 if have + taken < HEAD_BYTES {
                     self.at = At::Head(have + taken);
                 } else {

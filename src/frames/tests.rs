@@ -22,7 +22,7 @@ fn found(frames: &[Vec<u8>]) -> Option<Fault> {
     let mut bytes = PREFACE.to_vec();
     bytes.extend(frame(SETTINGS, 0, 0, &[]));
     bytes.extend(frames.concat());
-    Frames::new().watch(&bytes).err().map(|(_, fault)| fault)
+    Frames::new().watch(&mut bytes).err().map(|(_, fault)| fault)
 }
 
 fn found_in_block(block: &[u8]) -> Option<Fault> {
@@ -32,9 +32,9 @@ fn found_in_block(block: &[u8]) -> Option<Fault> {
 #[test]
 fn the_first_frame_is_settings() {
     for first in [frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, ACK, 0, &[])] {
-        let bytes = [PREFACE, &first].concat();
+        let mut bytes = [PREFACE, &first].concat();
         let handed_on = PREFACE.len();
-        assert_eq!(Frames::new().watch(&bytes), Err((handed_on, Fault::Protocol)));
+        assert_eq!(Frames::new().watch(&mut bytes), Err((handed_on, Fault::Protocol)));
     }
 }
 
@@ -110,6 +110,18 @@ fn nothing_comes_between_the_frames_of_a_header_block() {
     let whole = frame(HEADERS, WHOLE, 1, REQUEST);
     assert_eq!(found(&[whole, rest.clone()]), Some(Fault::Protocol));
     assert_eq!(found(&[rest]), Some(Fault::Protocol));
+}
+
+#[test]
+fn a_goaway_is_hidden_wherever_its_head_is_cut() {
+    let sent = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(GOAWAY, 0, 0, &[0; 8])].concat();
+    let hidden = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(UNASSIGNED, 0, 0, &[0; 8])].concat();
+    for piece in 1..sent.len() {
+        let mut bytes = sent.clone();
+        let mut frames = Frames::new();
+        bytes.chunks_mut(piece).for_each(|piece| frames.watch(piece).unwrap());
+        assert_eq!(bytes, hidden);
+    }
 }
 
 #[test]
@@ -195,11 +207,10 @@ proptest! {
         frames in proptest::collection::vec(some_frame(), 0..30),
         piece in 1_usize..50,
     ) {
-        let bytes =
-            [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frames.concat()].concat();
-        let whole = Frames::new().watch(&bytes).err().map(|(_, fault)| fault);
+        let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frames.concat()].concat();
+        let whole = Frames::new().watch(&mut bytes.clone()).err().map(|(_, fault)| fault);
         let mut pieces = Frames::new();
-        let found = bytes.chunks(piece).find_map(|piece| pieces.watch(piece).err());
+        let found = bytes.chunks_mut(piece).find_map(|piece| pieces.watch(piece).err());
         prop_assert_eq!(whole, found.map(|(_, fault)| fault));
     }
 
@@ -210,15 +221,15 @@ proptest! {
     ) {
         let start = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
         let bytes = [&start[..], &frames.concat()].concat();
-        if let Err((good, _)) = Frames::new().watch(&bytes) {
+        if let Err((good, _)) = Frames::new().watch(&mut bytes.clone()) {
             let mut end = start.len();
             let wrong = frames.iter().find(|frame| {
                 end += frame.len();
                 good < end
             });
             prop_assert!(wrong.is_some());
-            prop_assert!(Frames::new().watch(&bytes[..good]).is_ok());
-            prop_assert!(Frames::new().watch(&bytes[..end]).is_err());
+            prop_assert!(Frames::new().watch(&mut bytes.clone()[..good]).is_ok());
+            prop_assert!(Frames::new().watch(&mut bytes.clone()[..end]).is_err());
         }
     }
 }

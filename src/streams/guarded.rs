@@ -50,7 +50,7 @@ impl AsyncRead for Guarded {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
-        let new = buffer.filled().get(before..).unwrap_or_default();
+        let new = buffer.filled_mut().get_mut(before..).unwrap_or_default();
         if let Err((good, fault)) = this.frames.watch(new) {
             this.found.0.set(Some(fault));
             buffer.set_filled(before + good);

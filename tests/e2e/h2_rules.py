@@ -801,6 +801,43 @@ def a_goaway_with_an_unknown_code_is_taken(connect):
 
 
 @rule("7")
+def a_ping_behind_a_goaway_is_answered(connect):
+    c = connect()
+    c.send(frame(GOAWAY, 0, 0, struct.pack(">II", 0, 0xFF)))
+    c.is_alive()
+
+
+@rule("6.8")
+def a_goaway_that_is_too_short_ends_the_connection(connect):
+    c = connect()
+    c.send(frame(GOAWAY, 0, 0, bytes(7)))
+    c.fails(FRAME_SIZE_ERROR)
+
+
+@rule("6.9.2")
+def a_setting_that_overflows_a_window_ends_the_connection(connect):
+    c = connect(settings=((INITIAL_WINDOW, 1),))
+    c.request(1, c.fields("POST"), END_HEADERS)
+    c.send(window_update(1, (1 << 31) - 2))
+    c.send(frame(SETTINGS, payload=setting((INITIAL_WINDOW, 1 << 20))))
+    c.fails(FLOW_CONTROL_ERROR)
+
+
+@rule("4.2")
+def headers_too_short_for_their_priority_end_the_connection(connect):
+    c = connect()
+    c.send(frame(HEADERS, 0x25, 1, bytes(4)))
+    c.fails(FRAME_SIZE_ERROR)
+
+
+@rule("9113 8.5")
+def connect_without_an_authority_is_an_error(connect):
+    c = connect()
+    c.request(1, [(":method", "CONNECT")])
+    c.stream_fails(PROTOCOL_ERROR)
+
+
+@rule("7")
 def a_rst_stream_with_an_unknown_code_is_taken(connect):
     c = connect()
     c.request(1, flags=END_HEADERS)
