@@ -185,7 +185,7 @@ fn the_path_of_a_grpc_call_is_its_name() {
     }
     let token =
         "/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6/X";
-    for path in ["/app.3f2a91c.js/Load", "/v1.234/Users", token] {
+    for path in ["/app.3f2a91c.js/Load", token] {
         assert_ne!(namer.name(path, &mut scratch), Name::Detected(path), "{path}");
     }
 }
