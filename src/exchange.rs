@@ -28,6 +28,7 @@ mod begin;
 mod finish;
 mod frames;
 mod limits;
+mod switch;
 
 /// How long a client that waits for a 100 is kept waiting for the upstream's word: as long as curl
 /// waits by itself.
