@@ -71,7 +71,6 @@ impl Acceptor {
     pub fn serve(&self, socket: TcpStream, peer: SocketAddr) {
         let counted = Counted(Arc::clone(&self.connections));
         let cold = Arc::clone(&self.worker.cold);
-        cold.downstream_http1_total.increment(1);
         cold.downstream_http1.increment(1.0);
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");

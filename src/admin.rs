@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::exposition::{Format, accepts_gzip, prefers_json};
 use crate::render::{Page, Sources};
 
-use self::answer::{AdminBody, Reader, ScrapeBody};
+use self::answer::{AdminBody, Reader, ScrapeBody, text};
 use self::listing::Listing;
 use self::wait::Patience;
 
@@ -308,16 +308,6 @@ fn joined(headers: &HeaderMap, name: HeaderName) -> String {
     let values: Vec<&str> =
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     values.join(",")
-}
-
-fn text(status: StatusCode, text: &'static str) -> Response<AdminBody> {
-    let mut response = Response::new(AdminBody::Text(Some(text)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 #[cfg(test)]

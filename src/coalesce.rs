@@ -1,6 +1,6 @@
 //! One small write instead of a vectored one.
 //!
-//! hyper hands head and body over as separate slices. For a kilobyte the kernel's work for a
+//! Head and body of a message are separate slices. For a kilobyte the kernel's work for a
 //! vectored write costs more than copying: `send` of one slice instead of `writev` of two.
 
 use std::io::IoSlice;

@@ -180,7 +180,7 @@ pub struct Timeouts {
 impl Config {
     /// Smallest `--max-series`: nine rows always exist, the rest must leave room for real ones.
     pub const MIN_SERIES: usize = 64;
-    /// Smallest `--max-header-bytes`: hyper reads 8 KiB at a time.
+    /// Smallest `--max-header-bytes`. RFC 9112 §3 recommends 8000 bytes for the request line alone.
     pub const MIN_HEADER_BYTES: usize = 8192;
 
     /// Checks what no single flag can: ranges and combinations.

@@ -66,8 +66,14 @@ pub async fn serve(
     let first_look = Instant::now() + timeouts.header.min(timeouts.idle);
     let downstream = Downstream::new(socket, peer, first_look);
     let mut requests = Requests::new(&worker, &pool, &downstream, &guard);
+    let mut is_first = true;
     loop {
-        let request = match poll_fn(|cx| requests.poll_next(cx)).await {
+        let event = poll_fn(|cx| requests.poll_next(cx)).await;
+        if is_first && !matches!(event, Event::Http2) {
+            worker.cold.downstream_http1_total.increment(1);
+        }
+        is_first = false;
+        let request = match event {
             Event::Request(request) => request,
             Event::Refused(error) => {
                 refuse(&worker, &downstream, error);

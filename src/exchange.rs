@@ -28,6 +28,7 @@ mod begin;
 mod finish;
 mod frames;
 mod limits;
+mod switch;
 
 /// How long a client that waits for a 100 is kept waiting for the upstream's word: as long as curl
 /// waits by itself.
@@ -67,6 +68,8 @@ pub struct Exchange<'a> {
     response: Option<ResponseFuture>,
     /// Nothing of the request was processed: it may be sent again.
     unprocessed: bool,
+    /// It was sent again already.
+    retried: bool,
     upload: Pump,
     state: Upload,
     /// The answer's head so far, where it came in pieces.
@@ -109,6 +112,7 @@ impl<'a> Exchange<'a> {
             lease,
             response,
             unprocessed: false,
+            retried: false,
             upload: Pump::new(source, sink),
             state,
             partial: Vec::new(),
@@ -124,13 +128,19 @@ impl<'a> Exchange<'a> {
 
     /// Tells whether the request may be sent once more, on a fresh connection.
     ///
-    /// Only if it was sent on a connection that had served another, and either nothing of it was
+    /// Once, if no time limit struck; only if it was sent on a connection that had served another,
+    /// and either nothing of it was
     /// written, or it is idempotent, has no body and got not a byte of an answer.
     ///
     /// # Source
     ///
     /// RFC 9110 §9.2.2, RFC 9112 §9.3.1.
-    pub fn may_retry(&self) -> bool {
+    pub fn may_retry(&self, error: &ProxyError) -> bool {
+        // What was waited for in vain would be waited for again; and one more try is enough.
+        if self.retried || matches!(error, ProxyError::ResponseTimeout | ProxyError::DownstreamBody)
+        {
+            return false;
+        }
         let untouched = self.upload.bytes == 0;
         match &self.lease {
             Lease::Wire(lease) => {
@@ -158,6 +168,7 @@ impl<'a> Exchange<'a> {
         }
         self.lease = lease;
         self.unprocessed = false;
+        self.retried = true;
         if self.state != Upload::Held {
             self.state = Upload::Running;
         }

@@ -56,7 +56,7 @@ pub async fn handle(
             Err(Stop::Failed(error)) => error,
             Err(stop) => return exchange.stopped(stop),
         };
-        if !exchange.may_retry() {
+        if !exchange.may_retry(&error) {
             break Some(error);
         }
         match reconnect(pool, &mut exchange).await {

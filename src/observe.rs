@@ -8,13 +8,20 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use crate::access_log::{Outcome, Subject};
+use crate::access_log::Outcome;
 use crate::error::CLIENT_CLOSED_REQUEST;
-use crate::h1::{Field, RequestHead};
+use crate::h1::RequestHead;
 use crate::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::metrics::{bump, drop_one};
 use crate::series::{Exemplar, Key, Lasting, Resolved, RouteId};
 use crate::worker::{Tick, Worker};
+
+use self::details::{Details, details, value};
+pub use self::lasting::OpenConnection;
+use self::lasting::lasted;
+
+mod details;
+mod lasting;
 
 /// One request from its head to its end.
 ///
@@ -43,12 +50,6 @@ pub struct Observation {
     /// Kept out of every metric but one, by `--exclude-path` or `--exclude-user-agent`.
     excluded: bool,
     ended: bool,
-}
-
-/// What only some configurations need.
-struct Details {
-    subject: Option<Subject>,
-    trace_id: Option<[u8; 32]>,
 }
 
 impl Observation {
@@ -144,8 +145,7 @@ impl Observation {
         let since = self.now();
         let worker = Rc::clone(&self.worker);
         let route = self.end(since);
-        bump(&worker.stats.upgraded_active);
-        OpenConnection { worker, route, since }
+        OpenConnection::new(worker, route, since)
     }
 
     /// Why the answer is not the upstream's, or not whole.
@@ -294,61 +294,6 @@ impl Drop for Observation {
         }
         self.error.get_or_insert(token);
         self.end(self.worker.now());
-    }
-}
-
-fn details(worker: &Worker, peer: IpAddr, head: &RequestHead<'_>) -> Option<Box<Details>> {
-    if worker.access_log.is_none() && !worker.config.limits.exemplars {
-        return None;
-    }
-    let field = |name| value(head.fields, name);
-    let trace_id = worker.config.limits.exemplars.then(|| sampled_trace(field("traceparent")?));
-    let subject = worker.access_log.is_some().then(|| Subject {
-        peer,
-        method: head.method.into(),
-        path: head.path().into(),
-        version: head.version,
-        referer: field("referer").map(Box::from),
-        user_agent: field("user-agent").map(Box::from),
-    });
-    Some(Box::new(Details { subject, trace_id: trace_id.flatten() }))
-}
-
-fn value<'a>(fields: &[Field<'a>], name: &str) -> Option<&'a [u8]> {
-    fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
-}
-
-/// The trace id of a `traceparent` whose sampled flag is set (W3C Trace Context §3.2).
-fn sampled_trace(value: &[u8]) -> Option<[u8; 32]> {
-    let mut parts = std::str::from_utf8(value).ok()?.split('-');
-    let (_version, trace, _parent, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
-    let trace: [u8; 32] = trace.as_bytes().try_into().ok()?;
-    (sampled && trace.iter().all(|b| is_hex(*b))).then_some(trace)
-}
-
-/// A connection that was switched to another protocol, as long as it is open.
-#[must_use = "the connection counts as closed when the guard drops"]
-pub struct OpenConnection {
-    worker: Rc<Worker>,
-    /// `None`: its request is kept out of the metrics.
-    route: Option<RouteId>,
-    since: Tick,
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        drop_one(&self.worker.stats.upgraded_active);
-        lasted(&self.worker, self.route, Lasting::Upgrade, self.since, self.worker.now());
-    }
-}
-
-fn lasted(worker: &Worker, route: Option<RouteId>, kind: Lasting, since: Tick, end: Tick) {
-    if let Some(route) = route {
-        let nanos = worker.nanos_between(since, end);
-        worker.shard.with_route(route, |row, _buckets| row.record_lasting(kind, nanos));
     }
 }
 

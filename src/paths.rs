@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use self::detect::{Segment, classify, is_secret};
+use self::detect::{Segment, classify, is_rpc, is_secret};
 pub use self::known::Known;
 pub use self::learn::{Decision, Learner, Place, Rules};
 use self::template::Tree;
@@ -138,6 +138,8 @@ impl Namer {
         }
         if self.mode == PathMode::Raw {
             write_name(&path, scratch, push_raw);
+        } else if is_rpc(&path) {
+            scratch.push_str(&path);
         } else {
             write_name(&path, scratch, push_detected);
         }

@@ -33,7 +33,7 @@ use self::message::is_well_formed;
 mod guarded;
 mod message;
 
-/// Streams at one time. RFC 9113 §6.5.2 recommends at least 100; Envoy and Go allow as many.
+/// Streams at one time. RFC 9113 §6.5.2 recommends at least 100.
 const MAX_STREAMS: u32 = 100;
 /// Window of one stream: what a client may have on the way.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use tokio::time::Instant;
 
@@ -96,4 +97,15 @@ impl Body for AdminBody {
     fn is_end_stream(&self) -> bool {
         matches!(self, Self::Text(None))
     }
+}
+
+/// A short answer.
+pub(super) fn text(status: StatusCode, text: &'static str) -> Response<AdminBody> {
+    let mut response = Response::new(AdminBody::Text(Some(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }

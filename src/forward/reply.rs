@@ -75,7 +75,8 @@ impl<'a> Reply<'a> {
         let media_type = "text/plain; charset=utf-8";
         let local = Local { status: (status, reason), media_type, text };
         // RFC 9112 §9.3: what is left of a body must not be read as a request.
-        self.send(front, local, unread || matches!(error, ProxyError::Request(_))).await
+        let closes = matches!(error, ProxyError::Request(_) | ProxyError::DownstreamBody);
+        self.send(front, local, unread || closes).await
     }
 
     /// Answers as the final recipient: OPTIONS with nothing, TRACE with the request.

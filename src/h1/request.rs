@@ -70,7 +70,7 @@ pub enum Target<'a> {
     Origin(&'a str),
     /// `http://authority/path?query`, split behind the authority; the rest may be empty.
     Absolute {
-        /// Host and port, without user information.
+        /// Host and port.
         authority: &'a str,
         /// Path and query.
         rest: &'a str,
@@ -102,9 +102,8 @@ impl<'a> RequestHead<'a> {
         let (Some(authority), Some(rest)) = (rest.get(..end), rest.get(end..)) else {
             return Target::Invalid;
         };
-        let authority = authority.rsplit('@').next().unwrap_or("");
         let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-        // RFC 9110 §4.2.1: an empty host must be rejected.
+        // RFC 9110 §4.2.1: an empty host must be rejected; §4.2.4: so should user information be.
         if !is_http || authority.is_empty() || !is_host(authority.as_bytes()) {
             return Target::Invalid;
         }

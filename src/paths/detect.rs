@@ -25,6 +25,36 @@ const NAMES_WITH_DIGITS: [&str; 10] = [
     "sha224", "sha256", "sha384", "sha512", "x509", "h264", "h265", "rfc3339", "rfc7807", "iso8601",
 ];
 
+/// Tells whether a path is a gRPC call's, `/package.Service/Method`: its words are the app's.
+pub(crate) fn is_rpc(path: &str) -> bool {
+    let mut segments = path.split('/');
+    let (Some(""), Some(service), Some(method), None) =
+        (segments.next(), segments.next(), segments.next(), segments.next())
+    else {
+        return false;
+    };
+    path.len() <= super::MAX_LABEL_BYTES && is_service(service) && is_type_name(method)
+}
+
+/// Tells whether a segment is the full name of a gRPC service: `grpc.health.v1.Health`.
+pub(crate) fn is_service(segment: &str) -> bool {
+    let mut parts = segment.rsplit('.');
+    let is_named = parts.next().is_some_and(is_type_name);
+    let is_package = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !is_value(part)
+    };
+    is_named && segment.contains('.') && parts.all(is_package) && !is_secret(segment)
+}
+
+/// An identifier that begins with a capital and is no value.
+fn is_type_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !is_value(name)
+}
+
 /// Classifies one segment, without its slashes. Never panics; no allocation.
 pub(crate) fn classify(segment: &str) -> Segment<'_> {
     if let Some((head, verb)) = segment.split_once(':') {

@@ -175,3 +175,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_path_of_a_grpc_call_is_its_name() {
+    let namer = Namer::default();
+    let mut scratch = String::new();
+    for path in ["/grpc.health.v1.Health/Check", "/shop.Cart/AddItem", "/a.b_c.D2/E"] {
+        assert_eq!(namer.name(path, &mut scratch), Name::Detected(path));
+    }
+    let token =
+        "/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6/X";
+    for path in ["/app.3f2a91c.js/Load", token] {
+        assert_ne!(namer.name(path, &mut scratch), Name::Detected(path), "{path}");
+    }
+}

@@ -56,6 +56,9 @@ pub(super) fn watch(target: Target, interval: Duration) -> io::Result<()> {
     Watch { name, history: History::default(), view: View::default() }.run(&mut screen, &news)
 }
 
+/// How long the thread that owns the screen may take to hear of a signal.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
 /// Asks again and again. Ends with the process: it has nothing to lose.
 fn look(target: &Target, interval: Duration, sender: &Sender<News>) {
     while sender.send(News::Page(target.ask())).is_ok() {
@@ -79,6 +82,11 @@ fn await_signal(sender: &Sender<News>) {
     });
     // An error means that the screen is closed already.
     let _told = sender.send(News::Stop);
+    // With the terminal gone, the library that reads it may never come back to hear of it.
+    std::thread::sleep(STOP_LIMIT);
+    restore();
+    #[expect(clippy::exit, reason = "the thread that should end the program does not")]
+    std::process::exit(0);
 }
 
 struct Watch {

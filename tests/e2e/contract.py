@@ -45,7 +45,7 @@ ITEMS = [
     ("T-10", "Any token is a method and keeps its case.", "RFC 9110 9.1", ["any_token_is_a_method_and_passes_in_its_case"]),
     ("T-11", "A target too long is 414, a head too large 431.", "RFC 9110 15.5.15, RFC 6585 5",
      ["heads_beyond_the_limits_are_refused", "a_target_beyond_the_limit_is_refused", "a_head_just_below_the_limit_passes"]),
-    ("T-12", "The backend is spoken to in HTTP/1.1 whatever the client speaks; HTTP/1.0 clients get no chunks.", "RFC 9112 2.3, 6.1",
+    ("T-12", "The backend is spoken to in HTTP/1.1, or in HTTP/2 where both sides speak it; HTTP/1.0 clients get no chunks.", "RFC 9112 2.3, 6.1",
      ["an_http_1_0_client_gets_no_chunks_and_the_end_of_the_connection"]),
     ("T-13", "Other versions and malformed request lines are refused.", "RFC 9112 2.3, 3",
      ["requests_that_do_not_parse_are_refused_and_counted_without_a_path"]),

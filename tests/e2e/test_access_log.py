@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers import KeepAlive, exchange, wait_until
+from helpers import PINNED, KeepAlive, exchange, wait_until
 
 COMMON = re.compile(
     r'127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] '
@@ -44,7 +44,7 @@ def lines(sidecar, count):
 def test_there_is_one_line_for_each_request_and_nobody_can_forge_another(
     gunicorn, proxy, log_format
 ):
-    sidecar = proxy(gunicorn("sync").upstream, "--access-log", log_format)
+    sidecar = proxy(gunicorn("sync").upstream, *PINNED, "--access-log", log_format)
     send_evil(sidecar)
     assert KeepAlive(sidecar.port)("GET", "/end")[0] == 404
     written = [line for line in lines(sidecar, len(EVIL) + 1) if "forged HTTP" not in line or line.startswith(("127.", "{"))]
@@ -67,7 +67,7 @@ def test_there_is_one_line_for_each_request_and_nobody_can_forge_another(
 
 def test_json_lines_say_what_the_metrics_say(gunicorn, proxy):
     app = gunicorn("sync")
-    sidecar = proxy(app.upstream, "--access-log", "json")
+    sidecar = proxy(app.upstream, *PINNED, "--access-log", "json")
     client = KeepAlive(sidecar.port)
     client("GET", "/users/7", **{"User-Agent": "tests/1"})
     client("GET", "/users/5000")
@@ -88,7 +88,7 @@ def test_json_lines_say_what_the_metrics_say(gunicorn, proxy):
 
 
 def test_without_the_flag_standard_output_stays_empty(gunicorn, proxy):
-    sidecar = proxy(gunicorn("sync").upstream)
+    sidecar = proxy(gunicorn("sync").upstream, *PINNED)
     assert KeepAlive(sidecar.port)("GET", "/ruok") == (200, b"imok")
     sidecar.signal()
     assert sidecar.wait_for_exit() == 0
@@ -96,7 +96,7 @@ def test_without_the_flag_standard_output_stays_empty(gunicorn, proxy):
 
 
 def test_the_lines_of_the_last_requests_are_written_before_the_exit(gunicorn, proxy):
-    sidecar = proxy(gunicorn("gthread").upstream, "--access-log", "common")
+    sidecar = proxy(gunicorn("gthread").upstream, *PINNED, "--access-log", "common")
     client = KeepAlive(sidecar.port)
     for _ in range(200):
         client("GET", "/ruok")

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from helpers import KeepAlive, wait_until
+from helpers import PINNED, KeepAlive, wait_until
 
 # (method, path, body, how often) → (path label, method label, status)
 TRAFFIC = [
@@ -45,7 +45,7 @@ def send(port, traffic):
 def test_counts_per_path_method_and_status_equal_the_requests_sent(
     gunicorn, proxy, prometheus, worker_class
 ):
-    sidecar = proxy(gunicorn(worker_class).upstream)
+    sidecar = proxy(gunicorn(worker_class).upstream, *PINNED)
     server = prometheus(sidecar.metrics_port)
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(send, sidecar.port, TRAFFIC[n::4]) for n in range(4)]:
@@ -76,7 +76,7 @@ def test_counts_per_path_method_and_status_equal_the_requests_sent(
 
 def test_requests_on_a_unix_socket_are_counted_like_any_others(gunicorn, proxy, tmp_path):
     app = gunicorn("gthread", bind=f"unix:{tmp_path}/app.sock")
-    sidecar = proxy(f"unix:{tmp_path}/app.sock")
+    sidecar = proxy(f"unix:{tmp_path}/app.sock", *PINNED)
     client = KeepAlive(sidecar.port)
     for _ in range(5):
         assert client("GET", "/ruok") == (200, b"imok")
@@ -113,7 +113,7 @@ def test_starting_the_sidecar_does_not_occupy_a_sync_worker(gunicorn, proxy):
     its own liveness probe, which does not come through the sidecar.
     """
     app = gunicorn("sync", workers=1)
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     wait_until(lambda: sidecar.samples().total("redcar_upstream_up") == 1, "the upstream is up")
     began = time.monotonic()
     direct = KeepAlive(int(app.upstream.rsplit(":", 1)[1]))
@@ -122,7 +122,7 @@ def test_starting_the_sidecar_does_not_occupy_a_sync_worker(gunicorn, proxy):
 
 
 def test_simultaneous_requests_to_one_sync_worker_wait_only_for_each_other(gunicorn, proxy):
-    sidecar = proxy(gunicorn("sync", workers=1).upstream)
+    sidecar = proxy(gunicorn("sync", workers=1).upstream, *PINNED)
     with ThreadPoolExecutor(16) as pool:
         answers = [pool.submit(KeepAlive(sidecar.port), "GET", "/ruok") for _ in range(64)]
         assert [a.result() for a in answers] == [(200, b"imok")] * 64

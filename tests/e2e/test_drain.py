@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from helpers import KeepAlive, can_connect, connect, exchange, read_all, wait_until
+from helpers import PINNED, KeepAlive, can_connect, connect, exchange, read_all, wait_until
 
 
 def test_sigterm_finishes_requests_and_lets_prometheus_see_the_last_one(
     gunicorn, proxy, prometheus
 ):
     app = gunicorn("gthread")
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     server = prometheus(sidecar.metrics_port)
     assert sidecar.readyz() == 200
     with ThreadPoolExecutor() as pool:
@@ -45,7 +45,7 @@ def test_sigterm_finishes_requests_and_lets_prometheus_see_the_last_one(
 
 def test_the_last_scrape_of_a_big_page_arrives_whole(nginx, proxy):
     """A scraper that reads slowly must not lose the end of the page to the exit."""
-    sidecar = proxy(nginx.upstream)
+    sidecar = proxy(nginx.upstream, "--paths", "raw")
     client = KeepAlive(sidecar.port)
     letters = "abcdefghijklmnopqrst"
     for n in range(400):
@@ -71,7 +71,7 @@ def test_the_last_scrape_of_a_big_page_arrives_whole(nginx, proxy):
 
 def test_a_pair_of_scrapers_does_not_cost_the_last_scrape(gunicorn, proxy):
     """Two servers scrape at the same interval, one right after the other."""
-    sidecar = proxy(gunicorn("gthread").upstream)
+    sidecar = proxy(gunicorn("gthread").upstream, *PINNED)
     for pause in (0.2, 3.8, 0.2, 0.2):
         sidecar.page()
         time.sleep(pause)  # The pace of the scrapers.
@@ -84,7 +84,7 @@ def test_a_pair_of_scrapers_does_not_cost_the_last_scrape(gunicorn, proxy):
 
 
 def test_sigterm_under_traffic_breaks_no_answer(gunicorn, proxy):
-    sidecar = proxy(gunicorn("gthread").upstream, "--access-log", "common")
+    sidecar = proxy(gunicorn("gthread").upstream, *PINNED, "--access-log", "common")
 
     def visit():
         """Sends requests until told to close; any error fails the test."""
@@ -113,7 +113,7 @@ def test_sigterm_under_traffic_breaks_no_answer(gunicorn, proxy):
 
 def test_a_request_that_follows_an_answer_begun_before_sigterm_is_served(gunicorn, proxy):
     """That answer's head could not say `Connection: close`, so the client cannot know."""
-    sidecar = proxy(gunicorn("gthread").upstream)
+    sidecar = proxy(gunicorn("gthread").upstream, *PINNED)
     client = http.client.HTTPConnection("127.0.0.1", sidecar.port, timeout=10)
     client.request("GET", "/stream?chunks=10&pause=0.1")
     answer = client.getresponse()
@@ -129,7 +129,7 @@ def test_a_request_that_follows_an_answer_begun_before_sigterm_is_served(gunicor
 
 
 def test_without_a_scraper_and_with_idle_clients_the_exit_is_prompt(gunicorn, proxy):
-    sidecar = proxy(gunicorn("gthread").upstream)
+    sidecar = proxy(gunicorn("gthread").upstream, *PINNED)
     clients = [KeepAlive(sidecar.port) for _ in range(4)]
     for client in clients:
         assert client("GET", "/ruok") == (200, b"imok")
@@ -140,7 +140,7 @@ def test_without_a_scraper_and_with_idle_clients_the_exit_is_prompt(gunicorn, pr
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_exits_at_once(gunicorn, proxy, number):
     app = gunicorn("gthread")
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     with connect(sidecar.port) as s:
         s.sendall(b"GET /slow?seconds=60 HTTP/1.1\r\nHost: app\r\n\r\n")
         wait_until(app.slow_workers, "the slow request reaches a worker")
@@ -153,7 +153,7 @@ def test_a_second_signal_exits_at_once(gunicorn, proxy, number):
 
 def test_the_shutdown_timeout_cuts_off_and_says_so(gunicorn, proxy):
     app = gunicorn("gthread")
-    sidecar = proxy(app.upstream, "--shutdown-timeout", "1s", "--access-log", "json")
+    sidecar = proxy(app.upstream, *PINNED, "--shutdown-timeout", "1s", "--access-log", "json")
     with connect(sidecar.port) as s:
         s.sendall(b"GET /slow?seconds=60 HTTP/1.1\r\nHost: app\r\n\r\n")
         wait_until(app.slow_workers, "the slow request reaches a worker")
@@ -166,7 +166,7 @@ def test_the_shutdown_timeout_cuts_off_and_says_so(gunicorn, proxy):
 
 
 def test_the_shutdown_delay_serves_new_connections_while_not_ready(gunicorn, proxy):
-    sidecar = proxy(gunicorn("gthread").upstream, "--shutdown-delay", "1500ms")
+    sidecar = proxy(gunicorn("gthread").upstream, *PINNED, "--shutdown-delay", "1500ms")
     sidecar.signal()
     wait_until(lambda: sidecar.readyz() == 503, "/readyz says 503")
     for _ in range(5):

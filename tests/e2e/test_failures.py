@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from helpers import KeepAlive, connect, exchange, answer_of, read_all, wait_until
+from helpers import PINNED, KeepAlive, connect, exchange, answer_of, read_all, wait_until
 
 STREAM = b"GET /stream?chunks=100&pause=0.2%s HTTP/1.1\r\nHost: app\r\n\r\n"
 
@@ -16,7 +16,7 @@ def test_a_worker_killed_mid_request_shows_as_connection_terminated(
     gunicorn, proxy, prometheus, worker_class
 ):
     app = gunicorn(worker_class)
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     server = prometheus(sidecar.metrics_port)
     # POST: a GET on a connection that was used before may be sent again, and then succeeds.
     with ThreadPoolExecutor() as pool:
@@ -39,7 +39,7 @@ def test_a_worker_killed_mid_body_shows_as_an_incomplete_response(
     gunicorn, proxy, worker_class, framing
 ):
     app = gunicorn(worker_class)
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     with connect(sidecar.port) as s:
         s.sendall(STREAM % (b"&length=1" if framing == "length" else b""))
         got = b""
@@ -67,7 +67,7 @@ def test_a_worker_killed_mid_body_shows_as_an_incomplete_response(
 @pytest.mark.parametrize("worker_class", ["sync", "gthread"])
 def test_a_stopped_app_shows_as_connection_refused_until_it_is_back(gunicorn, proxy, worker_class):
     app = gunicorn(worker_class)
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     client = KeepAlive(sidecar.port)
     assert client("GET", "/ruok") == (200, b"imok")
     app.stop()
@@ -90,7 +90,7 @@ def test_a_stopped_app_shows_as_connection_refused_until_it_is_back(gunicorn, pr
 
 def test_the_whole_app_killed_mid_request_ends_every_request_once(gunicorn, proxy):
     app = gunicorn("gthread")
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     with ThreadPoolExecutor(6) as pool:
         slow = [pool.submit(KeepAlive(sidecar.port), "POST", "/slow?seconds=60") for _ in range(6)]
         wait_until(lambda: len(app.slow_workers()) == 6, "all slow requests reach a worker")
@@ -102,7 +102,7 @@ def test_the_whole_app_killed_mid_request_ends_every_request_once(gunicorn, prox
 
 
 def test_the_apps_own_errors_are_told_from_the_sidecars(gunicorn, proxy):
-    sidecar = proxy(gunicorn("sync").upstream)
+    sidecar = proxy(gunicorn("sync").upstream, *PINNED)
     status, body = answer_of(
         exchange(sidecar.port, b"GET /fail HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     )
@@ -111,7 +111,7 @@ def test_the_apps_own_errors_are_told_from_the_sidecars(gunicorn, proxy):
 
 
 def test_an_upstream_that_does_not_resolve_is_a_dns_error(proxy):
-    sidecar = proxy("no-such-host.invalid:8000", "--connect-timeout", "30s")
+    sidecar = proxy("no-such-host.invalid:8000", *PINNED, "--connect-timeout", "30s")
     status, _ = KeepAlive(sidecar.port, timeout=40)("GET", "/ruok")
     assert status == 502
     sidecar.wait_for_requests({("/ruok", "GET", "502", "dns_error"): 1})
@@ -121,7 +121,7 @@ def test_an_upstream_that_does_not_resolve_is_a_dns_error(proxy):
 def test_an_upstream_that_is_down_at_the_start_is_a_warning(gunicorn, proxy):
     app = gunicorn("sync")
     app.stop()
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     wait_until(
         lambda: any(l["level"] == "WARN" and app.upstream in str(l) for l in sidecar.log()),
         "a warning that names the upstream",
@@ -132,7 +132,7 @@ def test_an_upstream_that_is_down_at_the_start_is_a_warning(gunicorn, proxy):
 
 
 def test_a_slow_answer_times_out_where_that_is_asked_for(gunicorn, proxy):
-    sidecar = proxy(gunicorn("sync").upstream, "--response-timeout", "300ms")
+    sidecar = proxy(gunicorn("sync").upstream, *PINNED, "--response-timeout", "300ms")
     status, _ = KeepAlive(sidecar.port)("GET", "/slow?seconds=3")
     assert status == 504
     sidecar.wait_for_requests({("/slow", "GET", "504", "http_response_timeout"): 1})

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from helpers import KeepAlive, wait_until
+from helpers import PINNED, KeepAlive, wait_until
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "gthread"])
 def test_a_restart_under_traffic_loses_no_retryable_request(gunicorn, proxy, worker_class):
     app = gunicorn(worker_class, "--graceful-timeout", "5")
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     stop = threading.Event()
     answers = []
 
@@ -48,7 +48,7 @@ def test_connections_that_gunicorn_closes_meanwhile_cost_no_request_and_send_non
 ):
     """Gunicorn closes idle connections after 1 s; requests come in bursts about that far apart."""
     app = gunicorn("gthread", "--keep-alive", "1")
-    sidecar = proxy(app.upstream)
+    sidecar = proxy(app.upstream, *PINNED)
     width, gaps = 8, [0.94 + 0.01 * n for n in range(14)]
     random.Random(1).shuffle(gaps)
     start = threading.Barrier(width)

@@ -152,3 +152,14 @@ def test_a_signal_gives_the_terminal_back(used, terminal):
         assert "METHOD" not in screen.shows("ENDED 0")
         assert screen("display-message", "-p", "#{alternate_on} #{cursor_flag}").split() == ["0", "1"]
         screen.end()
+
+
+def test_it_ends_when_its_terminal_is_gone(used, terminal):
+    sidecar, _ = used
+    screen = terminal(f"{PROXY} top --metrics 127.0.0.1:{sidecar.metrics_port}")
+    screen.shows("/users/{id}")
+    shell = screen.pane_pid()
+    with open(f"/proc/{shell}/task/{shell}/children") as children:
+        pid = int(children.read().split()[0])
+    screen.end()
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the program has ended", 5)

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::backend::{Backend, OK, Tally, eventually};
+use crate::backend::{Backend, Gate, OK, Tally, eventually};
 use crate::sidecar::Sidecar;
 
 /// Answers the first request of each connection; the second ends it: without a byte, or with
@@ -56,6 +56,30 @@ fn it_is_not_sent_a_third_time() {
     sidecar.requests(502).label("error", "connection_terminated").eventually_is(1);
     sidecar.ends_after(2);
     assert_eq!(backend.count("/again"), 2);
+}
+
+#[test]
+fn what_timed_out_is_not_sent_again() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let backend = Backend::start(move |connection| {
+        if connection.request().is_some() {
+            connection.send(OK);
+            if connection.request().is_some() {
+                held.wait();
+            }
+        }
+    });
+    let sidecar = Sidecar::with(&backend, |config| {
+        config.timeouts.response = Some(Duration::from_millis(300));
+    });
+    let mut client = sidecar.client();
+    assert_eq!(client.get("/").status(), 200);
+    assert_eq!(client.get("/again").status(), 504);
+    gate.open();
+    sidecar.requests(504).label("error", "http_response_timeout").eventually_is(1);
+    sidecar.ends_after(2);
+    assert_eq!(backend.count("/again"), 1);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn an_absolute_form_target_becomes_origin_form_and_its_authority_becomes_host() 
         ("GET http://b.example/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x?y", "b.example"),
         ("GET http://b.example:81 HTTP/1.1\r\nHost: a\r\n\r\n", "GET /", "b.example:81"),
         ("GET http://b.example?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?q", "b.example"),
-        ("GET http://user@b.example//x HTTP/1.1\r\nHost: a\r\n\r\n", "GET //x", "b.example"),
+        ("GET http://b.example//x HTTP/1.1\r\nHost: a\r\n\r\n", "GET //x", "b.example"),
         ("GET http://[::1]:80/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x", "[::1]:80"),
         ("OPTIONS http://b.example HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS *", "b.example"),
         ("OPTIONS http://b.example/x HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS /x", "b.example"),

@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 
+use super::super::detect::is_service;
 use super::{Learner, MAX_OPEN_NODES, Node, Words, stand_in};
 
 impl Learner {
     /// Judges an uncommon word from how requests spread over it and its siblings.
     pub(super) fn is_word(&self, parent: usize, child: usize) -> bool {
+        if is_service(&self.at(parent).name) || is_service(&self.at(child).name) {
+            // Methods of a gRPC service, and the service itself.
+            return true;
+        }
         let words = self.at(parent).words;
         let (free, limit) = self.limits(parent);
         let few = words.distinct < limit && !self.is_collection(parent);
@@ -19,7 +24,8 @@ impl Learner {
         let words = self.at(node).words;
         let (_, limit) = self.limits(node);
         let children = u32::try_from(self.at(node).children.len()).unwrap_or(u32::MAX);
-        let many = words.distinct >= limit && self.mostly_once(words);
+        let many =
+            words.distinct >= limit && self.mostly_once(words) && !is_service(&self.at(node).name);
         self.at(node).folded.is_none() && (many || children > self.rules.max_children)
     }
 
