@@ -53,7 +53,7 @@ pub async fn serve(
 ) {
     let socket = match &worker.tls.listener {
         None => Socket::Tcp(socket),
-        Some(listener) => match listener.accept(socket).await {
+        Some(listener) => match Box::pin(listener.accept(socket)).await {
             Ok((stream, _alpn)) => Socket::TlsServer(Box::new(stream)),
             Err(error) => {
                 // Counted by the listener. It is no request.
@@ -79,20 +79,24 @@ pub async fn serve(
                 refuse(&worker, &downstream, error);
                 break;
             }
-            Event::Http2 => return streams::serve(worker, pool, downstream, guard).await,
+            Event::Http2 => {
+                return Box::pin(streams::serve(worker, pool, downstream, guard)).await;
+            }
             Event::End => break,
         };
-        match forward::handle(&worker, &pool, Front::Wire(&downstream), *request).await {
+        // On the heap, as the other ways a connection may go: an idle one must not hold their room.
+        let handled = forward::handle(&worker, &pool, Front::Wire(&downstream), *request);
+        match Box::pin(handled).await {
             After::Keep => requests.idle_since = Some(worker.now()),
             After::Close => break,
             After::Abort => return downstream.link.abort(),
             After::Switched(tunnel) => {
-                tunnel.run(&worker).await;
+                Box::pin(tunnel.run(&worker)).await;
                 return;
             }
         }
     }
-    close(&downstream).await;
+    Box::pin(close(&downstream)).await;
 }
 
 /// Reads the requests of a connection.

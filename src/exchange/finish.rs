@@ -85,7 +85,7 @@ impl<'a> Exchange<'a> {
         };
         let end = self.request.observation.now();
         let mut connection = answer.connection;
-        if self.has_unread() && self.front.wire().is_some() {
+        if self.has_unread() {
             connection = self.rest_of_upload(connection).await;
             self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
         }

@@ -45,7 +45,8 @@ pub(crate) fn is_service(segment: &str) -> bool {
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
             && !is_value(part)
     };
-    is_named && segment.contains('.') && parts.all(is_package) && !is_secret(segment)
+    let is_token = segment.split('.').any(looks_like_token);
+    is_named && segment.contains('.') && parts.all(is_package) && !is_token
 }
 
 /// An identifier that begins with a capital and is no value.

@@ -105,7 +105,8 @@ def test_tunnels_under_load_are_held_until_they_end(proxy):
         assert sidecar.samples().total("http_upgraded_connections_active") == VISITORS
         for socket in sockets:
             socket.close()
-        assert sidecar.wait_for_exit() == 0
+        # The scrape above makes it wait for another one, as long as scrapers usually take.
+        assert sidecar.wait_for_exit(25) == 0
 
 
 def test_a_connection_that_is_idle_when_the_drain_begins_is_closed(proxy):

@@ -1,8 +1,8 @@
 """HTTP/2 on either side: streams, bodies, resets, GOAWAY, cookies, limits; with real clients."""
 
+import asyncio
 import re
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import h2_frames as f
 import httpx
@@ -49,9 +49,16 @@ def test_curl_gets_an_answer_over_http2(echo):
 
 def test_a_hundred_streams_on_one_connection_are_answered(echo):
     sidecar, _ = echo
-    with session() as http, ThreadPoolExecutor(50) as pool:
-        bodies = [b"%d " % n * 500 for n in range(100)]
-        answers = list(pool.map(lambda b: http.post(f"{sidecar.url}/many", content=b), bodies))
+    bodies = [b"%d " % n * 500 for n in range(100)]
+
+    async def post_all():
+        # One thread: httpx lets frames of several overtake each other.
+        limits = httpx.Limits(max_connections=1)
+        async with httpx.AsyncClient(http1=False, http2=True, limits=limits, timeout=20) as http:
+            posts = [http.post(f"{sidecar.url}/many", content=body) for body in bodies]
+            return await asyncio.gather(*posts)
+
+    answers = asyncio.run(post_all())
     assert [a.content for a in answers] == bodies
     assert {a.http_version for a in answers} == {"HTTP/2"}
     counts(sidecar, {("POST", "200", ""): 100})
