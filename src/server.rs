@@ -70,7 +70,7 @@ pub struct Server {
 }
 
 /// What clients and the upstream are offered inside TLS.
-pub const OFFER: &[Alpn] = &[Alpn::Http1];
+pub const OFFER: &[Alpn] = &[Alpn::Http2, Alpn::Http1];
 
 impl Server {
     /// Loads the certificates and binds both ports. Nothing is served before [`Self::run`].

@@ -131,3 +131,62 @@ def test_otel_names_tell_the_scheme_that_clients_use(nginx, proxy, tmp_path):
         name = "http_server_request_duration_seconds_count"
         wait_until(lambda: sidecar.samples().total(name) == 1, "a request is counted")
         assert sidecar.samples().table(name, "url_scheme") == {(scheme,): 1}
+
+
+def secured(proxy, upstream, cert, key, *flags):
+    """A sidecar that serves HTTPS."""
+    return proxy(upstream, "--tls-cert", str(cert), "--tls-key", str(key), *flags)
+
+
+def curl(sidecar, cert, *flags):
+    argv = [tool("curl"), "-sS", "--cacert", cert, "-o", "/dev/null", "-w", "%{http_version} %{http_code}"]
+    return run([*argv, *flags, f"https://localhost:{sidecar.port}/"], timeout=20)
+
+
+@pytest.mark.parametrize(("flag", "version"), [("--http1.1", "1.1"), ("--http2", "2")])
+def test_clients_speak_either_protocol_over_tls(nginx, proxy, tmp_path, flag, version):
+    cert, key = certificate(tmp_path, "app")
+    sidecar = secured(proxy, nginx.upstream, cert, key)
+    done = curl(sidecar, cert, flag)
+    assert done.stdout == f"{version} 200", done.stderr
+    wait_until(lambda: 'status="200"' in sidecar.page().text, "the request is counted")
+    assert 'redcar_tls_handshakes_total{result="ok"} 1' in sidecar.page().text
+
+
+def test_an_https_upstream_is_spoken_to_and_verified(nginx, proxy, tmp_path):
+    cert, key = certificate(tmp_path, "app")
+    other, _ = certificate(tmp_path, "other")
+    inner = secured(proxy, nginx.upstream, cert, key)
+    outer = proxy(f"https://localhost:{inner.port}", "--upstream-ca", str(cert))
+    for _ in range(3):
+        assert requests.get(outer.url, timeout=10).status_code == 200
+    doubter = proxy(f"https://localhost:{inner.port}", "--upstream-ca", str(other))
+    assert requests.get(doubter.url, timeout=10).status_code == 502
+    wait_until(lambda: 'error="tls_certificate_error"' in doubter.page().text, "the reason is counted")
+
+
+def test_a_renewed_certificate_is_served_and_no_connection_is_dropped(nginx, proxy, tmp_path):
+    cert, key = certificate(tmp_path, "app")
+    old = cert.read_bytes()
+    sidecar = secured(proxy, nginx.upstream, cert, key)
+    address = ("127.0.0.1", sidecar.port)
+    context = ssl.create_default_context(cadata=old.decode())
+    with context.wrap_socket(socket.create_connection(address), server_hostname="localhost") as kept:
+        certificate(tmp_path, "app")
+        assert cert.read_bytes() != old
+        served = lambda: ssl.get_server_certificate(address).strip() == cert.read_text().strip()
+        wait_until(served, "the new certificate is served", 15)
+        kept.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert kept.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_plain_http_at_the_tls_port_is_closed_and_the_next_client_served(nginx, proxy, tmp_path):
+    cert, key = certificate(tmp_path, "app")
+    sidecar = secured(proxy, nginx.upstream, cert, key)
+    with socket.create_connection(("127.0.0.1", sidecar.port)) as plain:
+        plain.settimeout(10)
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        while plain.recv(1000):
+            pass
+    assert curl(sidecar, cert).stdout.endswith(" 200")
+    assert 'redcar_tls_handshakes_total{result="failed"} 1' in sidecar.page().text
