@@ -38,7 +38,8 @@ impl<'a> Exchange<'a> {
             }
             Stop::Gone => {
                 self.request.observation.set_error(ErrorToken::DownstreamAborted);
-                if answered.is_none() {
+                // Whoever had sent its FIN before there was a head has not seen one.
+                if self.answer.as_ref().is_none_or(|answer| answer.half_closed_before_head) {
                     self.request.observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
                 }
             }

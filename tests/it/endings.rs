@@ -381,3 +381,30 @@ fn an_early_answer_is_read_though_the_upload_goes_on() {
     sidecar.requests(413).without("error").eventually_is(1);
     sidecar.ends_after(1);
 }
+
+#[test]
+fn a_client_that_closes_before_a_head_that_comes_in_pieces_is_a_499() {
+    let (asked, answers, gone) = (Gate::default(), Gate::default(), Gate::default());
+    let (signal, go, told) = (asked.clone(), answers.clone(), gone.clone());
+    let backend = Backend::start(move |connection| {
+        if connection.request().is_some() {
+            signal.open();
+            go.wait();
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n");
+            // Until the sidecar has heard that nobody reads.
+            let piece = [b'x'; 1000];
+            while std::io::Write::write_all(&mut connection.socket(), &piece).is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            told.open();
+        }
+    });
+    let sidecar = Sidecar::before(&backend);
+    let mut client = sidecar.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    asked.wait();
+    drop(client);
+    answers.open();
+    gone.wait();
+    sidecar.ends_with(499, "downstream_aborted");
+}
