@@ -267,14 +267,10 @@ impl<'a> Requests<'a> {
 fn refuse(worker: &Worker, downstream: &Downstream, error: HeadError) {
     let status = error.status();
     record_unparsed(worker, status.0);
-    let mut out = Vec::with_capacity(256);
-    answer_head(worker, &mut out, Version::Http11, status, Connection::Close);
     let text = format!("{}: {error}\n", status.1);
-    let rest = format!(
-        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{text}",
-        text.len()
-    );
-    out.extend_from_slice(rest.as_bytes());
+    let content = ("text/plain; charset=utf-8", text.len());
+    let mut out = answer_head(worker, Version::Http11, status, Connection::Close, content);
+    out.extend_from_slice(text.as_bytes());
     downstream.link.try_write(&out);
     downstream.mark_unread();
 }

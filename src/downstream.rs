@@ -120,21 +120,25 @@ impl Front<'_> {
     }
 }
 
-/// Writes the start line and the connection's fields of an answer, and Date, around the fields
-/// that `write` adds.
+/// The head of a short HTTP/1 answer of our own; a 503 says when to try again.
 pub fn answer_head(
     worker: &Worker,
-    out: &mut Vec<u8>,
     version: Version,
-    status: (u16, &str),
+    (code, reason): (u16, &str),
     connection: Connection,
-) {
-    let (code, reason) = status;
-    start_line(out, version, code, reason);
+    (media_type, length_bytes): (&str, usize),
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    start_line(&mut out, version, code, reason);
     out.extend_from_slice(b"Date: ");
-    worker.write_date(out);
+    worker.write_date(&mut out);
     out.extend_from_slice(b"\r\n");
-    connection.write(out, version);
+    connection.write(&mut out, version);
+    let retry = if code == 503 { "Retry-After: 1\r\n" } else { "" };
+    let content =
+        format!("Content-Type: {media_type}\r\nContent-Length: {length_bytes}\r\n{retry}\r\n");
+    out.extend_from_slice(content.as_bytes());
+    out
 }
 
 /// Writes a status line. A client of HTTP/1.0 is answered in HTTP/1.0.

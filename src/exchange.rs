@@ -85,11 +85,7 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// Gets ready to send `request`.
-    ///
-    /// # Errors
-    ///
-    /// The upstream takes no stream; gives back what an answer of our own needs.
+    /// Gets ready to send `request`. An upstream that takes no stream shows in [`Self::poll_head`].
     pub fn new(
         worker: &'a Rc<Worker>,
         mut front: Front<'a>,
@@ -219,7 +215,7 @@ impl<'a> Exchange<'a> {
         match self.poll_upload(cx) {
             // The answer is on its way all the same; what is wrong with the upload ends with it.
             Ok(()) => {}
-            Err(Stop::Failed(_)) => self.refuse_upload(),
+            Err(Stop::Failed(_)) => self.state = Upload::Refused,
             Err(stop) => return Poll::Ready(Err(stop)),
         }
         let Some(answer) = &mut self.answer else {
@@ -267,7 +263,7 @@ impl<'a> Exchange<'a> {
                 }
             }
             // The answer may have been sent before the upstream stopped reading.
-            Poll::Ready(Err(PumpError::Sink(_io))) => self.refuse_upload(),
+            Poll::Ready(Err(PumpError::Sink(_io))) => self.state = Upload::Refused,
             Poll::Ready(Err(PumpError::Source(SourceError::Malformed))) => {
                 return Err(Stop::Failed(ProxyError::DownstreamBody));
             }
@@ -276,10 +272,6 @@ impl<'a> Exchange<'a> {
             }
         }
         Ok(())
-    }
-
-    fn refuse_upload(&mut self) {
-        self.state = Upload::Refused;
     }
 
     /// Tells whether the client may still be sending a body that nobody reads.

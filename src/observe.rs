@@ -153,11 +153,6 @@ impl Observation {
         self.error = Some(token);
     }
 
-    /// Tells whether something went wrong.
-    pub fn has_error(&self) -> bool {
-        self.error.is_some()
-    }
-
     /// The status to record where no head was or will be sent.
     pub fn set_unsent_status(&mut self, status: u16) {
         self.status = status;

@@ -105,15 +105,8 @@ impl<'a> Reply<'a> {
         let leaves = self.worker.drain.is_draining() || self.worker.cold.waits.wants_close();
         let keep = self.keep_alive && !unread && !leaves;
         let connection = if keep { Connection::Keep } else { Connection::Close };
-        let mut out = Vec::with_capacity(256);
-        answer_head(self.worker, &mut out, self.version, local.status, connection);
-        let retry = if local.status.0 == 503 { "Retry-After: 1\r\n" } else { "" };
-        let rest = format!(
-            "Content-Type: {}\r\nContent-Length: {}\r\n{retry}\r\n",
-            local.media_type,
-            local.text.len()
-        );
-        out.extend_from_slice(rest.as_bytes());
+        let content = (local.media_type, local.text.len());
+        let mut out = answer_head(self.worker, self.version, local.status, connection, content);
         if !self.to_head {
             out.extend_from_slice(local.text.as_bytes());
         }
