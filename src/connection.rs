@@ -80,13 +80,12 @@ pub async fn serve(
                 break;
             }
             Event::Http2 => {
+                // On the heap, as other ways a connection may go: an idle one must not hold their room.
                 return Box::pin(streams::serve(worker, pool, downstream, guard)).await;
             }
             Event::End => break,
         };
-        // On the heap, as the other ways a connection may go: an idle one must not hold their room.
-        let handled = forward::handle(&worker, &pool, Front::Wire(&downstream), *request);
-        match Box::pin(handled).await {
+        match forward::handle(&worker, &pool, Front::Wire(&downstream), request).await {
             After::Keep => requests.idle_since = Some(worker.now()),
             After::Close => break,
             After::Abort => return downstream.link.abort(),

@@ -105,7 +105,7 @@ impl Front<'_> {
                 Source::Wire(WireSource::new(&downstream.link, length, named))
             }
             Self::Stream(stream) => match stream.body.take() {
-                Some(body) => Source::Frames(FrameSource::new(body)),
+                Some(body) => Source::Frames(Box::new(FrameSource::new(body))),
                 None => Source::None,
             },
         }

@@ -62,7 +62,7 @@ enum Upload {
 pub struct Exchange<'a> {
     worker: &'a Rc<Worker>,
     front: Front<'a>,
-    request: Request,
+    request: Box<Request>,
     lease: Lease,
     /// The answer that is expected on an HTTP/2 stream.
     response: Option<ResponseFuture>,
@@ -79,7 +79,7 @@ pub struct Exchange<'a> {
     /// We have said 100 ourselves.
     continued: bool,
     answer: Option<answer::Answer>,
-    tunnel: Option<Tunnel>,
+    tunnel: Option<Box<Tunnel>>,
     limit: Option<Timer>,
     stall: limits::Stall,
 }
@@ -89,9 +89,9 @@ impl<'a> Exchange<'a> {
     pub fn new(
         worker: &'a Rc<Worker>,
         mut front: Front<'a>,
-        mut request: Request,
+        mut request: Box<Request>,
         mut lease: Lease,
-    ) -> Self {
+    ) -> Box<Self> {
         let named = std::mem::take(&mut request.named);
         let source = front.source(request.body, named);
         let (sink, response) = begin::begin(&mut lease, &mut request);
@@ -102,7 +102,7 @@ impl<'a> Exchange<'a> {
         let wait = if request.expects_continue { Some(CONTINUE_WAIT) } else { None };
         let limit = wait.or(worker.config.timeouts.response);
         request.observation.upstream_write_begun();
-        Self {
+        Box::new(Self {
             worker,
             front,
             lease,
@@ -119,7 +119,7 @@ impl<'a> Exchange<'a> {
             limit: limit.map(|limit| Timer::new(Instant::now() + limit)),
             stall: limits::Stall::new(),
             request,
-        }
+        })
     }
 
     /// Tells whether the request may be sent once more, on a fresh connection.

@@ -11,7 +11,7 @@ use crate::downstream::Front;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Stop};
 use crate::observe::Observation;
-use crate::request::{After, Here, Request};
+use crate::request::{After, Request};
 use crate::upstream::{Lease, Pool, Protocol};
 use crate::worker::Worker;
 
@@ -21,6 +21,9 @@ mod reply;
 
 /// Answers one request.
 ///
+/// What seldom happens waits on the heap: the future of a request that finds a connection is small,
+/// and is moved often.
+///
 /// # Cancel safety
 ///
 /// Dropping the future closes the upstream connection, and the observation records the request as
@@ -29,26 +32,19 @@ pub async fn handle(
     worker: &Rc<Worker>,
     pool: &Rc<Pool>,
     front: Front<'_>,
-    mut request: Request,
+    mut request: Box<Request>,
 ) -> After {
-    let here = request.here.take();
     let reply = Reply::to(worker, &request);
-    match here {
-        Some(Here::Refused(error)) => {
-            return reply.error(front, ProxyError::Request(error), true, request.observation).await;
-        }
-        Some(Here::MaxForwards(trace)) => {
-            let unread = request.has_body();
-            return reply.max_forwards(front, trace, unread, request.observation).await;
-        }
-        None => {}
+    if let Some(here) = request.here.take() {
+        return Box::pin(reply.here(front, here, request)).await;
     }
-    let mut exchange = match begin(worker, pool, front, request).await {
-        Ok(exchange) => exchange,
-        Err(failed) => {
-            let Failed { error, unread, front, observation } = *failed;
-            return reply.error(front, error, unread, observation).await;
-        }
+    let replayable = request.idempotent && !request.has_body();
+    let mut exchange = match pool.checkout(request.protocol, replayable) {
+        Some(lease) => Exchange::new(worker, front, request, lease),
+        None => match Box::pin(begin(worker, pool, front, request)).await {
+            Ok(exchange) => exchange,
+            Err(failed) => return Box::pin(failed.answer(&reply)).await,
+        },
     };
     let failure = loop {
         let error = match poll_fn(|cx| exchange.poll_head(cx)).await {
@@ -59,14 +55,14 @@ pub async fn handle(
         if !exchange.may_retry(&error) {
             break Some(error);
         }
-        match reconnect(pool, &mut exchange).await {
+        match Box::pin(reconnect(pool, &mut exchange)).await {
             Ok(lease) => exchange.retry(lease),
             Err(error) => break Some(error),
         }
     };
     if let Some(error) = failure {
         let (front, observation, unread) = exchange.give_up();
-        return reply.error(front, error, unread, observation).await;
+        return Box::pin(reply.error(front, error, unread, observation)).await;
     }
     match poll_fn(|cx| exchange.poll_answer(cx)).await {
         Ok(()) => exchange.complete().await,
@@ -82,19 +78,20 @@ struct Failed<'a> {
     observation: Observation,
 }
 
-/// Finds a connection for the request.
+impl Failed<'_> {
+    async fn answer(self: Box<Self>, reply: &Reply<'_>) -> After {
+        reply.error(self.front, self.error, self.unread, self.observation).await
+    }
+}
+
+/// Opens a connection for the request.
 async fn begin<'a>(
     worker: &'a Rc<Worker>,
     pool: &Rc<Pool>,
     mut front: Front<'a>,
-    mut request: Request,
-) -> Result<Exchange<'a>, Box<Failed<'a>>> {
-    let replayable = request.idempotent && !request.has_body();
-    let protocol = request.protocol;
-    if let Some(lease) = pool.checkout(protocol, replayable) {
-        return Ok(Exchange::new(worker, front, request, lease));
-    }
-    match connect(pool, protocol, &mut front, &mut request.observation).await {
+    mut request: Box<Request>,
+) -> Result<Box<Exchange<'a>>, Box<Failed<'a>>> {
+    match connect(pool, request.protocol, &mut front, &mut request.observation).await {
         Ok(lease) => Ok(Exchange::new(worker, front, request, lease)),
         Err(error) => {
             let (unread, observation) = (request.has_body(), request.observation);

@@ -38,7 +38,7 @@ pub enum Source {
     /// An HTTP/1 connection.
     Wire(WireSource),
     /// An HTTP/2 stream.
-    Frames(FrameSource),
+    Frames(Box<FrameSource>),
 }
 
 /// Where a body goes.
@@ -48,7 +48,7 @@ pub enum Sink {
     /// An HTTP/1 connection.
     Wire(WireSink),
     /// An HTTP/2 stream.
-    Frames(FrameSink),
+    Frames(Box<FrameSink>),
 }
 
 impl Source {

@@ -183,7 +183,7 @@ fn spawn(shared: &Rc<Shared>, request: http::Request<RecvStream>, respond: SendR
         };
         let front = Front::Stream(Box::new(Stream { respond, body: Some(body) }));
         // What becomes of the connection is the library's affair.
-        let _after = forward::handle(&shared.worker, &shared.pool, front, request).await;
+        let _after = forward::handle(&shared.worker, &shared.pool, front, Box::new(request)).await;
     }));
 }
 

@@ -78,7 +78,7 @@ impl Tunnel {
 
     /// The 101 was sent: the request ends here, the connection lives on.
     #[must_use]
-    pub fn started(mut self, observation: Observation, lease: WireLease) -> Self {
+    pub fn started(mut self: Box<Self>, observation: Observation, lease: WireLease) -> Box<Self> {
         self.lease = Some(lease);
         self.open = Some(observation.switched());
         self

@@ -143,7 +143,7 @@ impl Exchange<'_> {
     pub(super) fn final_head(
         &mut self,
         head: &ResponseHead<'_>,
-        frames: Option<FrameSource>,
+        frames: Option<Box<FrameSource>>,
     ) -> Result<(), Stop> {
         self.request.observation.upstream_head_read();
         if self.request.is_grpc {
@@ -228,7 +228,7 @@ impl Exchange<'_> {
         }
         let ended = matches!(head.body, BodyLength::None | BodyLength::Known(0));
         let sent = stream.respond.send_response(response, ended).map_err(|_reset| Stop::Gone)?;
-        let sink = Sink::Frames(FrameSink::new(sent, ended));
+        let sink = Sink::Frames(Box::new(FrameSink::new(sent, ended)));
         let answer = Answer {
             half_closed_before_head: false,
             pump: Pump::new(Source::None, sink),

@@ -29,7 +29,7 @@ pub(super) fn begin(lease: &mut Lease, request: &mut Request) -> (Sink, Option<R
             let ended = !request.has_body();
             match lease.send.send_request((**head).clone(), ended) {
                 Ok((response, stream)) => {
-                    (Sink::Frames(FrameSink::new(stream, ended)), Some(response))
+                    (Sink::Frames(Box::new(FrameSink::new(stream, ended))), Some(response))
                 }
                 Err(error) => {
                     tracing::debug!(%error, "no stream to the upstream");

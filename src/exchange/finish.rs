@@ -25,7 +25,7 @@ const REST_LIMIT: Duration = Duration::from_secs(30);
 
 impl<'a> Exchange<'a> {
     /// Ends an exchange that went wrong behind its head, or whose client is gone.
-    pub fn stopped(mut self, stop: Stop) -> After {
+    pub fn stopped(mut self: Box<Self>, stop: Stop) -> After {
         let answered = self.answer.as_ref().map(|answer| answer.is_delimited);
         match stop {
             Stop::Failed(error) => self.request.observation.set_error(error.token()),
@@ -54,7 +54,7 @@ impl<'a> Exchange<'a> {
 
     /// Gives up before a head was sent: the client's side, what was recorded, and whether a body
     /// is left unread.
-    pub fn give_up(self) -> (Front<'a>, Observation, bool) {
+    pub fn give_up(self: Box<Self>) -> (Front<'a>, Observation, bool) {
         let unread = self.has_unread();
         (self.front, self.request.observation, unread)
     }
@@ -74,12 +74,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// Ends an exchange whose answer was handed over whole.
-    pub async fn complete(mut self) -> After {
+    pub async fn complete(mut self: Box<Self>) -> After {
         if let Some(tunnel) = self.tunnel.take() {
             let Lease::Wire(lease) = self.lease else {
                 return After::Close;
             };
-            return After::Switched(Box::new(tunnel.started(self.request.observation, lease)));
+            return After::Switched(tunnel.started(self.request.observation, lease));
         }
         let Some(answer) = self.answer.take() else {
             return After::Close;
@@ -94,14 +94,15 @@ impl<'a> Exchange<'a> {
             let status = answer.pump.source.trailer("grpc-status");
             self.request.observation.set_grpc_status(status.as_deref());
         }
-        let mut observation = self.request.observation;
-        match self.lease {
-            Lease::Wire(lease) if answer.upstream_keeps && self.state == Upload::Complete => {
+        let Self { request, lease, front, state, .. } = *self;
+        let mut observation = request.observation;
+        match lease {
+            Lease::Wire(lease) if answer.upstream_keeps && state == Upload::Complete => {
                 lease.release(answer.keep_alive_seconds);
             }
             lease => drop(lease),
         }
-        let Front::Wire(downstream) = self.front else {
+        let Front::Wire(downstream) = front else {
             observation.finish_at(end);
             return After::Keep;
         };

@@ -45,7 +45,7 @@ impl Exchange<'_> {
             None => BodyLength::Chunked,
         };
         let head = head(parts.status, &fields, body);
-        Poll::Ready(self.final_head(&head, Some(FrameSource::new(stream))))
+        Poll::Ready(self.final_head(&head, Some(Box::new(FrameSource::new(stream)))))
     }
 
     /// What an error on the stream means.

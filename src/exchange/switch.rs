@@ -32,7 +32,7 @@ impl Exchange<'_> {
             (&mut self.interim, &self.front, &self.lease)
         {
             sink.put(out);
-            self.tunnel = Some(Tunnel::new(&downstream.link, &lease.link));
+            self.tunnel = Some(Box::new(Tunnel::new(&downstream.link, &lease.link)));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::h1::Version;
 use crate::headers::Fields;
 use crate::observe::Observation;
 use crate::pump::{Delimiter, WireSink};
-use crate::request::{After, Request};
+use crate::request::{After, Here, Request};
 use crate::worker::Worker;
 
 /// How long a client may take to read a short answer of ours.
@@ -42,6 +42,19 @@ impl<'a> Reply<'a> {
             to_head: request.to_head,
             keep_alive: request.keep_alive,
             is_grpc: request.is_grpc,
+        }
+    }
+
+    /// Answers what goes no further.
+    pub(super) async fn here(&self, front: Front<'_>, here: Here, request: Box<Request>) -> After {
+        let unread = request.has_body();
+        match here {
+            Here::Refused(error) => {
+                self.error(front, ProxyError::Request(error), true, request.observation).await
+            }
+            Here::MaxForwards(trace) => {
+                self.max_forwards(front, trace, unread, request.observation).await
+            }
         }
     }
 
@@ -80,7 +93,7 @@ impl<'a> Reply<'a> {
     }
 
     /// Answers as the final recipient: OPTIONS with nothing, TRACE with the request.
-    pub(super) async fn max_forwards(
+    async fn max_forwards(
         &self,
         front: Front<'_>,
         trace: Option<String>,
