@@ -1,7 +1,8 @@
 //! A connection as bytes, on either side: its socket, and what was read ahead of its use.
 //!
 //! Owned by one task at a time, shared by the parts of that task; hence no lock. Knows nothing of
-//! HTTP.
+//! HTTP. Reading relies on that task polling with its own waker: a combinator with wakers of its own
+//! must not stand between.
 
 use std::cell::{Cell, RefCell};
 use std::io::{Error, IoSlice};
@@ -11,8 +12,9 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::has_budget_remaining;
 use tokio_rustls::{client, server};
 
 use crate::coalesce::coalesced;
@@ -80,6 +82,17 @@ impl Socket {
         each!(self, socket => Pin::new(socket).poll_shutdown(cx))
     }
 
+    /// Tells whether reading is worth a try, as far as is known without a system call.
+    fn may_read(&self) -> bool {
+        let ready = || Ok(());
+        match self {
+            Self::Tcp(socket) => socket.try_io(Interest::READABLE, ready).is_ok(),
+            Self::Unix(socket) => socket.try_io(Interest::READABLE, ready).is_ok(),
+            // What was decrypted already does not show.
+            Self::TlsServer(_) | Self::TlsClient(_) => true,
+        }
+    }
+
     fn is_tls(&self) -> bool {
         matches!(self, Self::TlsServer(_) | Self::TlsClient(_))
     }
@@ -103,6 +116,8 @@ pub struct Link {
     eof: Cell<bool>,
     sent: Cell<bool>,
     received: Cell<bool>,
+    /// The socket knows whom to wake when there is something to read.
+    watched: Cell<bool>,
     /// The socket has a buffer of its own: TLS.
     buffers: bool,
 }
@@ -117,13 +132,37 @@ impl Link {
             eof: Cell::new(false),
             sent: Cell::new(false),
             received: Cell::new(false),
+            watched: Cell::new(false),
         }
     }
 
-    /// Forgets what went over the connection before.
+    /// Forgets what went over the connection before, and which task read it.
     pub fn begin_exchange(&self) {
         self.sent.set(false);
         self.received.set(false);
+        self.watched.set(false);
+    }
+
+    /// Reads from the socket. A task that waits already is not entered again while nothing came:
+    /// each request asks several times.
+    fn poll_socket(
+        &self,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let mut socket = self.socket.borrow_mut();
+        if self.watched.get() && !socket.may_read() {
+            return Poll::Pending;
+        }
+        let polled = socket.poll_read(cx, room);
+        // A task that has used up its turn is woken at once instead of being entered.
+        self.watched.set(polled.is_pending() && has_budget_remaining());
+        polled
+    }
+
+    /// Another task reads from now on.
+    pub fn change_reader(&self) {
+        self.watched.set(false);
     }
 
     /// Tells whether a byte was written since the exchange began.
@@ -172,7 +211,7 @@ impl Link {
             return Poll::Ready(Ok(0));
         }
         let mut room = ReadBuf::new(buffer);
-        ready!(self.socket.borrow_mut().poll_read(cx, &mut room))?;
+        ready!(self.poll_socket(cx, &mut room))?;
         let count = room.filled().len();
         if count == 0 {
             self.eof.set(true);
@@ -213,7 +252,7 @@ impl Link {
                 return Poll::Pending;
             }
             let mut room = ReadBuf::new(scratch);
-            match self.socket.borrow_mut().poll_read(cx, &mut room) {
+            match self.poll_socket(cx, &mut room) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(error),
                 Poll::Ready(Ok(())) if room.filled().is_empty() => self.eof.set(true),
@@ -284,7 +323,9 @@ impl Link {
     pub fn is_spoilt(&self) -> bool {
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
-        self.eof.get() || self.has_ahead() || self.poll_read(&mut cx, &mut byte).is_ready()
+        self.eof.get()
+            || self.has_ahead()
+            || (self.socket.borrow().may_read() && self.poll_read(&mut cx, &mut byte).is_ready())
     }
 
     /// Has the connection end with a reset: what was sent must not be taken for whole.

@@ -1,7 +1,7 @@
 //! The end of an exchange: who gets which connection back, and whether the client got its answer.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use h2::Reason;
@@ -87,7 +87,7 @@ impl<'a> Exchange<'a> {
         let end = self.request.observation.now();
         let mut connection = answer.connection;
         if self.has_unread() {
-            connection = self.rest_of_upload(connection).await;
+            connection = Box::pin(self.rest_of_upload(connection)).await;
             self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
         }
         if self.request.is_grpc {
@@ -106,7 +106,9 @@ impl<'a> Exchange<'a> {
             observation.finish_at(end);
             return After::Keep;
         };
-        if left(downstream, observation.worker()) || is_refused(downstream).await {
+        if left(downstream, observation.worker()).await
+            || may_refuse(downstream) && Box::pin(is_refused(downstream)).await
+        {
             observation.set_error(ErrorToken::DownstreamAborted);
             if answer.half_closed_before_head {
                 observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
@@ -140,9 +142,13 @@ impl<'a> Exchange<'a> {
 }
 
 /// Tells whether the client has left with a reset; notes its FIN, if that came meanwhile.
-fn left(downstream: &Downstream, worker: &Worker) -> bool {
-    let mut cx = Context::from_waker(Waker::noop());
-    downstream.poll_gone(&mut cx, worker).is_ready()
+async fn left(downstream: &Downstream, worker: &Worker) -> bool {
+    poll_fn(|cx| Poll::Ready(downstream.poll_gone(cx, worker).is_ready())).await
+}
+
+/// Tells whether the client has sent its FIN; a pipelined request tells that it goes on.
+fn may_refuse(downstream: &Downstream) -> bool {
+    downstream.link.is_eof() && !downstream.link.has_ahead()
 }
 
 /// Tells whether a client that has sent its FIN refuses the answer: it closed altogether, and its
@@ -150,10 +156,6 @@ fn left(downstream: &Downstream, worker: &Worker) -> bool {
 async fn is_refused(downstream: &Downstream) -> bool {
     const INTERVAL: Duration = Duration::from_millis(10);
     let link = &downstream.link;
-    if !link.is_eof() || link.has_ahead() {
-        // A pipelined request tells that the client goes on.
-        return false;
-    }
     let reset = async {
         while link.take_error().is_none() {
             tokio::time::sleep(INTERVAL).await;

@@ -74,6 +74,8 @@ impl AsyncRead for LinkIo {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Libraries move connections between tasks.
+        self.link.change_reader();
         // The caller reuses its buffer, so this fills it with zeros once.
         let room = buffer.initialize_unfilled();
         let count = ready!(self.link.poll_read(cx, room))?;
