@@ -33,7 +33,7 @@ pub trait Fields {
     /// Begins a request. HTTP/2 has no start line.
     fn start(&mut self, method: &str, target: TargetOut<'_>);
 
-    /// Takes one field.
+    /// Takes one field, whose value has no line breaks.
     fn field(&mut self, name: &str, value: &[u8]);
 }
 
@@ -45,16 +45,11 @@ impl Fields for Vec<u8> {
         self.extend_from_slice(b" HTTP/1.1\r\n");
     }
 
-    /// Writes a field line. A folded value (RFC 9112 §5.2) becomes one line.
     fn field(&mut self, name: &str, value: &[u8]) {
+        self.reserve(name.len() + value.len() + 4);
         self.extend_from_slice(name.as_bytes());
         self.extend_from_slice(b": ");
-        let start = self.len();
         self.extend_from_slice(value);
-        let written = self.get_mut(start..).unwrap_or_default();
-        if written.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
-            written.iter_mut().filter(|b| matches!(b, b'\r' | b'\n')).for_each(|b| *b = b' ');
-        }
         self.extend_from_slice(b"\r\n");
     }
 }
@@ -63,7 +58,7 @@ impl Fields for http::HeaderMap {
     fn start(&mut self, _method: &str, _target: TargetOut<'_>) {}
 
     /// Appends a field. One that HTTP/2 could not carry is dropped, which cannot happen to fields
-    /// that the HTTP/1 parser accepted, save for folded ones.
+    /// that the HTTP/1 parser accepted.
     fn field(&mut self, name: &str, value: &[u8]) {
         // RFC 9113 §8.2.2 and §8.3.1: no connection-specific fields, and :authority for Host.
         let own = matches!(Kind::of(name), Kind::Connection | Kind::TransferEncoding | Kind::Host);
@@ -102,29 +97,30 @@ enum Kind {
 }
 
 impl Kind {
-    /// Classifies by length first: most names differ from all of these in that.
+    /// Classifies by length and first letter: most names differ from all of these in that.
     fn of(name: &str) -> Self {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            2 if is("te") => Self::Te,
-            4 if is("host") => Self::Host,
-            4 if is("date") => Self::Date,
-            6 if is("expect") => Self::Expect,
-            7 if is("upgrade") => Self::Upgrade,
-            9 if is("forwarded") => Self::Forwarded,
-            10 if is("connection") => Self::Connection,
-            10 if is("keep-alive") => Self::KeepAlive,
-            12 if is("content-type") => Self::ContentType,
-            12 if is("max-forwards") => Self::MaxForwards,
-            14 if is("content-length") => Self::ContentLength,
-            14 if is("http2-settings") => Self::HopByHop,
-            15 if is("x-forwarded-for") => Self::ForwardedFor,
-            16 if is("x-forwarded-host") => Self::ForwardedHost,
-            16 if is("proxy-connection") => Self::HopByHop,
-            17 if is("transfer-encoding") => Self::TransferEncoding,
-            17 if is("x-forwarded-proto") => Self::ForwardedProto,
-            18 if is("proxy-authenticate") => Self::HopByHop,
-            19 if is("proxy-authorization") => Self::HopByHop,
+        let first = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
+        match (name.len(), first) {
+            (2, b't') if is("te") => Self::Te,
+            (4, b'h') if is("host") => Self::Host,
+            (4, b'd') if is("date") => Self::Date,
+            (6, b'e') if is("expect") => Self::Expect,
+            (7, b'u') if is("upgrade") => Self::Upgrade,
+            (9, b'f') if is("forwarded") => Self::Forwarded,
+            (10, b'c') if is("connection") => Self::Connection,
+            (10, b'k') if is("keep-alive") => Self::KeepAlive,
+            (12, b'c') if is("content-type") => Self::ContentType,
+            (12, b'm') if is("max-forwards") => Self::MaxForwards,
+            (14, b'c') if is("content-length") => Self::ContentLength,
+            (14, b'h') if is("http2-settings") => Self::HopByHop,
+            (15, b'x') if is("x-forwarded-for") => Self::ForwardedFor,
+            (16, b'x') if is("x-forwarded-host") => Self::ForwardedHost,
+            (16, b'p') if is("proxy-connection") => Self::HopByHop,
+            (17, b't') if is("transfer-encoding") => Self::TransferEncoding,
+            (17, b'x') if is("x-forwarded-proto") => Self::ForwardedProto,
+            (18, b'p') if is("proxy-authenticate") => Self::HopByHop,
+            (19, b'p') if is("proxy-authorization") => Self::HopByHop,
             _ => Self::Other,
         }
     }
@@ -189,7 +185,8 @@ fn is_alias(name: &str) -> bool {
         b'_' | b'.' => b'-',
         other => other.to_ascii_lowercase(),
     };
-    name.bytes().any(|b| matches!(b, b'_' | b'.'))
+    matches!(name.len(), 4 | 9 | 10 | 14..=17)
+        && name.bytes().any(|b| matches!(b, b'_' | b'.'))
         && FOLDED
             .iter()
             .any(|known| known.len() == name.len() && known.bytes().eq(name.bytes().map(fold)))

@@ -5,7 +5,7 @@
 //! must not stand between.
 
 use std::cell::{Cell, RefCell};
-use std::io::{Error, IoSlice};
+use std::io::{Error, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -63,6 +63,13 @@ impl Socket {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        // There is nearly always room, and then nobody has to be woken.
+        if let Self::Tcp(socket) = self {
+            match socket.try_write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
         each!(self, socket => Pin::new(socket).poll_write(cx, bytes))
     }
 
@@ -189,7 +196,11 @@ impl Link {
     pub fn put_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let mut ahead = self.ahead.borrow_mut();
-            ahead.splice(..0, bytes.iter().copied());
+            if ahead.is_empty() {
+                ahead.extend_from_slice(bytes);
+            } else {
+                ahead.splice(..0, bytes.iter().copied());
+            }
         }
     }
 
@@ -339,7 +350,7 @@ impl Link {
     pub fn is_readable(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = self.socket.borrow().os().peek(&mut byte);
-        !matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        !matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// The socket's pending error: a reset that arrived after a FIN shows up only here.

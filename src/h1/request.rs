@@ -201,8 +201,13 @@ pub fn is_host(host: &[u8]) -> bool {
             None => (host, &b""[..]),
         },
     };
-    name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(b))
-        && is_port(port)
+    let is_allowed = |byte: &u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
+        b'-' | b'.' | b'_' | b'~' | b'%' => true,
+        b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => true,
+        _ => false,
+    };
+    name.iter().all(is_allowed) && is_port(port)
 }
 
 fn is_port(after_name: &[u8]) -> bool {

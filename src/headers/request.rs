@@ -70,19 +70,16 @@ pub fn prepare_request<'a>(
         authority,
         keep_alive: scan.keep_alive(head.version),
         upgrade: scan.upgrade(head.version),
-        expects_continue: expects_continue(head),
-        is_grpc: first(head.fields, Kind::ContentType)
-            .is_some_and(|value| value.starts_with(b"application/grpc")),
+        expects_continue: scan.expects && may_wait(head),
+        is_grpc: scan.is_grpc,
         named: to_owned(&scan.connection.named),
     })
 }
 
 /// RFC 9110 §10.1.1: only HTTP/1.1 and later, and only where there is a body to wait with.
-fn expects_continue(head: &RequestHead<'_>) -> bool {
-    let waits = !matches!(head.body, BodyLength::None | BodyLength::Known(0));
-    waits
-        && head.version != Version::Http10
-        && first(head.fields, Kind::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"))
+fn may_wait(head: &RequestHead<'_>) -> bool {
+    let has_body = !matches!(head.body, BodyLength::None | BodyLength::Known(0));
+    has_body && head.version != Version::Http10
 }
 
 /// RFC 9112 §3.2: which form of target belongs to which method, and what is sent on.
@@ -120,6 +117,8 @@ struct Scan<'a> {
     forwarded_for: bool,
     forwarded_host: bool,
     forwarded_proto: bool,
+    expects: bool,
+    is_grpc: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -137,6 +136,8 @@ impl<'a> Scan<'a> {
                 Kind::ForwardedFor => scan.forwarded_for = true,
                 Kind::ForwardedHost => scan.forwarded_host = true,
                 Kind::ForwardedProto => scan.forwarded_proto = true,
+                Kind::Expect => scan.expects |= field.value.eq_ignore_ascii_case(b"100-continue"),
+                Kind::ContentType => scan.is_grpc |= field.value.starts_with(b"application/grpc"),
                 _ => {}
             }
         }

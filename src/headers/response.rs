@@ -1,5 +1,7 @@
 //! A response's head on its way to the client.
 
+use std::borrow::Cow;
+
 use super::{ConnectionOptions, Fields, Kind, Named, to_owned};
 use crate::h1::{BodyLength, ResponseHead, Version};
 
@@ -76,7 +78,7 @@ pub fn prepare_response<'a>(
             | Kind::Te
             | Kind::HopByHop => {}
             _ if connection.names(field.name) => {}
-            _ => out.field(field.name, field.value),
+            _ => out.field(field.name, &unfold(field.value)),
         }
     }
     if is_chunked && reply.to_head && reply.version == Version::Http11 {
@@ -87,6 +89,15 @@ pub fn prepare_response<'a>(
         !connection.close && head.version == Version::Http11 && head.body != BodyLength::UntilClose;
     result.named = to_owned(&connection.named);
     result
+}
+
+/// A folded value in one line (RFC 9112 §5.2). Only the parser of responses lets one pass.
+fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'\n') {
+        return Cow::Borrowed(value);
+    }
+    let unfold = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+    value.iter().map(unfold).collect()
 }
 
 /// `5, 5` is written as `5`; the parser made sure that all items are equal.
