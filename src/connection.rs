@@ -80,7 +80,8 @@ pub async fn serve(
                 break;
             }
             Event::Http2 => {
-                // On the heap, as other ways a connection may go: an idle one must not hold their room.
+                // On the heap, as other ways a connection may go: an idle one must not hold their
+                // room.
                 return Box::pin(streams::serve(worker, pool, downstream, guard)).await;
             }
             Event::End => break,

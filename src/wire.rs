@@ -1,118 +1,31 @@
 //! A connection as bytes, on either side: its socket, and what was read ahead of its use.
 //!
 //! Owned by one task at a time, shared by the parts of that task; hence no lock. Knows nothing of
-//! HTTP. Reading relies on that task polling with its own waker: a combinator with wakers of its own
-//! must not stand between.
+//! HTTP. Reading relies on that task polling with its own waker: a combinator with wakers of its
+//! own must not stand between.
 
 use std::cell::{Cell, RefCell};
 use std::io::{Error, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::ReadBuf;
 use tokio::task::coop::has_budget_remaining;
-use tokio_rustls::{client, server};
 
 use crate::coalesce::coalesced;
 
 pub use self::io::{FirstBytes, LinkIo};
+pub use self::socket::Socket;
 
 mod io;
+mod socket;
 
 /// Bytes that may be read ahead while nobody wants them: some pipelined requests.
 const MAX_AHEAD_BYTES: usize = 64 * 1024;
 
 /// Room that an idle connection may keep for bytes read ahead.
 const MAX_IDLE_ROOM_BYTES: usize = 512;
-
-/// A connected socket.
-pub enum Socket {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A Unix domain socket.
-    Unix(UnixStream),
-    /// TLS with a client.
-    TlsServer(Box<server::TlsStream<TcpStream>>),
-    /// TLS with the upstream.
-    TlsClient(Box<client::TlsStream<TcpStream>>),
-}
-
-/// Runs the same on whatever socket it is.
-macro_rules! each {
-    ($socket:expr, $inner:ident => $run:expr) => {
-        match $socket {
-            Self::Tcp($inner) => $run,
-            Self::Unix($inner) => $run,
-            Self::TlsServer($inner) => $run,
-            Self::TlsClient($inner) => $run,
-        }
-    };
-}
-
-impl Socket {
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        each!(self, socket => Pin::new(socket).poll_read(cx, buffer))
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        // There is nearly always room, and then nobody has to be woken.
-        if let Self::Tcp(socket) = self {
-            match socket.try_write(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
-        each!(self, socket => Pin::new(socket).poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        each!(self, socket => Pin::new(socket).poll_write_vectored(cx, slices))
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        each!(self, socket => Pin::new(socket).poll_flush(cx))
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        each!(self, socket => Pin::new(socket).poll_shutdown(cx))
-    }
-
-    /// Tells whether reading is worth a try, as far as is known without a system call.
-    fn may_read(&self) -> bool {
-        let ready = || Ok(());
-        match self {
-            Self::Tcp(socket) => socket.try_io(Interest::READABLE, ready).is_ok(),
-            Self::Unix(socket) => socket.try_io(Interest::READABLE, ready).is_ok(),
-            // What was decrypted already does not show.
-            Self::TlsServer(_) | Self::TlsClient(_) => true,
-        }
-    }
-
-    fn is_tls(&self) -> bool {
-        matches!(self, Self::TlsServer(_) | Self::TlsClient(_))
-    }
-
-    fn os(&self) -> SockRef<'_> {
-        match self {
-            Self::Tcp(socket) => SockRef::from(socket),
-            Self::Unix(socket) => SockRef::from(socket),
-            Self::TlsServer(socket) => SockRef::from(socket.get_ref().0),
-            Self::TlsClient(socket) => SockRef::from(socket.get_ref().0),
-        }
-    }
-}
 
 /// One connection. Not `Sync`.
 pub struct Link {

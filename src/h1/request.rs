@@ -201,13 +201,11 @@ pub fn is_host(host: &[u8]) -> bool {
             None => (host, &b""[..]),
         },
     };
-    let is_allowed = |byte: &u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
-        b'-' | b'.' | b'_' | b'~' | b'%' => true,
-        b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => true,
-        _ => false,
+    let is_mark = |byte: u8| {
+        matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&')
+            || matches!(byte, b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
     };
-    name.iter().all(is_allowed) && is_port(port)
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || is_mark(*byte)) && is_port(port)
 }
 
 fn is_port(after_name: &[u8]) -> bool {
