@@ -241,6 +241,7 @@ impl Admin {
             reader,
             busy: begun.elapsed(),
             complete: false,
+            left: 1,
         };
         let mut response = Response::new(AdminBody::Scrape(Box::new(page)));
         let headers = response.headers_mut();

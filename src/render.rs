@@ -76,22 +76,23 @@ impl Page {
     /// Takes stock of what exists now.
     pub fn new(sources: Sources, format: Format) -> Self {
         let snapshot = sources.store.snapshot();
+        let mut routes: Vec<usize> = (0..snapshot.routes.len()).collect();
+        routes.sort_by_key(|index| snapshot.routes.get(*index).map(|route| &*route.name));
+        // Names are compared once for each route, and not for each of its rows.
+        let mut ranks = vec![0; routes.len()];
+        for (rank, index) in routes.iter().enumerate() {
+            if let Some(place) = ranks.get_mut(*index) {
+                *place = rank;
+            }
+        }
         let mut rows: Vec<usize> = (0..snapshot.rows.len()).collect();
         rows.sort_by_cached_key(|index| {
             snapshot.rows.get(*index).map(|(key, _)| {
-                let route = snapshot.route_name(key.route).to_owned();
-                (
-                    route,
-                    sources.methods.name(key.method).to_owned(),
-                    key.status,
-                    key.error,
-                    key.grpc,
-                )
+                let method = sources.methods.name(key.method);
+                (ranks.get(key.route.index()), method, key.status, key.error, key.grpc)
             })
         });
-        let mut routes: Vec<usize> = (0..snapshot.routes.len()).collect();
         routes.retain(|index| snapshot.routes.get(*index).is_some_and(|r| !r.rows.is_empty()));
-        routes.sort_by_key(|index| snapshot.routes.get(*index).map(|route| &*route.name));
         let groups = groups(sources.naming, &snapshot, &rows);
         Self {
             sources,

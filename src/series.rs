@@ -44,7 +44,8 @@ impl RouteId {
     /// Marks the number of what has no name yet: see `series::deferred`.
     const PROVISIONAL: u32 = 1 << 31;
 
-    fn index(self) -> usize {
+    /// Its place in a [`Snapshot`]'s routes.
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 

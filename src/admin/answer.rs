@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io::Write;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,9 +40,26 @@ pub(super) struct ScrapeBody {
     pub(super) reader: Reader,
     pub(super) busy: Duration,
     pub(super) complete: bool,
+    /// Pieces until the next turn of others.
+    pub(super) left: usize,
 }
 
+/// Pieces of a page that are made before the others of the metrics port get a turn, and before
+/// what was made is sent: the library sends when there is nothing more to take.
+const PIECES_PER_TURN: usize = 8;
+
 impl ScrapeBody {
+    /// Makes a piece; pending between two turns, the first of which has one piece only.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.left == 0 {
+            self.left = PIECES_PER_TURN;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.left -= 1;
+        Poll::Ready(self.next_piece())
+    }
+
     fn next_piece(&mut self) -> Option<Bytes> {
         let begun = Instant::now();
         let piece = self.encode_next();
@@ -84,11 +101,11 @@ impl Body for AdminBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = match &mut *self {
             Self::Text(text) => text.take().map(Bytes::from),
-            Self::Scrape(scrape) => scrape.next_piece(),
+            Self::Scrape(scrape) => ready!(scrape.poll_next(cx)),
             Self::Paths(listing) => listing.next().map(Bytes::from),
         };
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))

@@ -1,3 +1,7 @@
+use std::task::{Context, Poll, Waker};
+
+use http_body::Body;
+
 use crate::buckets::Buckets;
 use crate::labels::Methods;
 use crate::metrics::Cold;
@@ -41,4 +45,18 @@ fn nobody_waits_at_the_shutdown_for_one_who_only_watches() {
     admin.scrape_ended(Reader::Scraper, true, Duration::ZERO);
     assert!(admin.history.borrow().expected().is_some());
     assert_eq!((admin.scrapes.get(), admin.views.get()), (0, 0));
+}
+
+#[test]
+fn the_first_piece_of_a_page_is_sent_before_the_second_is_made() {
+    let admin = Rc::new(admin());
+    let page = Page::new(admin.sources.clone(), Format::Text);
+    let (gzip, reader, busy) = (None, Reader::Viewer, Duration::ZERO);
+    let scrape = ScrapeBody { page, gzip, admin, reader, busy, complete: false, left: 1 };
+    let mut body = std::pin::pin!(AdminBody::Scrape(Box::new(scrape)));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(Some(Ok(_)))));
+    // The library sends what it has as soon as there is nothing to take.
+    assert!(body.as_mut().poll_frame(&mut cx).is_pending());
+    assert!(matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(None)));
 }

@@ -320,3 +320,25 @@ fn exemplars_come_with_the_flag_and_in_openmetrics_only() {
         sidecar.ends_after(4);
     }
 }
+
+/// The threads of this process by name, each with its nice value (proc(5): field 19 of stat).
+fn priorities() -> Vec<(String, i32)> {
+    let threads = std::fs::read_dir("/proc/self/task").expect("threads");
+    let read = |thread: std::io::Result<std::fs::DirEntry>| {
+        // A thread of another test may be gone by now.
+        let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        Some((name.to_owned(), rest.split(' ').nth(16)?.parse().ok()?))
+    };
+    threads.filter_map(read).collect()
+}
+
+#[test]
+fn a_scrape_gives_way_to_requests() {
+    let (_backend, sidecar) = used();
+    let found = priorities();
+    let of = |wanted: &str| found.iter().find(|(name, _)| name == wanted).map(|(_, nice)| *nice);
+    let worker = of("worker-0").expect("a worker");
+    assert_eq!(of("admin"), Some((worker + 10).min(19)), "{found:?}");
+    sidecar.ends_after(4);
+}
