@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[2]
 NPM = [
@@ -104,8 +105,9 @@ def resolve(spec, item):
     """Follows one `$ref` inside the document."""
     while isinstance(item, dict) and "$ref" in item:
         found = spec
-        for part in item["$ref"].lstrip("#/").split("/"):
-            found = found[part.replace("~1", "/").replace("~0", "~")]
+        for part in unquote(item["$ref"]).lstrip("#/").split("/"):
+            part = part.replace("~1", "/").replace("~0", "~")
+            found = found[int(part) if isinstance(found, list) else part]
         item = found
     return item
 

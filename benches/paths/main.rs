@@ -12,110 +12,23 @@
 #![expect(clippy::cast_precision_loss, reason = "shares of counts")]
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use redcar::buckets::Buckets;
 use redcar::labels::MethodId;
-use redcar::paths::{Name, Namer, PathMode, Rules};
+use redcar::paths::{Name, Namer, PathMode};
 use redcar::series::{Key, Limits, Resolved, RouteId, Shard, Store};
 
+use self::plan::Plan;
 use self::score::{Score, Tally};
 use self::traffic::{Api, Random, Sent, Values};
 use self::ways::{Digits, Raw, Trie, Way};
 
+mod curve;
+mod plan;
 mod score;
 mod traffic;
 mod ways;
-
-/// What to run, from the command line.
-struct Plan {
-    tables: PathBuf,
-    sets: Vec<String>,
-    requests: Vec<usize>,
-    noise: f64,
-    scrape_every: usize,
-    catch_all: bool,
-    max_paths: usize,
-    rules: Rules,
-    compare: bool,
-    each: bool,
-    only: Option<String>,
-    labels: bool,
-    seed: u64,
-    /// Fails if a mean of homogeneity or completeness is below.
-    at_least: f64,
-}
-
-const USAGE: &str = "usage: cargo bench --bench paths -- [--tables DIR] [--sets choose,held]
-    [--requests N,N] [--noise SHARE] [--scrape-every N] [--catch-all] [--max-paths N]
-    [--rule NAME=N]... [--compare] [--each] [--only API] [--labels] [--seed N]
-    [--at-least PERCENT]";
-
-impl Plan {
-    fn parse() -> Result<Self, String> {
-        let mut plan = Self {
-            tables: Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/paths/small"),
-            sets: vec!["held".to_owned()],
-            requests: vec![20_000],
-            noise: 0.05,
-            scrape_every: 1500,
-            catch_all: false,
-            max_paths: 500,
-            rules: Rules::default(),
-            compare: false,
-            each: false,
-            only: None,
-            labels: false,
-            seed: 1,
-            at_least: 0.0,
-        };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(flag) = arguments.next() {
-            let mut value = || arguments.next().ok_or_else(|| USAGE.to_owned());
-            let number = |text: String| text.parse::<usize>().map_err(|_| USAGE.to_owned());
-            match flag.as_str() {
-                "--tables" => plan.tables = value()?.into(),
-                "--sets" => plan.sets = value()?.split(',').map(str::to_owned).collect(),
-                "--requests" => {
-                    let list = value()?;
-                    let list = list.split(',').map(|n| number(n.to_owned()));
-                    plan.requests = list.collect::<Result<_, _>>()?;
-                }
-                "--noise" => plan.noise = value()?.parse().map_err(|_| USAGE.to_owned())?,
-                "--scrape-every" => plan.scrape_every = number(value()?)?,
-                "--max-paths" => plan.max_paths = number(value()?)?,
-                "--at-least" => plan.at_least = value()?.parse().map_err(|_| USAGE.to_owned())?,
-                "--seed" => plan.seed = number(value()?)? as u64,
-                "--rule" => set_rule(&mut plan.rules, &value()?)?,
-                "--only" => plan.only = Some(value()?),
-                "--catch-all" => plan.catch_all = true,
-                "--compare" => plan.compare = true,
-                "--each" => plan.each = true,
-                "--labels" => plan.labels = true,
-                // `cargo bench` says so.
-                "--bench" => {}
-                _ => return Err(USAGE.to_owned()),
-            }
-        }
-        Ok(plan)
-    }
-}
-
-fn set_rule(rules: &mut Rules, text: &str) -> Result<(), String> {
-    let (name, number) = text.split_once('=').ok_or(USAGE)?;
-    let number: u32 = number.parse().map_err(|_| USAGE)?;
-    *match name {
-        "free_words" => &mut rules.free_words,
-        "free_words_below_collection" => &mut rules.free_words_below_collection,
-        "fold_words" => &mut rules.fold_words,
-        "fold_words_below_collection" => &mut rules.fold_words_below_collection,
-        "once_percent" => &mut rules.once_percent,
-        "named_hits" => &mut rules.named_hits,
-        "max_children" => &mut rules.max_children,
-        _ => return Err(format!("no such rule: {name}")),
-    } = number;
-    Ok(())
-}
 
 /// Names traffic as the proxy does.
 struct Redcar {
@@ -198,33 +111,42 @@ fn main() {
     };
     let mut values = Values::read(&plan.tables);
     for set in &plan.sets {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(plan.tables.join(set))
-            .unwrap_or_else(|e| panic!("{}/{set}: {e}", plan.tables.display()))
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        files.sort_unstable();
-        let is_chosen = |f: &PathBuf| {
-            plan.only.as_ref().is_none_or(|only| f.file_stem().unwrap().to_str() == Some(only))
-        };
-        files.retain(is_chosen);
         for count in &plan.requests {
-            evaluate(&plan, set, &files, &mut values, *count);
+            if plan.curve {
+                curve::print(&plan, set, &mut values, *count);
+            } else {
+                report(&plan, set, &mut values, *count);
+            }
         }
     }
 }
 
-/// Runs every way on every API of a set, and prints the means.
-fn evaluate(plan: &Plan, set: &str, files: &[PathBuf], values: &mut Values, count: usize) {
-    println!(
-        "{set}: {} APIs, {count} requests each, {:.0} % noise, a scrape every {}{}",
-        files.len(),
-        plan.noise * 100.0,
-        plan.scrape_every,
-        if plan.catch_all { ", an app that answers 200 to everything" } else { "" }
-    );
-    println!("{}", Score::HEADER);
-    let mut scores: Vec<(&str, Vec<Score>)> = Vec::new();
-    for (index, file) in files.iter().enumerate() {
+/// The tables of a set.
+fn tables(plan: &Plan, set: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(plan.tables.join(set))
+        .unwrap_or_else(|e| panic!("{}/{set}: {e}", plan.tables.display()))
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort_unstable();
+    let is_chosen = |f: &PathBuf| {
+        plan.only.as_ref().is_none_or(|only| f.file_stem().unwrap().to_str() == Some(only))
+    };
+    files.retain(is_chosen);
+    files
+}
+
+/// The scores of one way of naming, one for each API.
+type Scores = Vec<(String, Score)>;
+
+/// Runs every way on every API of a set.
+fn evaluate(
+    plan: &Plan,
+    set: &str,
+    values: &mut Values,
+    count: usize,
+) -> Vec<(&'static str, Scores)> {
+    let mut scores: Vec<(&str, Scores)> = Vec::new();
+    for (index, file) in tables(plan, set).iter().enumerate() {
         let api = Api::read(file, plan.seed + index as u64);
         let mut random = Random(plan.seed * 1000 + index as u64);
         let requests: Vec<_> = (0..count)
@@ -239,28 +161,48 @@ fn evaluate(plan: &Plan, set: &str, files: &[PathBuf], values: &mut Values, coun
             ways.push(("raw path", run_way(&mut Raw, false, false, &requests)));
             ways.push(("segments with digits", run_way(&mut Digits, false, false, &requests)));
             ways.push(("fold at 10", run_way(&mut Trie::new(10), false, true, &requests)));
-            ways.push((
-                "merge at 100, 404 gate",
-                run_way(&mut Trie::new(100), true, true, &requests),
-            ));
+            let merge = run_way(&mut Trie::new(100), true, true, &requests);
+            ways.push(("merge at 100, 404 gate", merge));
         }
         for (name, score) in ways {
             match scores.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, list)) => list.push(score),
-                None => scores.push((name, vec![score])),
+                Some((_, list)) => list.push((api.name.clone(), score)),
+                None => scores.push((name, vec![(api.name.clone(), score)])),
             }
         }
     }
-    for (name, list) in &scores {
-        println!("{}  {name}, mean", Score::mean(list));
+    scores
+}
+
+/// Evaluates a set and prints what came out.
+fn report(plan: &Plan, set: &str, values: &mut Values, count: usize) {
+    println!(
+        "{set}: {count} requests each, {:.0} % noise, a scrape every {}{}",
+        plan.noise * 100.0,
+        plan.scrape_every,
+        if plan.catch_all { ", an app that answers 200 to everything" } else { "" }
+    );
+    println!("{}", Score::HEADER);
+    let scores = evaluate(plan, set, values, count);
+    for (name, named) in &scores {
+        let list: Vec<_> = named.iter().map(|(_, score)| *score).collect();
+        println!("{}  {name}, mean of {} APIs", Score::mean(&list), list.len());
         if list.len() > 1 {
-            println!("{}  {name}, worst", Score::worst(list));
+            println!("{}  {name}, one in ten is worse", Score::tail(&list, 10));
+            println!("{}  {name}, worst", Score::tail(&list, usize::MAX));
+            let vendors = score::by_vendor(named);
+            println!("{}  {name}, mean of {} vendors", Score::mean(&vendors), vendors.len());
+        }
+        if *name == "redcar" {
+            let reach = |h, c| list.iter().filter(|score| score.reaches(h, c)).count();
+            println!("{} APIs reach 90/90, {} 95/97", reach(90.0, 90.0), reach(95.0, 97.0));
         }
     }
     println!();
-    let learned = scores.first().map(|(_, list)| Score::mean(list));
+    let learned: Vec<_> = scores.iter().take(1).flat_map(|(_, list)| list).collect();
+    let learned: Vec<_> = learned.iter().map(|(_, score)| *score).collect();
     assert!(
-        learned.is_some_and(|score| score.is_at_least(plan.at_least)),
+        Score::mean(&learned).is_at_least(plan.at_least),
         "below {} %, or a path changed its label",
         plan.at_least
     );

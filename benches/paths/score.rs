@@ -1,6 +1,6 @@
 //! How good names are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use crate::traffic::Sent;
@@ -106,12 +106,40 @@ impl Score {
         Self::fold(list, |values, _| values.sum::<f64>() / list.len().max(1) as f64)
     }
 
-    /// The worst of each column; whether low or high is bad depends on the column.
-    pub(crate) fn worst(list: &[Self]) -> Self {
+    /// Of each column the value that one in so many of the list is worse than.
+    ///
+    /// Whether low or high is bad depends on the column.
+    pub(crate) fn tail(list: &[Self], one_in: usize) -> Self {
+        let at = list.len() / one_in;
         Self::fold(list, |values, low| {
-            values.reduce(if low { f64::min } else { f64::max }).unwrap_or(0.0)
+            let mut values: Vec<_> = values.collect();
+            values.sort_unstable_by(f64::total_cmp);
+            let at = if low { at } else { values.len().saturating_sub(at + 1) };
+            values.get(at).copied().unwrap_or(0.0)
         })
     }
+
+    /// Tells whether both marks are reached.
+    pub(crate) fn reaches(&self, homogeneity: f64, completeness: f64) -> bool {
+        self.homogeneity >= homogeneity && self.completeness >= completeness
+    }
+
+    /// The cells of a Markdown table: labels, homogeneity, completeness, not named, flaps.
+    pub(crate) fn cells(&self) -> String {
+        let Self { labels, homogeneity, completeness, unnamed, flaps, .. } = self;
+        format!("{labels:.0} | {homogeneity:.1} | {completeness:.1} | {unnamed:.1} | {flaps:.2}")
+    }
+}
+
+/// The mean of each vendor's APIs: `aws-backup` and `azure.com~compute` are of aws and azure.com.
+pub(crate) fn by_vendor(named: &[(String, Score)]) -> Vec<Score> {
+    let mut vendors: BTreeMap<&str, Vec<Score>> = BTreeMap::new();
+    for (name, score) in named {
+        let separator = if name.contains('~') { '~' } else { '-' };
+        let vendor = name.split(separator).next().unwrap_or(name);
+        vendors.entry(vendor).or_default().push(*score);
+    }
+    vendors.values().map(|scores| Score::mean(scores)).collect()
 }
 
 impl fmt::Display for Score {

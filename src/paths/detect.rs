@@ -215,7 +215,9 @@ fn is_shouted_or_unpronounceable(part: &str) -> bool {
     let is_vowel =
         |b: u8| matches!(b.to_ascii_lowercase(), b'a' | b'e' | b'i' | b'o' | b'u' | b'y');
     let vowels = part.bytes().filter(|b| is_vowel(*b)).count();
-    let longest = part.as_bytes().split(|b| is_vowel(*b)).map(<[u8]>::len).max().unwrap_or(0);
+    // Consonants of two words that a separator keeps apart are no run: `get-ms-teams`.
+    let runs = part.as_bytes().split(|b| is_vowel(*b) || kind(*b) == 3);
+    let longest = runs.map(<[u8]>::len).max().unwrap_or(0);
     part.len() >= ONE_CASE_BYTES && (vowels * 100 < part.len() * 27 || longest >= 5)
 }
 

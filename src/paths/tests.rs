@@ -34,6 +34,8 @@ fn words_are_kept() {
         "/robots.txt",
         "/jquery.min.js",
         "/~alice",
+        "/get-ms-teams-channel-configuration",
+        "/create-slack-channel-configuration",
     ] {
         assert_eq!(detected(path), path);
     }
@@ -62,6 +64,9 @@ fn values_become_a_parameter() {
         ("/x/{id}", "/x/{id}"),
         ("/x/caf\u{e9}", "/x/{id}"),
         ("/x/<script>", "/x/{id}"),
+        ("/k/kjhgqwexzpvbnmtr", "/k/{id}"),
+        ("/k/kjhg-qwex-zpvb-nmtr", "/k/{id}"),
+        ("/k/x-kjhgqwexzpvbnmtr-y", "/k/{id}"),
         ("/t/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.abcDEFghi", "/t/{id}"),
     ] {
         assert_eq!(detected(path), expected, "{path}");
