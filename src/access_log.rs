@@ -1,8 +1,8 @@
 //! Access-log lines, and the thread that writes them.
 //!
 //! Every byte that a peer chose is escaped, so that no request can forge a line, move a terminal's
-//! cursor or end a JSON string. Header values other than Referer and User-Agent, and the query,
-//! are never logged: they carry secrets.
+//! cursor or end a JSON string. Header values other than Referer and User-Agent, queries, and
+//! segments of a path that look like a secret or an address are never logged.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -26,11 +26,11 @@ pub struct Subject {
     pub peer: IpAddr,
     /// The method as sent.
     pub method: Box<str>,
-    /// The path as sent, without query.
+    /// The path, without query and secrets.
     pub path: Box<str>,
     /// The client's protocol version.
     pub version: Version,
-    /// The Referer field.
+    /// The Referer field, without query and secrets.
     pub referer: Option<Box<[u8]>>,
     /// The User-Agent field.
     pub user_agent: Option<Box<[u8]>>,

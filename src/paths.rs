@@ -191,6 +191,12 @@ fn push_detected(segment: &str, out: &mut String) {
     }
 }
 
+/// A path for a log: as it came, but what may be a secret or personal is `{id}`.
+pub fn without_secrets(path: &str) -> String {
+    let segments = path.split('/').map(|segment| if is_secret(segment) { ID } else { segment });
+    segments.collect::<Vec<_>>().join("/")
+}
+
 /// As it came, but secrets are hidden here, too, and what a label may not hold is encoded.
 fn push_raw(segment: &str, out: &mut String) {
     if is_secret(segment) {

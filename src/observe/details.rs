@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::access_log::Subject;
 use crate::h1::{Field, RequestHead};
+use crate::paths::without_secrets;
 use crate::worker::Worker;
 
 /// What only some configurations need.
@@ -26,12 +27,25 @@ pub(super) fn details(
     let subject = worker.access_log.is_some().then(|| Subject {
         peer,
         method: head.method.into(),
-        path: head.path().into(),
+        path: without_secrets(head.path()).into(),
         version: head.version,
-        referer: field("referer").map(Box::from),
+        referer: field("referer").map(|value| without_query(value).into_bytes().into()),
         user_agent: field("user-agent").map(Box::from),
     });
     Some(Box::new(Details { subject, trace_id: trace_id.flatten() }))
+}
+
+/// A Referer without what may be secret: query, fragment, credentials, segments of the path.
+fn without_query(referer: &[u8]) -> String {
+    let text = String::from_utf8_lossy(referer);
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{scheme}{host}{}", without_secrets(path))
 }
 
 /// The value of the first field of this name.
@@ -48,4 +62,23 @@ fn sampled_trace(value: &[u8]) -> Option<[u8; 32]> {
     let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
     let trace: [u8; 32] = trace.as_bytes().try_into().ok()?;
     (sampled && trace.iter().all(|b| is_hex(*b))).then_some(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_referer_is_logged_without_what_may_be_secret() {
+        for (sent, logged) in [
+            ("https://a.example:8443/cart?token=1", "https://a.example:8443/cart"),
+            ("https://user:word@a.example/", "https://a.example/"),
+            ("https://a.example/me@b.example/x#y", "https://a.example/{id}/x"),
+            ("https://app1-internal-7.a.example", "https://app1-internal-7.a.example"),
+            ("/reset/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "/reset/{id}"),
+            ("", ""),
+        ] {
+            assert_eq!(without_query(sent.as_bytes()), logged);
+        }
+    }
 }
