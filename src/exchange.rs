@@ -68,6 +68,8 @@ pub struct Exchange<'a> {
     response: Option<ResponseFuture>,
     /// Nothing of the request was processed: it may be sent again.
     unprocessed: bool,
+    /// The connection ended under its stream.
+    lost: bool,
     /// It was sent again already.
     retried: bool,
     upload: Pump,
@@ -108,6 +110,7 @@ impl<'a> Exchange<'a> {
             lease,
             response,
             unprocessed: false,
+            lost: false,
             retried: false,
             upload: Pump::new(source, sink),
             state,
@@ -125,8 +128,8 @@ impl<'a> Exchange<'a> {
     /// Tells whether the request may be sent once more, on a fresh connection.
     ///
     /// Once, if no time limit struck; only if it was sent on a connection that had served another,
-    /// and either nothing of it was
-    /// written, or it is idempotent, has no body and got not a byte of an answer.
+    /// and either nothing of it was written, or it is idempotent, has no body and got not a byte of
+    /// an answer. A stream that the upstream says it did not process may go anywhere.
     ///
     /// # Source
     ///
@@ -137,22 +140,26 @@ impl<'a> Exchange<'a> {
         {
             return false;
         }
-        let untouched = self.upload.bytes == 0;
+        // The end of a body is no byte of it, but cannot be read a second time either.
+        let has_body = self.request.has_body();
+        let untouched = self.upload.bytes == 0 && !(has_body && self.upload.has_ended());
+        let replayable = self.request.idempotent && !has_body;
         match &self.lease {
             Lease::Wire(lease) => {
                 let link = &lease.link;
-                let replayable = self.request.idempotent && untouched && self.upload.has_ended();
                 lease.is_reused() && !link.has_received() && (!link.has_sent() || replayable)
             }
             // RFC 9113 §8.7: refused streams, and those beyond a GOAWAY, were not processed.
-            Lease::Stream(_) => self.unprocessed && untouched,
+            Lease::Stream(lease) => {
+                (self.unprocessed && untouched) || (self.lost && lease.reused && replayable)
+            }
         }
     }
 
     /// Sends the request again.
     pub fn retry(&mut self, mut lease: Lease) {
         let retries = &self.worker.cold;
-        if self.link().is_some_and(Link::has_sent) {
+        if self.lost || self.link().is_some_and(Link::has_sent) {
             retries.retries_no_response.increment(1);
         } else {
             retries.retries_not_sent.increment(1);
@@ -163,7 +170,7 @@ impl<'a> Exchange<'a> {
             (self.upload.sink, self.response) = begin::begin(&mut lease, &mut self.request);
         }
         self.lease = lease;
-        self.unprocessed = false;
+        (self.unprocessed, self.lost) = (false, false);
         self.retried = true;
         if self.state != Upload::Held {
             self.state = Upload::Running;

@@ -50,9 +50,12 @@ impl Exchange<'_> {
 
     /// What an error on the stream means.
     fn unanswered(&mut self, error: Option<h2::Error>) -> Stop {
+        // A GOAWAY of ours says nothing of what the upstream did with the request.
         let refused = error.as_ref().is_none_or(|error| {
-            error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)
+            let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+            error.is_remote() && is_refused
         });
+        self.lost = error.as_ref().is_some_and(h2::Error::is_io);
         if refused {
             self.unprocessed = true;
             if let Lease::Stream(lease) = &self.lease {
