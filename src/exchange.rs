@@ -58,6 +58,16 @@ enum Upload {
     Refused,
 }
 
+/// What is known of a request that got no answer on its stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Unknown,
+    /// The upstream says that it did nothing with it.
+    Unprocessed,
+    /// The connection ended under it.
+    Lost,
+}
+
 /// One request and its answer.
 pub struct Exchange<'a> {
     worker: &'a Rc<Worker>,
@@ -66,10 +76,7 @@ pub struct Exchange<'a> {
     lease: Lease,
     /// The answer that is expected on an HTTP/2 stream.
     response: Option<ResponseFuture>,
-    /// Nothing of the request was processed: it may be sent again.
-    unprocessed: bool,
-    /// The connection ended under its stream.
-    lost: bool,
+    fate: Fate,
     /// It was sent again already.
     retried: bool,
     upload: Pump,
@@ -84,6 +91,8 @@ pub struct Exchange<'a> {
     tunnel: Option<Tunnel>,
     limit: Option<Timer>,
     stall: limits::Stall,
+    /// Fires when an HTTP/2 client should have read; none before it had to be waited for.
+    reader: Option<Timer>,
 }
 
 impl<'a> Exchange<'a> {
@@ -109,8 +118,7 @@ impl<'a> Exchange<'a> {
             front,
             lease,
             response,
-            unprocessed: false,
-            lost: false,
+            fate: Fate::Unknown,
             retried: false,
             upload: Pump::new(source, sink),
             state,
@@ -121,6 +129,7 @@ impl<'a> Exchange<'a> {
             tunnel: None,
             limit: limit.map(|limit| Timer::new(Instant::now() + limit)),
             stall: limits::Stall::new(),
+            reader: None,
             request,
         }
     }
@@ -151,7 +160,8 @@ impl<'a> Exchange<'a> {
             }
             // RFC 9113 §8.7: refused streams, and those beyond a GOAWAY, were not processed.
             Lease::Stream(lease) => {
-                (self.unprocessed && untouched) || (self.lost && lease.reused && replayable)
+                (self.fate == Fate::Unprocessed && untouched)
+                    || (self.fate == Fate::Lost && lease.reused && replayable)
             }
         }
     }
@@ -159,7 +169,7 @@ impl<'a> Exchange<'a> {
     /// Sends the request again.
     pub fn retry(&mut self, mut lease: Lease) {
         let retries = &self.worker.cold;
-        if self.lost || self.link().is_some_and(Link::has_sent) {
+        if self.fate == Fate::Lost || self.link().is_some_and(Link::has_sent) {
             retries.retries_no_response.increment(1);
         } else {
             retries.retries_not_sent.increment(1);
@@ -170,7 +180,7 @@ impl<'a> Exchange<'a> {
             (self.upload.sink, self.response) = begin::begin(&mut lease, &mut self.request);
         }
         self.lease = lease;
-        (self.unprocessed, self.lost) = (false, false);
+        self.fate = Fate::Unknown;
         self.retried = true;
         if self.state != Upload::Held {
             self.state = Upload::Running;

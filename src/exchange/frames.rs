@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use h2::Reason;
 
-use super::{Exchange, Stop};
+use super::{Exchange, Fate, Stop};
 use crate::error::ProxyError;
 use crate::h1::{BodyLength, Field, ResponseHead, Version, length};
 use crate::pump::FrameSource;
@@ -55,9 +55,11 @@ impl Exchange<'_> {
             let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
             error.is_remote() && is_refused
         });
-        self.lost = error.as_ref().is_some_and(h2::Error::is_io);
+        if error.as_ref().is_some_and(h2::Error::is_io) {
+            self.fate = Fate::Lost;
+        }
         if refused {
-            self.unprocessed = true;
+            self.fate = Fate::Unprocessed;
             if let Lease::Stream(lease) = &self.lease {
                 lease.close();
             }
