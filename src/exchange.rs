@@ -211,6 +211,10 @@ impl<'a> Exchange<'a> {
     ///
     /// A [`Stop`].
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        if matches!(self.lease, Lease::Stream(_)) && self.response.is_none() {
+            // The connection took no stream. Nothing of the body is lost yet: it may go elsewhere.
+            return Poll::Ready(Err(self.unanswered(None)));
+        }
         self.poll_upload(cx)?;
         // Before the answer: whether its client was there to wait for it decides what is counted.
         self.poll_client(cx)?;

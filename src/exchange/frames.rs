@@ -15,7 +15,6 @@ impl Exchange<'_> {
     /// Waits for the answer's head.
     pub(super) fn poll_frames_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         let Some(mut response) = self.response.take() else {
-            // The connection took no stream.
             return Poll::Ready(Err(self.unanswered(None)));
         };
         while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
@@ -49,7 +48,7 @@ impl Exchange<'_> {
     }
 
     /// What an error on the stream means.
-    fn unanswered(&mut self, error: Option<h2::Error>) -> Stop {
+    pub(super) fn unanswered(&mut self, error: Option<h2::Error>) -> Stop {
         // A GOAWAY of ours says nothing of what the upstream did with the request.
         let refused = error.as_ref().is_none_or(|error| {
             let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);

@@ -122,3 +122,25 @@ def test_a_refused_stream_whose_empty_body_has_ended_gets_an_answer(proxy):
             c.request(1, c.fields("POST"), END_HEADERS)
             c.send(frame(DATA, END_STREAM, 1))
             c.gets_answer(1, 502)
+
+
+def test_a_request_with_a_body_goes_elsewhere_when_a_connection_takes_no_more_streams(proxy):
+    """As with gRPC servers that end their connections at a certain age."""
+
+    def ages(connection, stream, request):
+        if request[":path"] == "/held":
+            goaway = frame(GOAWAY, payload=struct.pack(">II", (1 << 31) - 1, NO_ERROR))
+            connection.socket.sendall(goaway)
+            connection.reply(stream, 200, bytes(1 << 20))  # More than the window: it stays open.
+        else:
+            connection.reply(stream, 200, fields=[("x-connection", str(connection.number))])
+
+    with H2Backend(ages) as backend:
+        sidecar = proxy(backend.upstream, "--threads", "1")
+        with Connection(sidecar.port, settings=((INITIAL_WINDOW, 0),)) as c:
+            c.request(1, c.fields(path="/held"))
+            c.gets_answer(1, 200)
+            whole = frame(HEADERS, END_HEADERS, 3, block(c.fields("POST", "/next")))
+            c.send(whole + frame(DATA, END_STREAM, 3, b"hello"))
+            assert dict(c.gets_answer(3, 200))["x-connection"] == "1"
+        assert [r["body"] for r in backend.of("/next")] == [b"hello"]
