@@ -114,6 +114,9 @@ pub enum HandshakeError {
     /// The client took too long.
     #[error("the TLS handshake was not finished within {0:?}")]
     Timeout(Duration),
+    /// A client that took the port for one without TLS.
+    #[error("the client spoke HTTP without TLS")]
+    Plain,
     /// The peer closed, or the network broke.
     #[error("the connection ended during the TLS handshake")]
     Io(#[source] io::Error),
