@@ -179,9 +179,10 @@ impl ProxyError {
 
 fn tls_token(error: &HandshakeError) -> ErrorToken {
     match error {
-        HandshakeError::Timeout(_) | HandshakeError::Io(_) | HandshakeError::Protocol(_) => {
-            ErrorToken::TlsProtocolError
-        }
+        HandshakeError::Timeout(_)
+        | HandshakeError::Plain
+        | HandshakeError::Io(_)
+        | HandshakeError::Protocol(_) => ErrorToken::TlsProtocolError,
         HandshakeError::Alert(_) => ErrorToken::TlsAlertReceived,
         HandshakeError::NameMismatch { .. }
         | HandshakeError::UnknownIssuer { .. }

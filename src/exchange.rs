@@ -58,6 +58,16 @@ enum Upload {
     Refused,
 }
 
+/// What is known of a request that got no answer on its stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Unknown,
+    /// The upstream says that it did nothing with it.
+    Unprocessed,
+    /// The connection ended under it.
+    Lost,
+}
+
 /// One request and its answer.
 pub struct Exchange<'a> {
     worker: &'a Rc<Worker>,
@@ -66,8 +76,7 @@ pub struct Exchange<'a> {
     lease: Lease,
     /// The answer that is expected on an HTTP/2 stream.
     response: Option<ResponseFuture>,
-    /// Nothing of the request was processed: it may be sent again.
-    unprocessed: bool,
+    fate: Fate,
     /// It was sent again already.
     retried: bool,
     upload: Pump,
@@ -82,6 +91,8 @@ pub struct Exchange<'a> {
     tunnel: Option<Box<Tunnel>>,
     limit: Option<Timer>,
     stall: limits::Stall,
+    /// Fires when an HTTP/2 client should have read; none before it had to be waited for.
+    reader: Option<Timer>,
 }
 
 impl<'a> Exchange<'a> {
@@ -107,7 +118,7 @@ impl<'a> Exchange<'a> {
             front,
             lease,
             response,
-            unprocessed: false,
+            fate: Fate::Unknown,
             retried: false,
             upload: Pump::new(source, sink),
             state,
@@ -118,6 +129,7 @@ impl<'a> Exchange<'a> {
             tunnel: None,
             limit: limit.map(|limit| Timer::new(Instant::now() + limit)),
             stall: limits::Stall::new(),
+            reader: None,
             request,
         })
     }
@@ -125,8 +137,8 @@ impl<'a> Exchange<'a> {
     /// Tells whether the request may be sent once more, on a fresh connection.
     ///
     /// Once, if no time limit struck; only if it was sent on a connection that had served another,
-    /// and either nothing of it was
-    /// written, or it is idempotent, has no body and got not a byte of an answer.
+    /// and either nothing of it was written, or it is idempotent, has no body and got not a byte of
+    /// an answer. A stream that the upstream says it did not process may go anywhere.
     ///
     /// # Source
     ///
@@ -137,22 +149,27 @@ impl<'a> Exchange<'a> {
         {
             return false;
         }
-        let untouched = self.upload.bytes == 0;
+        // The end of a body is no byte of it, but cannot be read a second time either.
+        let has_body = self.request.has_body();
+        let untouched = self.upload.bytes == 0 && !(has_body && self.upload.has_ended());
+        let replayable = self.request.idempotent && !has_body;
         match &self.lease {
             Lease::Wire(lease) => {
                 let link = &lease.link;
-                let replayable = self.request.idempotent && untouched && self.upload.has_ended();
                 lease.is_reused() && !link.has_received() && (!link.has_sent() || replayable)
             }
             // RFC 9113 §8.7: refused streams, and those beyond a GOAWAY, were not processed.
-            Lease::Stream(_) => self.unprocessed && untouched,
+            Lease::Stream(lease) => {
+                (self.fate == Fate::Unprocessed && untouched)
+                    || (self.fate == Fate::Lost && lease.reused && replayable)
+            }
         }
     }
 
     /// Sends the request again.
     pub fn retry(&mut self, mut lease: Lease) {
         let retries = &self.worker.cold;
-        if self.link().is_some_and(Link::has_sent) {
+        if self.fate == Fate::Lost || self.link().is_some_and(Link::has_sent) {
             retries.retries_no_response.increment(1);
         } else {
             retries.retries_not_sent.increment(1);
@@ -163,7 +180,7 @@ impl<'a> Exchange<'a> {
             (self.upload.sink, self.response) = begin::begin(&mut lease, &mut self.request);
         }
         self.lease = lease;
-        self.unprocessed = false;
+        self.fate = Fate::Unknown;
         self.retried = true;
         if self.state != Upload::Held {
             self.state = Upload::Running;
@@ -194,6 +211,10 @@ impl<'a> Exchange<'a> {
     ///
     /// A [`Stop`].
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        if matches!(self.lease, Lease::Stream(_)) && self.response.is_none() {
+            // The connection took no stream. Nothing of the body is lost yet: it may go elsewhere.
+            return Poll::Ready(Err(self.unanswered(None)));
+        }
         self.poll_upload(cx)?;
         // Before the answer: whether its client was there to wait for it decides what is counted.
         self.poll_client(cx)?;

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
@@ -43,6 +44,19 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Streams that a client may reset before they were looked at; beyond, the connection ends.
 const MAX_PENDING_RESETS: usize = 20;
+
+/// How long a client may take for each step of leaving: to acknowledge a GOAWAY, to read the last.
+const LEAVE_GRACE: Duration = Duration::from_secs(1);
+
+/// How far the end of a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Open,
+    /// It was told to open no more streams, and may not have heard yet.
+    Asked,
+    /// It was told the last stream that counts; only the client's reading is waited for.
+    Told,
+}
 
 /// What the tasks of one connection share.
 struct Shared {
@@ -121,13 +135,14 @@ async fn accept(
     found: &Found,
 ) {
     let idle_limit = shared.worker.config.timeouts.idle;
-    let mut draining = false;
+    let mut stage = Stage::Open;
     let mut failed = false;
     let mut idle = pin!(tokio::time::sleep(idle_limit));
     loop {
         let next = poll_fn(|cx| {
-            if !draining && guard.is_draining(cx) {
-                draining = true;
+            if stage == Stage::Open && guard.is_draining(cx) {
+                stage = Stage::Asked;
+                idle.as_mut().reset(Instant::now() + LEAVE_GRACE);
                 connection.graceful_shutdown();
             }
             // A reset stream counts as long as its task runs: resetting is no way around a limit.
@@ -140,17 +155,30 @@ async fn accept(
             }
             if !failed && let Some(fault) = found.get() {
                 // The library has read all that was before the breach, and waits.
-                failed = true;
+                (failed, stage) = (true, Stage::Told);
                 connection.abrupt_shutdown(Reason::from(fault as u32));
+                idle.as_mut().reset(Instant::now() + LEAVE_GRACE);
                 cx.waker().wake_by_ref();
             }
             while idle.as_mut().poll(cx).is_ready() {
-                if shared.running.get() == 0 && !draining {
-                    draining = true;
-                    connection.graceful_shutdown();
-                    cx.waker().wake_by_ref();
+                let is_idle = shared.running.get() == 0;
+                match stage {
+                    Stage::Open if is_idle => {
+                        stage = Stage::Asked;
+                        connection.graceful_shutdown();
+                    }
+                    // A request that crosses this GOAWAY is above its last stream: it may be sent
+                    // again (RFC 9113 §6.8).
+                    Stage::Asked if is_idle => {
+                        stage = Stage::Told;
+                        connection.abrupt_shutdown(Reason::NO_ERROR);
+                    }
+                    Stage::Told if is_idle || failed => return Poll::Ready(None),
+                    _ => {}
                 }
-                idle.as_mut().reset(Instant::now() + idle_limit);
+                cx.waker().wake_by_ref();
+                let pause = if stage == Stage::Open { idle_limit } else { LEAVE_GRACE };
+                idle.as_mut().reset(Instant::now() + pause);
             }
             Poll::Pending
         });
@@ -163,7 +191,8 @@ async fn accept(
                 return tracing::debug!(%error, "HTTP/2 connection ended");
             }
             Some(Ok((request, respond))) => {
-                idle.as_mut().reset(Instant::now() + idle_limit);
+                let pause = if stage == Stage::Open { idle_limit } else { LEAVE_GRACE };
+                idle.as_mut().reset(Instant::now() + pause);
                 spawn(shared, request, respond);
             }
         }

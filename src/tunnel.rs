@@ -49,12 +49,11 @@ impl Way {
             self.at = 0;
             ready!(self.to.poll_flush(cx))?;
             if self.ended {
-                return Poll::Ready(Ok(()));
+                return self.to.poll_shutdown(cx);
             }
             let count = ready!(self.from.poll_read(cx, scratch))?;
             if count == 0 {
                 self.ended = true;
-                ready!(self.to.poll_shutdown(cx))?;
                 continue;
             }
             let bytes = scratch.get(..count).unwrap_or_default();

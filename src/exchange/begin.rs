@@ -9,8 +9,7 @@ use crate::upstream::Lease;
 
 /// Hands the request's head to the upstream: to a sink, or as a new stream.
 ///
-/// A stream that the connection does not take shows as an answer that never comes; see
-/// `poll_frames_head`.
+/// A stream that the connection does not take shows as a missing answer; see `poll_head`.
 pub(super) fn begin(lease: &mut Lease, request: &mut Request) -> (Sink, Option<ResponseFuture>) {
     let delimiter = match request.body {
         BodyLength::Chunked => Delimiter::Chunked,

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use h2::Reason;
 
-use super::{Exchange, Stop};
+use super::{Exchange, Fate, Stop};
 use crate::error::ProxyError;
 use crate::h1::{BodyLength, Field, ResponseHead, Version, length};
 use crate::pump::FrameSource;
@@ -15,7 +15,6 @@ impl Exchange<'_> {
     /// Waits for the answer's head.
     pub(super) fn poll_frames_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         let Some(mut response) = self.response.take() else {
-            // The connection took no stream.
             return Poll::Ready(Err(self.unanswered(None)));
         };
         while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
@@ -49,12 +48,17 @@ impl Exchange<'_> {
     }
 
     /// What an error on the stream means.
-    fn unanswered(&mut self, error: Option<h2::Error>) -> Stop {
+    pub(super) fn unanswered(&mut self, error: Option<h2::Error>) -> Stop {
+        // A GOAWAY of ours says nothing of what the upstream did with the request.
         let refused = error.as_ref().is_none_or(|error| {
-            error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)
+            let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+            error.is_remote() && is_refused
         });
+        if error.as_ref().is_some_and(h2::Error::is_io) {
+            self.fate = Fate::Lost;
+        }
         if refused {
-            self.unprocessed = true;
+            self.fate = Fate::Unprocessed;
             if let Lease::Stream(lease) = &self.lease {
                 lease.close();
             }

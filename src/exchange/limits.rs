@@ -9,6 +9,7 @@ use super::{Exchange, Stop, Upload};
 use crate::downstream::RESET_CHECK;
 use crate::error::ProxyError;
 use crate::pump::Sink;
+use crate::timer::Timer;
 
 /// When bytes moved last.
 pub(super) struct Stall {
@@ -37,7 +38,7 @@ impl Exchange<'_> {
             return Err(Stop::Gone);
         }
         let Some(downstream) = self.front.wire() else {
-            return Ok(());
+            return self.poll_reader(cx);
         };
         let half_closed = downstream.link.is_eof();
         let mut timer = downstream.timer.borrow_mut();
@@ -56,6 +57,24 @@ impl Exchange<'_> {
             let timeouts = &self.worker.config.timeouts;
             let pause = if half_closed { RESET_CHECK } else { timeouts.idle.min(timeouts.header) };
             timer.arm(Instant::now() + pause);
+        }
+        Ok(())
+    }
+
+    /// An HTTP/2 client that never opens its window holds a connection to the upstream. One that
+    /// only sends nothing may have a call open in which it is the app's turn.
+    fn poll_reader(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let Some(answer) = self.answer.as_ref().filter(|answer| answer.pump.sink.is_blocked())
+        else {
+            return Ok(());
+        };
+        let (limit, moved) = (self.worker.config.timeouts.idle, answer.pump.bytes);
+        let timer = self.reader.get_or_insert_with(|| Timer::new(Instant::now() + limit));
+        while timer.has_fired(cx) {
+            if self.stall.is_over(&limit, moved) {
+                return Err(Stop::Slow);
+            }
+            timer.arm(Instant::now() + limit);
         }
         Ok(())
     }

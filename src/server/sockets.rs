@@ -2,15 +2,20 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::StartError;
 use crate::config::ListenAddr;
 
 /// Connections the kernel completes before we accept them. Beyond `somaxconn` it has no effect.
 const BACKLOG: i32 = 4096;
+
+/// When a silent client's kernel is first asked whether it is there, and how often then.
+const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// File descriptors that are not for clients: both listeners, the runtimes' own, scrapers.
 const RESERVED_DESCRIPTORS: usize = 96;
@@ -45,6 +50,10 @@ fn bind_socket(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener>
     // A restart must not wait for the old connections' TIME_WAIT. Not SO_REUSEPORT: a second
     // process on the same port has to fail, not to take half of the connections.
     socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it, at no cost: a client that lost its power or its network would
+    // otherwise hold an idle tunnel, event stream or call for ever.
+    let patience = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&patience)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

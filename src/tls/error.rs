@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio_rustls::rustls::pki_types::pem;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 /// Why the files of a flag cannot be used. Display names flag, file and what to do.
@@ -40,8 +41,8 @@ pub enum Fault {
     #[error("no {0} in it; give PEM, which begins with a line like `-----BEGIN {1}-----`")]
     Missing(&'static str, &'static str),
     /// PEM that does not decode.
-    #[error("damaged PEM: {0}")]
-    Pem(rustls::pki_types::pem::Error),
+    #[error("damaged PEM: {}", damage(.0))]
+    Pem(pem::Error),
     /// More than one private key.
     #[error("{0} private keys in it; leave only the one that belongs to --tls-cert")]
     SeveralKeys(usize),
@@ -49,7 +50,9 @@ pub enum Fault {
     #[error("the key is encrypted; decrypt it first, for example with `openssl pkey`")]
     EncryptedKey,
     /// A kind of key that the provider does not know, or too short a one.
-    #[error("the key cannot be used: {0}; give RSA of 2048 bits or more, ECDSA or Ed25519")]
+    #[error(
+        "the key cannot be used: {0}; give RSA of 2048 bits or more, ECDSA on P-256 or P-384, or Ed25519"
+    )]
     Key(rustls::Error),
     /// Certificate and key belong to different pairs.
     #[error("not the private key of --tls-cert {0}; give the pair that was issued together")]
@@ -79,6 +82,19 @@ pub enum Fault {
     Setup(rustls::Error),
 }
 
+/// The library shows the lines that it misses as numbers.
+fn damage(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker: line } => {
+            format!("the end of `{}` is missing", String::from_utf8_lossy(line).escape_debug())
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("`{}` begins nothing", String::from_utf8_lossy(line).escape_debug())
+        }
+        other => other.to_string(),
+    }
+}
+
 /// A moment of a certificate, in seconds since the epoch; shown as a date.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Date(pub i64);
@@ -98,6 +114,9 @@ pub enum HandshakeError {
     /// The client took too long.
     #[error("the TLS handshake was not finished within {0:?}")]
     Timeout(Duration),
+    /// A client that took the port for one without TLS.
+    #[error("the client spoke HTTP without TLS")]
+    Plain,
     /// The peer closed, or the network broke.
     #[error("the connection ended during the TLS handshake")]
     Io(#[source] io::Error),

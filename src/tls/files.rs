@@ -92,6 +92,9 @@ pub(super) fn certificates(
 }
 
 fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
+    if is_encrypted(text) {
+        return Err(Fault::EncryptedKey);
+    }
     let mut found = PrivateKeyDer::pem_slice_iter(text)
         .collect::<Result<Vec<_>, pem::Error>>()
         .map_err(Fault::Pem)?;
@@ -99,15 +102,14 @@ fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
     match found.pop() {
         Some(key) if count == 1 => Ok(key),
         Some(_one_of_several) => Err(Fault::SeveralKeys(count)),
-        None if is_encrypted(text) => Err(Fault::EncryptedKey),
         None => Err(Fault::Missing("private key", "PRIVATE KEY")),
     }
 }
 
-/// PKCS#8 with a pass phrase. The older form of OpenSSL is damaged PEM to the parser.
+/// A key with a pass phrase: PKCS#8, or the older form of OpenSSL, which RFC 1421 §4.6 has.
 fn is_encrypted(text: &[u8]) -> bool {
-    let mark = b"BEGIN ENCRYPTED PRIVATE KEY";
-    text.windows(mark.len()).any(|window| window == mark)
+    let has = |mark: &[u8]| text.windows(mark.len()).any(|window| window == mark);
+    has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"\nProc-Type: 4,ENCRYPTED")
 }
 
 /// Checks a certificate's dates; returns the end of its validity.

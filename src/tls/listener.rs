@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::Ticketer;
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
@@ -19,6 +19,10 @@ use super::{Alpn, Identity, provider};
 /// has days, not seconds. Polling sees what inotify does not: swapped symbolic links above the
 /// file and network file systems.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+
+const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+    Content-Length: 55\r\nConnection: close\r\n\r\n\
+    Bad Request: this port speaks HTTPS; ask it with https\n";
 
 /// What a look at the files led to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,11 +139,11 @@ impl Listener {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
-    pub async fn accept<S>(&self, socket: S) -> Result<(TlsStream<S>, Alpn), HandshakeError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        match tokio::time::timeout(self.limit, self.acceptor.accept(socket)).await {
+    pub async fn accept(
+        &self,
+        socket: TcpStream,
+    ) -> Result<(TlsStream<TcpStream>, Alpn), HandshakeError> {
+        match tokio::time::timeout(self.limit, self.handshake(socket)).await {
             Ok(Ok(stream)) => {
                 self.ok.fetch_add(1, Relaxed);
                 let alpn = Alpn::of(stream.get_ref().1.alpn_protocol());
@@ -147,13 +151,28 @@ impl Listener {
             }
             Ok(Err(error)) => {
                 self.failed.fetch_add(1, Relaxed);
-                Err(HandshakeError::of(error, "", ""))
+                Err(error)
             }
             Err(_elapsed) => {
                 self.timeout.fetch_add(1, Relaxed);
                 Err(HandshakeError::Timeout(self.limit))
             }
         }
+    }
+
+    /// A client that speaks HTTP without TLS is told so in words that it understands; an alert
+    /// would be noise to it. Looking costs one system call, beside a handshake.
+    async fn handshake(&self, socket: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
+        let mut first = [0];
+        if matches!(socket.peek(&mut first).await, Ok(1)) && first[0].is_ascii_uppercase() {
+            // As well as it can be done: the client may be gone.
+            let _told = socket.writable().await.and_then(|()| socket.try_write(PLAIN_ANSWER));
+            // What is left unread at the end makes it a reset, which destroys the answer.
+            let _read = socket.try_read(&mut vec![0; 16 * 1024]);
+            return Err(HandshakeError::Plain);
+        }
+        let accepted = self.acceptor.accept(socket).await;
+        accepted.map_err(|error| HandshakeError::of(error, "", ""))
     }
 
     /// Looks at the files, and takes them over if they changed. Connections are not touched.

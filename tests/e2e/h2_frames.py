@@ -4,6 +4,7 @@ No HTTP/2 library is in between: a library would refuse to send what these tests
 """
 
 import socket
+import ssl
 import struct
 import time
 from typing import NamedTuple
@@ -101,9 +102,15 @@ class Frame(NamedTuple):
 class Connection:
     """A client of one connection. `seen` holds each frame that came, for the report."""
 
-    def __init__(self, port, settings=(), handshake=True, host="app"):
+    def __init__(self, port, settings=(), handshake=True, host="app", tls=None):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.scheme = "https" if tls else "http"
+        if tls:
+            self.socket = tls.wrap_socket(
+                self.socket, server_hostname="localhost", suppress_ragged_eofs=False
+            )
+            assert self.socket.selected_alpn_protocol() == "h2"
         self.pending = b""
         self.seen = []
         self.sent = []
@@ -140,7 +147,7 @@ class Connection:
             pass
 
     def fields(self, method="GET", path="/", **extra):
-        fields = [(":method", method), (":scheme", "http"), (":path", path)]
+        fields = [(":method", method), (":scheme", self.scheme), (":path", path)]
         fields += [(":authority", self.host)]
         return fields + [(name.replace("_", "-"), value) for name, value in extra.items()]
 
@@ -181,6 +188,8 @@ class Connection:
                 chunk = self.socket.recv(65536)
             except TimeoutError:
                 raise TimeoutError(self.story()) from None
+            except ssl.SSLEOFError:
+                raise AssertionError(f"TLS ended without close_notify{self.story()}") from None
             except OSError:
                 chunk = b""
             if not chunk:

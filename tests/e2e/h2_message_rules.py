@@ -147,6 +147,14 @@ def a_pseudo_field_in_trailers_is_an_error(connect):
     c.stream_fails(PROTOCOL_ERROR)
 
 
+@rule("8.1.2.1")
+def a_pseudo_field_behind_data_without_the_end_is_an_error(connect):
+    c = connect()
+    c.request(1, c.fields("POST"), END_HEADERS)
+    c.send(frame(DATA, 0, 1, b"test"), frame(HEADERS, END_HEADERS, 1, literal(":method", "POST")))
+    c.stream_fails(PROTOCOL_ERROR)
+
+
 @rule("8.1.2")
 def an_upper_case_name_in_trailers_is_an_error(connect):
     c = connect()
@@ -286,6 +294,11 @@ UNDECODABLE = [
     ("5.2", "huffman padding beyond 7 bits", b"\x00\x06x-test\x84\x49\x50\x9f\xff"),
     ("5.2", "huffman padding with zeros", b"\x00\x06x-test\x83\x49\x50\x90"),
     ("5.2", "huffman with the end symbol", b"\x00\x06x-test\x88\x49\x50\x9f\xff\xff\xff\xff\xff"),
+    ("2.3.3", "an index of one byte beyond the table", b"\xfe"),
+    ("5.2", "huffman padding, name too", b"\x00\x85\xf2\xb2\x4a\x84\xff\x84\x49\x50\x9f\xff"),
+    ("5.2", "huffman zeros, name too", b"\x00\x85\xf2\xb2\x4a\x84\xff\x83\x49\x50\x90"),
+    ("5.2", "the end symbol first", b"\x00\x85\xf2\xb2\x4a\x84\xff\x87\xff\xff\xff\xfd\x25\x42\x7f"),
+    ("4.3", "a name without a length", b"\x40"),
     ("6.1", "index 0", b"\x80"),
     ("5.1", "an integer without end", b"\x7f" + b"\xff" * 10),
 ]

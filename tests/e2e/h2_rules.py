@@ -228,7 +228,7 @@ def closed_data_ends_the_connection(connect):
     c = connect()
     finished_stream(c)
     c.send(frame(DATA, END_STREAM, 1, b"test"))
-    c.stream_fails(STREAM_CLOSED)
+    c.fails(STREAM_CLOSED)
 
 
 @rule("5.1")
@@ -261,6 +261,32 @@ def a_stream_number_below_an_earlier_one_ends_the_connection(connect):
     c.gets_answer(5, 200)
     c.request(3)
     c.fails(PROTOCOL_ERROR)
+
+
+@rule("5.1.1")
+def a_stream_number_below_one_in_flight_ends_the_connection(connect):
+    c = connect()
+    c.request(5)
+    c.request(3)
+    c.fails(PROTOCOL_ERROR)
+
+
+@rule("5.1.1")
+def a_stream_number_that_is_in_flight_is_an_error(connect):
+    c = connect()
+    c.request(5)
+    c.request(5)
+    c.stream_fails(STREAM_CLOSED)
+
+
+@rule("5.1.2")
+def answered_streams_beyond_the_limit_are_refused(connect):
+    """The window holds the answers back, so that none of the streams ends."""
+    c = connect()
+    c.send(frame(SETTINGS, payload=setting((INITIAL_WINDOW, 0))))
+    fields = block(c.fields())
+    c.send(*(frame(HEADERS, 0x5, 1 + 2 * n, fields) for n in range(c.settings[MAX_STREAMS] + 1)))
+    c.stream_fails(PROTOCOL_ERROR, REFUSED_STREAM)
 
 
 @rule("5.1.2")
@@ -693,7 +719,18 @@ def window_updates_of_a_stream_beyond_the_maximum_are_an_error(connect):
     c = connect()
     c.request(1, flags=END_HEADERS)
     c.send(window_update(1, (1 << 31) - 1), window_update(1, (1 << 31) - 1))
-    c.stream_fails(FLOW_CONTROL_ERROR)
+    found = c.wait_for(lambda f: f.kind == RST_STREAM, "RST_STREAM")
+    assert found.stream == 1 and found.code() == FLOW_CONTROL_ERROR, c.story()
+    c.is_alive()
+
+
+@rule("6.9.1")
+def a_window_update_of_a_half_closed_stream_lets_data_through(connect):
+    c = connect(settings=((INITIAL_WINDOW, 0),))
+    c.request(1)
+    c.send(priority(1), window_update(1, 1))
+    data = c.wait_for(lambda f: f.kind == DATA and f.payload, "DATA")
+    assert len(data.payload) == 1, c.story()
 
 
 @rule("6.9.2")
@@ -757,6 +794,23 @@ def half_a_header_block_is_followed_by_continuation_only(connect):
     c.send(frame(HEADERS, END_STREAM, 1, whole[:10]), frame(CONTINUATION, 0, 1, whole[10:20]))
     c.send(frame(DATA, END_STREAM, 1, b"test"))
     c.fails(PROTOCOL_ERROR)
+
+
+@rule("6.10")
+def continuation_behind_data_inside_a_header_block_ends_the_connection(connect):
+    c = connect()
+    c.send(frame(HEADERS, 0, 1, block(c.fields("POST"))), frame(DATA, END_STREAM, 1, b"test"))
+    c.send(frame(CONTINUATION, 0, 1, literal("x", "y")), frame(CONTINUATION, END_HEADERS, 0))
+    c.fails(PROTOCOL_ERROR)
+
+
+@rule("6.10")
+def continuations_of_4_kilobytes_each_are_taken(connect):
+    c = connect()
+    c.send(frame(HEADERS, END_STREAM, 1, block(c.fields())))
+    c.send(frame(CONTINUATION, 0, 1, literal("x-dummy0", "x" * 4000)))
+    c.send(frame(CONTINUATION, END_HEADERS, 1, literal("x-dummy0", "x" * 4000)))
+    c.gets_answer(1, 200)
 
 
 @rule("6.10")

@@ -180,13 +180,11 @@ def test_a_renewed_certificate_is_served_and_no_connection_is_dropped(nginx, pro
         assert kept.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_plain_http_at_the_tls_port_is_closed_and_the_next_client_served(nginx, proxy, tmp_path):
+def test_plain_http_at_the_tls_port_is_told_so_and_the_next_client_served(nginx, proxy, tmp_path):
     cert, key = certificate(tmp_path, "app")
     sidecar = secured(proxy, nginx.upstream, cert, key)
-    with socket.create_connection(("127.0.0.1", sidecar.port)) as plain:
-        plain.settimeout(10)
-        plain.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        while plain.recv(1000):
-            pass
+    told = requests.get(f"http://127.0.0.1:{sidecar.port}/", timeout=10)
+    assert told.status_code == 400 and "speaks HTTPS" in told.text
+    assert len(told.content) == int(told.headers["content-length"])
     assert curl(sidecar, cert).stdout.endswith(" 200")
     assert 'redcar_tls_handshakes_total{result="failed"} 1' in sidecar.page().text

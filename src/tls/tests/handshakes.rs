@@ -255,13 +255,20 @@ fn plain_http_and_early_closes_are_failed_handshakes() {
         let (mut plain, far) = sockets().await;
         plain.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
         let result = listener.accept(far).await;
+        assert!(matches!(result, Err(HandshakeError::Plain)), "{result:?}");
+        let mut told = String::new();
+        plain.read_to_string(&mut told).await.expect("an answer and a plain close");
+        assert!(told.starts_with("HTTP/1.1 400 ") && told.ends_with("https\n"), "{told}");
+        let (mut noise, far) = sockets().await;
+        noise.write_all(&[0; 100]).await.expect("open");
+        let result = listener.accept(far).await;
         assert!(matches!(result, Err(HandshakeError::Protocol(_))), "{result:?}");
         let (closed, far) = sockets().await;
         drop(closed);
         let result = listener.accept(far).await;
         assert!(matches!(result, Err(HandshakeError::Io(_))), "{result:?}");
     });
-    assert_eq!(listener.handshakes().failed, 2);
+    assert_eq!(listener.handshakes().failed, 3);
 }
 
 #[test]

@@ -41,6 +41,8 @@ fn certificate_and_key_may_be_one_file() {
 fn a_file_that_cannot_be_used_is_named_with_its_flag_and_the_reason() {
     let (pair, other) = (Pair::valid(), Pair::valid());
     let encrypted = include_str!("../../../tests/data/keys/ec.encrypted.pem");
+    let encrypted_sec1 = include_str!("../../../tests/data/keys/ec.sec1.encrypted.pem");
+    let cut = pair.cert.split_at(100).0;
     let two_keys = format!("{}{}", pair.key, other.key);
     let damaged = pair.cert.replace("MII", "M?I");
     let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -55,6 +57,8 @@ fn a_file_that_cannot_be_used_is_named_with_its_flag_and_the_reason() {
         (&pair.cert, "", "--tls-key /key.pem: the file is empty"),
         (&pair.cert, &pair.cert, "--tls-key /key.pem: no private key in it; give PEM"),
         (&pair.cert, encrypted, "--tls-key /key.pem: the key is encrypted; decrypt it"),
+        (&pair.cert, encrypted_sec1, "--tls-key /key.pem: the key is encrypted; decrypt it"),
+        (cut, &pair.key, "--tls-cert /cert.pem: damaged PEM: the end of `CERTIFICATE` is missing"),
         (&pair.cert, &two_keys, "--tls-key /key.pem: 2 private keys in it"),
         (&pair.cert, &other.key, "--tls-key /key.pem: not the private key of --tls-cert /cert.pem"),
     ] {
