@@ -125,8 +125,8 @@ impl<'a> Exchange<'a> {
     /// Tells whether the request may be sent once more, on a fresh connection.
     ///
     /// Once, if no time limit struck; only if it was sent on a connection that had served another,
-    /// and either nothing of it was
-    /// written, or it is idempotent, has no body and got not a byte of an answer.
+    /// and either nothing of it was written, or it is idempotent, has no body (not even an empty
+    /// one, whose end was written) and got not a byte of an answer.
     ///
     /// # Source
     ///
@@ -141,7 +141,7 @@ impl<'a> Exchange<'a> {
         match &self.lease {
             Lease::Wire(lease) => {
                 let link = &lease.link;
-                let replayable = self.request.idempotent && untouched && self.upload.has_ended();
+                let replayable = self.request.idempotent && !self.request.has_body();
                 lease.is_reused() && !link.has_received() && (!link.has_sent() || replayable)
             }
             // RFC 9113 §8.7: refused streams, and those beyond a GOAWAY, were not processed.
