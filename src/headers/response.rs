@@ -87,8 +87,9 @@ pub fn prepare_response<'a>(
         out.field("Transfer-Encoding", b"chunked");
     }
     // RFC 9112 §6.3: with both framings nobody knows what the upstream takes for its next answer.
+    let is_ambiguous = is_chunked && has_known;
     result.keep_alive = !connection.close
-        && !(is_chunked && has_known)
+        && !is_ambiguous
         && head.version == Version::Http11
         && head.body != BodyLength::UntilClose;
     result.named = to_owned(&connection.named);
