@@ -165,8 +165,13 @@ fn rewrite_a_request(bencher: Bencher<'_, '_>) {
         b"GET /api/v1/users?x=1 HTTP/1.1\r\nHost: example.com\r\nUser-Agent: Mozilla/5.0\r\n\
         Accept: */*\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\
         Cookie: session=abcdef\r\n\r\n";
-    let peer =
-        Peer { address: "192.0.2.7", scheme: "http", forwarded: Forwarded::Append, via: false };
+    let peer = Peer {
+        address: "192.0.2.7",
+        scheme: "http",
+        forwarded: Forwarded::Append,
+        via: false,
+        upstream: "app:8080",
+    };
     bencher.bench_local(|| {
         let mut room = slots();
         let (head, _) = parse_request(black_box(head), &mut room).ok().flatten()?;

@@ -186,12 +186,11 @@ impl<'a> Requests<'a> {
                 return None;
             }
         }
-        // RFC 9112 §2.2: empty lines before a request are ignored.
-        let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n'));
-        let Some(bytes) = start.and_then(|start| bytes.get(start..)) else {
-            self.head_since.get_or_insert_with(Instant::now);
+        let bytes = behind_empty_lines(bytes);
+        if bytes.is_empty() {
+            self.head_since = None;
             return None;
-        };
+        }
         let mut slots = slots();
         let refused = match parse_request(bytes, &mut slots) {
             Ok(Some((head, size))) if size <= self.limit() => {
@@ -209,8 +208,7 @@ impl<'a> Requests<'a> {
                 self.keep(bytes);
                 return None;
             }
-            Ok(_) if bytes.contains(&b'\n') => HeadError::TooLarge,
-            Ok(_) => HeadError::TargetTooLong,
+            Ok(_) => beyond(self.limit(), bytes),
             Err(error) => error,
         };
         Some(Event::Refused(refused))
@@ -260,6 +258,25 @@ impl<'a> Requests<'a> {
         } else {
             (self.opened + timeouts.header, Event::End)
         }
+    }
+}
+
+/// RFC 9112 §2.2: empty lines before a request are ignored. They do not begin it: some clients
+/// send one behind the last request.
+fn behind_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n").or_else(|| bytes.strip_prefix(b"\n")) {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Which part of a head beyond `limit` is too long: RFC 9112 §3, RFC 6585 §5.
+fn beyond(limit: usize, bytes: &[u8]) -> HeadError {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match line.get(..limit.min(MAX_TARGET_BYTES)) {
+        None => HeadError::TooLarge,
+        Some(start) if start.contains(&b' ') => HeadError::TargetTooLong,
+        Some(_) => HeadError::MethodTooLong,
     }
 }
 

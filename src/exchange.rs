@@ -137,8 +137,9 @@ impl<'a> Exchange<'a> {
     /// Tells whether the request may be sent once more, on a fresh connection.
     ///
     /// Once, if no time limit struck; only if it was sent on a connection that had served another,
-    /// and either nothing of it was written, or it is idempotent, has no body and got not a byte of
-    /// an answer. A stream that the upstream says it did not process may go anywhere.
+    /// and either nothing of it was written, or it is idempotent, has no body (not even an empty
+    /// one, whose end was written) and got not a byte of an answer. A stream that the upstream says
+    /// it did not process may go anywhere.
     ///
     /// # Source
     ///

@@ -98,7 +98,7 @@ impl Request {
         let (peer, address, scheme) = client;
         let observation = Observation::start(worker, peer, head);
         let (forwarded, via) = (worker.config.forwarded, worker.config.via);
-        let peer = Peer { address, scheme, forwarded, via };
+        let peer = Peer { address, scheme, forwarded, via, upstream: &pool.authority };
         let mut protocol = pool.protocol(head.version == Version::Http2);
         let (prepared, outgoing) = match protocol {
             Protocol::Http1 => wire(head, peer),
@@ -150,14 +150,14 @@ impl Request {
 
 type Prepared<'a> = Result<RequestFields<'a>, RequestError>;
 
-fn wire<'a>(head: &RequestHead<'a>, peer: Peer<'_>) -> (Prepared<'a>, Outgoing) {
+fn wire<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
     let mut out = Vec::with_capacity(512);
     let prepared = prepare_request(head, peer, &mut out);
     out.extend_from_slice(b"\r\n");
     (prepared, Outgoing::Wire(out))
 }
 
-fn frames<'a>(head: &RequestHead<'a>, peer: Peer<'_>) -> (Prepared<'a>, Outgoing) {
+fn frames<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
     let mut request = http::Request::new(());
     let mut prepared = prepare_request(head, peer, request.headers_mut());
     if let Ok(fields) = &prepared {

@@ -8,7 +8,10 @@ use std::io::IoSlice;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use tokio::time::Instant;
+
 use crate::observe::{Observation, OpenConnection};
+use crate::timer::Timer;
 use crate::upstream::WireLease;
 use crate::wire::Link;
 use crate::worker::Worker;
@@ -86,6 +89,8 @@ impl Tunnel {
     /// Moves bytes until both directions have ended, or one has failed.
     pub async fn run(mut self, worker: &Worker) {
         let (mut up, mut down) = (false, false);
+        let pause = worker.config.timeouts.idle.min(worker.config.timeouts.header);
+        let mut timer = Timer::new(Instant::now() + pause);
         poll_fn(|cx| {
             let mut scratch = worker.scratch.borrow_mut();
             for (way, ended) in [(&mut self.up, &mut up), (&mut self.down, &mut down)] {
@@ -101,7 +106,17 @@ impl Tunnel {
                     }
                 }
             }
-            if up && down { Poll::Ready(()) } else { Poll::Pending }
+            if up && down {
+                return Poll::Ready(());
+            }
+            while timer.has_fired(cx) {
+                // Nobody reads from a side that the other does not take from, nor behind a FIN.
+                if self.up.from.take_error().or(self.down.from.take_error()).is_some() {
+                    return Poll::Ready(());
+                }
+                timer.arm(Instant::now() + pause);
+            }
+            Poll::Pending
         })
         .await;
         drop(self.lease);

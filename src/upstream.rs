@@ -63,6 +63,8 @@ struct Idle {
 /// One worker's connections to the upstream.
 pub struct Pool {
     worker: Rc<Worker>,
+    /// Host of a request that names none.
+    pub(crate) authority: Box<str>,
     resolver: Resolver,
     /// Last in, first out: the warmest connection first, and the surplus ages.
     idle: RefCell<Vec<Idle>>,
@@ -76,6 +78,7 @@ impl Pool {
     /// An empty pool.
     pub fn new(worker: &Rc<Worker>) -> Rc<Self> {
         Rc::new(Self {
+            authority: worker.config.upstream.authority().into(),
             resolver: Resolver::new(worker.config.upstream.clone()),
             worker: Rc::clone(worker),
             idle: RefCell::default(),

@@ -173,6 +173,18 @@ impl FromStr for Upstream {
     }
 }
 
+impl Upstream {
+    /// Host and port, as a request to it names them.
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Unix(_) => "localhost".to_owned(),
+            Self::Tcp { .. } | Self::Tls { .. } => {
+                self.to_string().trim_start_matches("https://").to_owned()
+            }
+        }
+    }
+}
+
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

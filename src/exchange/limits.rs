@@ -46,7 +46,9 @@ impl Exchange<'_> {
             timer.arm_by(Instant::now() + RESET_CHECK);
         }
         while timer.has_fired(cx) {
-            if half_closed && downstream.link.take_error().is_some() {
+            // A reader learns of a reset; here may be none, behind a FIN or while the upstream does
+            // not take the body.
+            if downstream.link.take_error().is_some() {
                 return Err(Stop::Gone);
             }
             let moved = self.upload.bytes + self.answer.as_ref().map_or(0, |a| a.pump.bytes);

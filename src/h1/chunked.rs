@@ -103,7 +103,7 @@ impl Decoder {
             (State::Size | State::Space, b' ' | b'\t') => State::Space,
             (State::Size | State::Space, b';') => State::Extension,
             (State::Size | State::Space | State::Extension, b'\r') => State::SizeLf,
-            (State::Extension, _) if byte != b'\n' => {
+            (State::Extension, _) if byte == b'\t' || !byte.is_ascii_control() => {
                 self.extension_bytes += 1;
                 if self.extension_bytes > MAX_EXTENSION_BYTES {
                     return Err(ChunkError);
@@ -186,6 +186,8 @@ mod tests {
             b"3\r\nabcX\r\n0\r\n\r\n",
             b"3\r\nabc0\r\n\r\n",
             b"3;a\nabc\r\n0\r\n\r\n",
+            b"3;a\0\r\nabc\r\n0\r\n\r\n",
+            b"3;a\x7f\r\nabc\r\n0\r\n\r\n",
             b"3\r\nabc\r\n0\r\nA: b\n\r\n",
             b"3\r\nabc\r\n0\r\nA: b\rC\r\n\r\n",
             b"10000000000000000\r\n",

@@ -11,6 +11,9 @@ pub enum HeadError {
     /// More fields than a head may have, or more bytes.
     #[error("the request head is too large")]
     TooLarge,
+    /// The method alone is beyond the limit.
+    #[error("the method is too long")]
+    MethodTooLong,
     /// The target alone is beyond the limit.
     #[error("the request target is too long")]
     TargetTooLong,
@@ -41,7 +44,7 @@ impl HeadError {
             Self::Timeout => (408, "Request Timeout"),
             Self::TargetTooLong => (414, "URI Too Long"),
             Self::TooLarge => (431, "Request Header Fields Too Large"),
-            Self::CodingUnsupported => (501, "Not Implemented"),
+            Self::CodingUnsupported | Self::MethodTooLong => (501, "Not Implemented"),
         }
     }
 }
@@ -205,13 +208,23 @@ pub fn is_host(host: &[u8]) -> bool {
         matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&')
             || matches!(byte, b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
     };
-    name.iter().all(|byte| byte.is_ascii_alphanumeric() || is_mark(*byte)) && is_port(port)
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || is_mark(*byte))
+        && (!name.contains(&b'%') || has_whole_escapes(name))
+        && is_port(port)
+}
+
+/// Each `%` is followed by two hexadecimal digits.
+fn has_whole_escapes(name: &[u8]) -> bool {
+    let mut escapes = name.split(|b| *b == b'%').skip(1);
+    escapes.all(|rest| rest.get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)))
 }
 
 fn is_port(after_name: &[u8]) -> bool {
     match after_name.split_first() {
         None => true,
-        Some((b':', digits)) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        Some((b':', digits)) => {
+            digits.is_empty() || length(digits).is_some_and(|port| port <= u16::MAX.into())
+        }
         Some(_) => false,
     }
 }

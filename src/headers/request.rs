@@ -15,6 +15,8 @@ pub struct Peer<'a> {
     pub forwarded: Forwarded,
     /// Whether to add `Via` (off by default: nginx stops compressing when it sees one).
     pub via: bool,
+    /// The upstream's host and port, for a request of HTTP/1.0 that names none.
+    pub upstream: &'a str,
 }
 
 /// What became of a request head, beside the fields.
@@ -22,7 +24,7 @@ pub struct Peer<'a> {
 pub struct RequestFields<'a> {
     /// Path and query for the upstream; `*` for `OPTIONS *`.
     pub target: TargetOut<'a>,
-    /// The authority: Host, or that of an absolute-form target.
+    /// The authority: Host, or that of an absolute-form target; else the upstream's.
     pub authority: &'a [u8],
     /// Whether the client wants to keep its connection.
     pub keep_alive: bool,
@@ -56,18 +58,20 @@ pub struct TargetOut<'a> {
 /// RFC 9110 §7.6, RFC 9112 §3.2 and §6.
 pub fn prepare_request<'a>(
     head: &RequestHead<'a>,
-    peer: Peer<'_>,
+    peer: Peer<'a>,
     out: &mut impl Fields,
 ) -> Result<RequestFields<'a>, RequestError> {
     let (target, from_target) = target(head)?;
     let scan = Scan::of(head);
     let authority = scan.authority(head, from_target)?;
     out.start(head.method, target);
-    scan.write(head, from_target, peer, out);
+    // RFC 9112 §3.2: what goes on in HTTP/1.1 must have a Host.
+    let host = from_target.or((scan.hosts == 0).then_some(peer.upstream));
+    scan.write(head, host, peer, out);
     add_own(head, &scan, authority, peer, out);
     Ok(RequestFields {
         target,
-        authority,
+        authority: if authority.is_empty() { peer.upstream.as_bytes() } else { authority },
         keep_alive: scan.keep_alive(head.version),
         upgrade: scan.upgrade(head.version),
         expects_continue: scan.expects && may_wait(head),
@@ -187,17 +191,17 @@ impl<'a> Scan<'a> {
     fn write(
         &self,
         head: &RequestHead<'a>,
-        from_target: Option<&str>,
+        host: Option<&str>,
         peer: Peer<'_>,
         out: &mut impl Fields,
     ) {
-        if let Some(authority) = from_target {
-            out.field("Host", authority.as_bytes());
+        if let Some(host) = host {
+            out.field("Host", host.as_bytes());
         }
         let mut has_length = false;
         for field in head.fields {
             let pass = match Kind::of(field.name) {
-                Kind::Host => from_target.is_none(),
+                Kind::Host => host.is_none(),
                 Kind::ContentLength => !std::mem::replace(&mut has_length, true),
                 Kind::Expect => head.version != Version::Http10,
                 Kind::ForwardedFor => {

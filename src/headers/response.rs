@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{ConnectionOptions, Fields, Kind, Named, to_owned};
-use crate::h1::{BodyLength, ResponseHead, Version};
+use crate::h1::{BodyLength, ResponseHead, Version, items};
 
 /// What a response head says beside what is forwarded.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one head")]
@@ -40,7 +40,8 @@ pub struct Reply {
 /// # Source
 ///
 /// RFC 9110 §7.6.1; RFC 9112 §6.1 and §6.3: a message with both Transfer-Encoding and
-/// Content-Length must lose the latter; RFC 9110 §8.6: 1xx and 204 have no Content-Length.
+/// Content-Length must lose the latter; RFC 9110 §8.6 and RFC 9112 §6.1: 1xx and 204 have
+/// neither.
 pub fn prepare_response<'a>(
     head: &ResponseHead<'a>,
     reply: Reply,
@@ -48,19 +49,21 @@ pub fn prepare_response<'a>(
 ) -> ResponseFields<'a> {
     let mut connection = ConnectionOptions::default();
     let mut result = ResponseFields::default();
-    let mut is_chunked = false;
+    let (mut is_chunked, mut has_known) = (false, false);
     for field in head.fields {
         match Kind::of(field.name) {
             Kind::Connection => connection.add(field.value),
             Kind::KeepAlive => result.keep_alive_seconds = keep_alive_seconds(field.value),
             Kind::Upgrade => result.upgrade = Some(field.value),
             Kind::TransferEncoding => is_chunked = true,
+            Kind::ContentLength => has_known = true,
             Kind::Date => result.has_date = true,
             Kind::ContentType => result.is_event_stream = is_event_stream(field.value),
             _ => {}
         }
     }
-    let has_length = !is_chunked && !matches!(head.status, 100..=199 | 204);
+    let has_framing = !matches!(head.status, 100..=199 | 204);
+    let has_length = has_framing && !is_chunked;
     let mut length_written = false;
     for field in head.fields {
         match Kind::of(field.name) {
@@ -81,12 +84,16 @@ pub fn prepare_response<'a>(
             _ => out.field(field.name, &unfold(field.value)),
         }
     }
-    if is_chunked && reply.to_head && reply.version == Version::Http11 {
+    if has_framing && is_chunked && reply.to_head && reply.version == Version::Http11 {
         // What a GET would be answered with (RFC 9110 §9.3.2).
         out.field("Transfer-Encoding", b"chunked");
     }
-    result.keep_alive =
-        !connection.close && head.version == Version::Http11 && head.body != BodyLength::UntilClose;
+    // RFC 9112 §6.3: with both framings nobody knows what the upstream takes for its next answer.
+    let is_ambiguous = is_chunked && has_known;
+    result.keep_alive = !connection.close
+        && !is_ambiguous
+        && head.version == Version::Http11
+        && head.body != BodyLength::UntilClose;
     result.named = to_owned(&connection.named);
     result
 }
@@ -102,8 +109,7 @@ fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
 
 /// `5, 5` is written as `5`; the parser made sure that all items are equal.
 fn push_length(value: &[u8], out: &mut impl Fields) {
-    let first = value.split(|byte| *byte == b',').next().unwrap_or(value);
-    out.field("Content-Length", first.trim_ascii());
+    out.field("Content-Length", items(value).next().unwrap_or(value));
 }
 
 fn keep_alive_seconds(value: &[u8]) -> Option<u64> {

@@ -15,7 +15,8 @@ fn sent_bytes(head: &[u8], forwarded: Forwarded) -> Result<String, RequestError>
     let mut slots = slots();
     let (head, _) = parse_request(head, &mut slots).expect("a head").expect("complete");
     let mut out = Vec::new();
-    let peer = Peer { address: "192.0.2.7", scheme: "http", forwarded, via: false };
+    let peer =
+        Peer { address: "192.0.2.7", scheme: "http", forwarded, via: false, upstream: "app:8080" };
     prepare_request(&head, peer, &mut out)?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
@@ -74,7 +75,7 @@ fn host_is_checked_as_rfc_9112_demands() {
     }
     assert_eq!(
         sent_as("GET / HTTP/1.0\r\n\r\n", Forwarded::Off).expect("forwardable"),
-        "GET / HTTP/1.1\r\n"
+        "GET / HTTP/1.1\r\nHost: app:8080\r\n"
     );
 }
 

@@ -167,6 +167,19 @@ fn an_http_1_0_client_gets_no_chunks_and_the_end_of_the_connection() {
 }
 
 #[test]
+fn an_http_1_0_request_without_host_goes_on_with_the_upstreams() {
+    // In HTTP/1.1 it must have one (RFC 9112 §3.2): nginx, Node and h11 refuse it without.
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::before(&backend);
+    let mut client = sidecar.client();
+    client.send("GET /a HTTP/1.0\r\nX: y\r\n\r\n");
+    assert_eq!(client.answer().status(), 200);
+    sidecar.ends_after(1);
+    let host = backend.address;
+    assert_eq!(backend.received_once(), format!("GET /a HTTP/1.1\r\nHost: {host}\r\nX: y\r\n\r\n"));
+}
+
+#[test]
 fn an_http_1_0_client_that_asks_for_it_keeps_its_connection() {
     let backend = Backend::answering(OK);
     let sidecar = Sidecar::before(&backend);

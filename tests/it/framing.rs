@@ -58,10 +58,44 @@ fn a_response_with_both_framings_loses_content_length() {
 }
 
 #[test]
+fn a_connection_that_had_a_response_with_both_framings_is_not_used_again() {
+    let backend = Backend::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    );
+    let sidecar = Sidecar::before(&backend);
+    let mut client = sidecar.client();
+    assert_eq!((client.get("/").text(), client.get("/").text()), ("", ""));
+    sidecar.ends_after(2);
+    assert_eq!(backend.received().len(), 2, "connections");
+}
+
+#[test]
 fn a_repeated_content_length_becomes_one() {
     for fields in ["Content-Length: 5, 5\r\n", "Content-Length: 5\r\nContent-Length: 5\r\n"] {
         let answer = answer_for(&format!("HTTP/1.1 200 OK\r\n{fields}\r\nhello"));
         assert_eq!((answer.all("content-length"), answer.text()), (vec!["5"], "hello"));
+    }
+}
+
+#[test]
+fn an_empty_item_of_a_repeated_content_length_is_not_the_length() {
+    let answer = answer_for("HTTP/1.1 200 OK\r\nContent-Length: , 2\r\n\r\nok");
+    assert_eq!((answer.all("content-length"), answer.text()), (vec!["2"], "ok"));
+}
+
+#[test]
+fn a_bodiless_status_has_no_transfer_encoding_even_for_head() {
+    for (status, coding) in [("204 No Content", None), ("304 Not Modified", Some("chunked"))] {
+        let backend = Backend::answering(format!(
+            "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n\
+             HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ));
+        let sidecar = Sidecar::before(&backend);
+        let mut client = sidecar.client();
+        client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.head().field("transfer-encoding"), None, "103");
+        assert_eq!(client.head().field("transfer-encoding"), coding, "{status}");
+        sidecar.ends_after(1);
     }
 }
 

@@ -52,6 +52,8 @@ fn requests_that_parse_but_may_not_be_forwarded_are_refused() {
         ("Host with a user", get("Host: u@a\r\n"), 400),
         ("Host with a space", get("Host: a b\r\n"), 400),
         ("Host with a bad port", get("Host: a:x\r\n"), 400),
+        ("Host with a port beyond 65535", get("Host: a:65536\r\n"), 400),
+        ("Host with half an escape", get("Host: a%2\r\n"), 400),
         ("Host with two colons", get("Host: a:1:2\r\n"), 400),
         ("Host with an open bracket", get("Host: [::1\r\n"), 400),
         ("Host list", get("Host: a\"b\r\n"), 400),
@@ -100,6 +102,8 @@ fn requests_that_do_not_parse_are_refused_and_counted_without_a_path() {
         ("version 0.9", "GET /x HTTP/0.9\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("two spaces", "GET  /x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("a method with a colon", "G:T /x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("a bare CR before the request", "\rGET /x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("an empty line of two CRs", "\r\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("leading white space", " GET /x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("a bare CR in a value", get(&format!("{host}X: a\rb\r\n")), 400),
         ("a bare CR as line end", get(&format!("{host}X: a\rY: b\r\n")), 400),
@@ -150,11 +154,14 @@ fn heads_beyond_the_limits_are_refused() {
     let backend = Backend::answering(OK);
     let sidecar = Sidecar::before(&backend);
     let many = "X: y\r\n".repeat(10_000);
-    let long = "y".repeat(1 << 20);
+    let (long, target) = ("y".repeat(1 << 20), "y".repeat(70_000));
     let cases: Vec<Case> = vec![
         ("a head of 1 MiB", get(&format!("Host: a\r\nX: {long}\r\n")), 431),
         ("10,000 fields", get(&format!("Host: a\r\n{many}")), 431),
         ("101 fields", get(&"X: y\r\n".repeat(101)), 431),
+        ("a target of 70,000 bytes", format!("GET /{target} HTTP/1.1\r\n\r\n"), 414),
+        ("a target of 1 MiB", format!("GET /{long} HTTP/1.1\r\n\r\n"), 414),
+        ("a method of 1 MiB", format!("{long} / HTTP/1.1\r\n\r\n"), 501),
     ];
     are_refused(sidecar, &backend, [("method", "_OTHER"), ("path", "_UNPARSED")], &cases);
 }

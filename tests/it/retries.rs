@@ -129,6 +129,19 @@ fn a_put_with_a_body_is_not_sent_again() {
 }
 
 #[test]
+fn an_empty_chunked_body_that_was_written_is_not_sent_again() {
+    let backend = dying_on_reuse("", false);
+    let sidecar = Sidecar::before(&backend);
+    let mut client = sidecar.client();
+    assert_eq!(client.get("/").status(), 200);
+    client.send("GET /again HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    assert_eq!(client.answer().status(), 502);
+    sidecar.requests(502).label("error", "connection_terminated").eventually_is(1);
+    sidecar.ends_after(2);
+    assert_eq!(backend.count("/again"), 1);
+}
+
+#[test]
 fn a_post_after_the_backend_closed_goes_to_a_fresh_connection_once() {
     for with_reset in [false, true] {
         let answered = Tally::default();

@@ -146,6 +146,47 @@ fn an_idle_connection_is_closed_silently_and_counts_nothing_more() {
 }
 
 #[test]
+fn an_empty_line_behind_a_request_does_not_begin_the_next_one() {
+    // Some clients send one behind the body of a POST (RFC 9112 §2.2).
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::with(&backend, |config| config.timeouts.header = SHORT);
+    let mut client = sidecar.client();
+    assert_eq!(client.get("/").status(), 200);
+    client.send("\r\n");
+    // Time passes: another client's head does not come.
+    let mut clock = sidecar.client();
+    clock.send("GET / HTTP/1.1\r\n");
+    assert_eq!(clock.answer().status(), 408);
+    let mut clock = sidecar.client();
+    clock.send("GET / HTTP/1.1\r\n");
+    assert_eq!(clock.answer().status(), 408);
+    assert_eq!(client.get("/").status(), 200);
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn a_client_that_resets_is_noticed_while_the_upstream_does_not_read_its_body() {
+    let gate = Gate::default();
+    let reads = gate.clone();
+    let backend = Backend::start(move |connection| {
+        if connection.head().is_some() {
+            reads.wait();
+        }
+    });
+    let sidecar = Sidecar::with(&backend, |config| config.timeouts.header = SHORT);
+    let client = TcpStream::connect(sidecar.address).unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n";
+    std::io::Write::write_all(&mut &client, head.as_bytes()).unwrap();
+    // Until all buffers on the way are full.
+    client.set_write_timeout(Some(SHORT)).unwrap();
+    while std::io::Write::write_all(&mut &client, &[b'x'; 4096]).is_ok() {}
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    sidecar.ends_with(499, "downstream_aborted");
+    gate.open();
+}
+
+#[test]
 fn a_connection_over_the_limit_gets_a_503() {
     let backend = Backend::answering(OK);
     let sidecar = Sidecar::with(&backend, |config| config.max_connections = 2);

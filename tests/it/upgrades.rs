@@ -1,6 +1,11 @@
 //! Upgrades: RFC 9110 §7.8. Bytes of the new protocol pass both ways, each to its own end.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use crate::backend::{Backend, Gate, OK};
+use crate::client::Client;
 use crate::message::End;
 use crate::sidecar::Sidecar;
 
@@ -115,4 +120,29 @@ fn a_reset_of_one_side_ends_the_other() {
     assert_eq!(client.head().status(), 101);
     client.reset();
     gate.wait();
+}
+
+#[test]
+fn a_reset_is_noticed_while_the_other_side_does_not_read() {
+    let gate = Gate::default();
+    let reads = gate.clone();
+    let backend = Backend::start(move |connection| {
+        if connection.request().is_some() {
+            connection.send(SWITCHES);
+            reads.wait();
+        }
+    });
+    let short = Duration::from_millis(200);
+    let sidecar = Sidecar::with(&backend, |config| config.timeouts.header = short);
+    let socket = TcpStream::connect(sidecar.address).unwrap();
+    let mut client = Client::over(socket.try_clone().unwrap());
+    client.send(ASKS);
+    assert_eq!(client.head().status(), 101);
+    // Until all buffers on the way are full.
+    socket.set_write_timeout(Some(short)).unwrap();
+    while (&socket).write_all(&[b'x'; 4096]).is_ok() {}
+    drop(socket);
+    client.reset();
+    sidecar.metric("http_upgraded_connections_active").eventually_is(0);
+    gate.open();
 }
