@@ -142,7 +142,15 @@ def test_the_script_says_what_is_wrong_when_a_port_is_taken(stack, tmp_path):
         [sys.executable, "-B", copy, "--proxy", PROXY, "--folder", tmp_path / "x"], timeout=60
     )
     assert answer.returncode == 1
-    assert "sidecar does not answer" in answer.stderr and "--listen" in answer.stderr
+    assert f"sidecar cannot have port {stack.ports['sidecar']}" in answer.stderr
+    assert "--free-ports" in answer.stderr and "systemctl stop" in answer.stderr
+
+
+def test_every_address_that_the_script_prints_answers(stack):
+    printed = re.findall(r"http://\S+", stack.process.out.read_text())
+    assert len(printed) == 5
+    answers = {url: requests.get(url, timeout=10).status_code for url in printed}
+    assert set(answers.values()) == {200}, answers
 
 
 def test_an_app_that_stops_ends_as_an_alert_in_the_webhook(stack):
