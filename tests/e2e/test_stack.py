@@ -1,6 +1,5 @@
 """The stack of examples/compose without Docker: real traffic, a real Prometheus, a real alert."""
 
-import contextlib
 import json
 import math
 import os
@@ -46,21 +45,23 @@ class Stack:
         result = self.get("prometheus", "/api/v1/query", query=expr)["data"]["result"]
         return [v for v in (float(r["value"][1]) for r in result) if math.isfinite(v)]
 
-    @contextlib.contextmanager
-    def scraping(self, sidecars):
-        """Lets Prometheus scrape these {job: port}, too."""
-        before = self.config.read_text()
+    def scrape(self, sidecars):
+        """Lets Prometheus scrape these {job: port}, too, from now on."""
         jobs = "".join(
             f"\n  - job_name: {job}\n    static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
             for job, port in sidecars.items()
         )
-        self.config.write_text(before + jobs)
+        self.config.write_text(self.config.read_text() + jobs)
         os.kill(self.pids["prometheus"], signal.SIGHUP)
-        try:
-            yield
-        finally:
-            self.config.write_text(before)
-            os.kill(self.pids["prometheus"], signal.SIGHUP)
+
+        def told():
+            targets = self.get("prometheus", "/api/v1/targets")["data"]["activeTargets"]
+            managers = self.get("prometheus", "/api/v1/alertmanagers")["data"]
+            # An alert that nobody took is repeated after a minute only.
+            found = {target["labels"]["job"] for target in targets}
+            return set(sidecars) <= found and managers["activeAlertmanagers"]
+
+        wait_until(told, "Prometheus has the new targets, and Alertmanager again", 30)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,8 @@ def test_every_panel_of_the_dashboard_has_data(stack, processes):
     def empty():
         return [panel for panel, expr in queries.items() if not stack.query(expr)]
 
-    with every_protocol(processes) as sidecars, stack.scraping(sidecars):
+    with every_protocol(processes) as sidecars:
+        stack.scrape(sidecars)
         wait_until(lambda: not empty() or None, "data in every panel", 60, 1)
 
 
