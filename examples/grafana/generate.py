@@ -339,9 +339,13 @@ def sidecar(d):
     shares = [("redcar_series", "redcar_series_limit", "series"),
               ("redcar_paths", "redcar_paths_limit", "paths"),
               ("process_open_fds", "process_max_fds", "file descriptors")]
-    d.series("Used of the limits", "Share of --max-series, --max-paths and the file descriptors.",
+    clients = (f"max(sum without (protocol) (redcar_downstream_connections{{{TARGET}}})"
+               f" / redcar_downstream_connections_limit{{{TARGET}}})")
+    d.series("Used of the limits", "Share of --max-series, --max-paths, the file descriptors and "
+             "--max-connections.",
              [(f"max(({used}{{{TARGET}}} / {limit}{{{TARGET}}}){OURS})", name)
-              for used, limit, name in shares], "percentunit", 8)
+              for used, limit, name in shares] + [(clients, "client connections")],
+             "percentunit", 8)
     d.series("Coarser labels", meaning("redcar_path_overflow_total"),
              [(f"sum by (reason) ({rate('redcar_path_overflow_total', TARGET)})", "{{reason}}")],
              "reqps", 8)

@@ -149,6 +149,7 @@ fn an_idle_connection_is_closed_silently_and_counts_nothing_more() {
 fn a_connection_over_the_limit_gets_a_503() {
     let backend = Backend::answering(OK);
     let sidecar = Sidecar::with(&backend, |config| config.max_connections = 2);
+    sidecar.metric("redcar_downstream_connections_limit").eventually_is(2);
     let mut held: Vec<_> = (0..2).map(|_| sidecar.client()).collect();
     for client in &mut held {
         assert_eq!(client.get("/").status(), 200);
