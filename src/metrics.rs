@@ -127,13 +127,14 @@ impl Cold {
     /// Registers every cold metric with a recorder of its own, so that two sidecars in one
     /// process (as in tests) do not share numbers.
     #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
-    pub fn new(max_series: usize, max_paths: usize) -> Arc<Self> {
+    pub fn new(max_series: usize, max_paths: usize, max_connections: usize) -> Arc<Self> {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         let to = Registrar(recorder);
         let error = |token: ErrorToken| to.counter(CONNECTS, Some(("result", token.as_str())));
         to.gauge(SERIES_LIMIT, None).set(max_series as f64);
         to.gauge(PATHS_LIMIT, None).set(max_paths as f64);
+        to.gauge(DOWNSTREAM_LIMIT, None).set(max_connections as f64);
         let build = [("version", VERSION), ("revision", REVISION), ("rustc", RUSTC)];
         let build: Vec<Label> = build.into_iter().map(|(k, v)| Label::new(k, v)).collect();
         to.0.describe_gauge(BUILD_INFO.name.into(), None, BUILD_INFO.help.into());

@@ -90,7 +90,8 @@ impl Server {
         config.max_connections = affordable_connections(config.max_connections);
         let listener = bind("--listen", config.listen)?;
         let metrics = bind("--metrics", config.metrics)?;
-        let cold = Cold::new(config.limits.max_series, config.limits.max_paths);
+        let cold =
+            Cold::new(config.limits.max_series, config.limits.max_paths, config.max_connections);
         cold.reloaded(true);
         let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
         Ok(Self { config: Arc::new(config), listener, metrics, store, cold, tls })

@@ -275,16 +275,56 @@ def upstream(d):
              [(quantile("0.5", "redcar_upstream_connect_duration_seconds", labels=TARGET), "p50"),
               (quantile("0.99", "redcar_upstream_connect_duration_seconds", labels=TARGET),
                "p99")], "s", 8)
-    d.series("Connections", "Open connections of clients, and to the app by state.",
-             [(f"sum(redcar_downstream_connections{{{TARGET}}})", "clients"),
-              (f"sum by (state) (redcar_upstream_connections{{{TARGET}}})", "app, {{state}}")],
+    d.series("Connections to the app", meaning("redcar_upstream_connections"),
+             [(f"sum by (state) (redcar_upstream_connections{{{TARGET}}})", "{{state}}")],
              "short", 8)
+    reused = rate("redcar_upstream_requests_reused_total", TARGET)
+    d.series("Connections used again", "Share of requests on a connection to the app that had served "
+             "another before. Near 0, every request pays for a new one: does the app keep them?",
+             [(f"sum by (job) ({reused}) / sum by (job) ({rate('http_requests_total', TARGET)})",
+               "{{job}}")], "percentunit", 8)
     d.series("Sent again", meaning("redcar_upstream_retries_total"),
              [(f"sum by (reason) ({rate('redcar_upstream_retries_total', TARGET)})",
                "{{reason}}")], "ops", 8)
+
+
+def clients(d):
+    d.row("Clients and protocols")
+    d.series("Clients", meaning("redcar_downstream_connections"),
+             [(f"sum by (protocol) (redcar_downstream_connections{{{TARGET}}})", "{{protocol}}")],
+             "short", 8)
+    d.series("New clients", meaning("redcar_downstream_connections_accepted_total"),
+             [(f"sum by (protocol) ({rate('redcar_downstream_connections_accepted_total', TARGET)})",
+               "{{protocol}}")], "ops", 8)
     d.series("Refused clients", meaning("redcar_downstream_connections_refused_total"),
              [(f"sum by (reason) ({rate('redcar_downstream_connections_refused_total', TARGET)})",
                "{{reason}}")], "ops", 8)
+    calls = rate("http_requests_total", f'{PATH},grpc_status!=""')
+    d.series("gRPC calls by status", "Calls per second. Over HTTP/2 the HTTP status is 200 whatever "
+             "happened, so these failures are not in the errors above.",
+             [(f"sum by (grpc_status) ({calls})", "{{grpc_status}}")], "reqps", 8)
+    d.series("Open streams and upgrades", "Event streams, and connections that carry another "
+             "protocol after a 101, such as WebSocket.",
+             [(f"sum(http_streams_active{{{TARGET}}})", "event streams"),
+              (f"sum(http_upgraded_connections_active{{{TARGET}}})", "upgrades")], "short", 8)
+    d.series("How long they stay open", "Duration of ended event streams and upgrades, at the "
+             "chosen quantile. One duration for all points to a time limit on the way.",
+             [(quantile("$quantile", "http_stream_duration_seconds"), "event streams"),
+              (quantile("$quantile", "http_upgraded_connection_duration_seconds"), "upgrades")],
+             "s", 8)
+    d.series("TLS handshakes", meaning("redcar_tls_handshakes_total"),
+             [(f"sum by (result) ({rate('redcar_tls_handshakes_total', TARGET)})", "{{result}}")],
+             "ops", 8)
+    expiry = f"redcar_tls_certificate_expiry_timestamp_seconds{{{TARGET}}}"
+    d.series("Certificates expire in", "Time until the certificate in use expires. The line is a "
+             "week, when the alert fires.", [(f"min by (job) ({expiry}) - time()", "{{job}}")], "s",
+             8, thresholds=[step(RED), step("transparent", 7 * 86400)])
+    d.series("Files in use", "1 while what changed last could be used: certificate and key, or the "
+             "routes of --routes-file and --openapi. At 0 the older ones stay in use.",
+             [(f"min by (job) (redcar_tls_last_reload_successful{{{TARGET}}})",
+               "certificate of {{job}}"),
+              (f"min by (job) (redcar_reload_success{{{TARGET}}})", "routes of {{job}}")],
+             "short", 8)
 
 
 def sidecar(d):
@@ -299,16 +339,32 @@ def sidecar(d):
     shares = [("redcar_series", "redcar_series_limit", "series"),
               ("redcar_paths", "redcar_paths_limit", "paths"),
               ("process_open_fds", "process_max_fds", "file descriptors")]
-    d.series("Used of the limits", "Share of --max-series, --max-paths and the file descriptors.",
+    clients = (f"max(sum without (protocol) (redcar_downstream_connections{{{TARGET}}})"
+               f" / redcar_downstream_connections_limit{{{TARGET}}})")
+    d.series("Used of the limits", "Share of --max-series, --max-paths, the file descriptors and "
+             "--max-connections.",
              [(f"max(({used}{{{TARGET}}} / {limit}{{{TARGET}}}){OURS})", name)
-              for used, limit, name in shares], "percentunit", 8)
+              for used, limit, name in shares] + [(clients, "client connections")],
+             "percentunit", 8)
     d.series("Coarser labels", meaning("redcar_path_overflow_total"),
              [(f"sum by (reason) ({rate('redcar_path_overflow_total', TARGET)})", "{{reason}}")],
              "reqps", 8)
+    d.series("Not recorded", "Requests that --exclude-path or --exclude-user-agent leave out of all "
+             "other figures, and access-log lines that standard output was too slow for.",
+             [(f"sum({rate('redcar_excluded_requests_total', TARGET)})", "excluded requests"),
+              (f"sum({rate('redcar_access_log_dropped_total', TARGET)})", "dropped log lines")],
+             "ops", 8)
     d.series("Scrapes", "How long a scrape takes: rendering as the sidecar says, and the whole as "
              "Prometheus says.",
              [(f"max(redcar_scrape_duration_seconds{{{TARGET}}})", "rendering"),
               (f"max(scrape_duration_seconds{{{TARGET}}}{OURS})", "whole")], "s", 8)
+
+
+    d.series("Builds", "Sidecars by version and revision: how far a roll-out is.",
+             [(f"count by (version, revision) (redcar_build_info{{{TARGET}}})",
+               "{{version}} {{revision}}")], "short", 8)
+    d.series("Draining", meaning("redcar_draining"),
+             [(f"sum(redcar_draining{{{TARGET}}})", "draining")], "short", 8)
 
 
 def host(d):
@@ -328,7 +384,7 @@ def annotation(name, expr, colour, title):
 
 def dashboard():
     d = Dashboard()
-    for part in (now, red, paths, upstream, sidecar, host):
+    for part in (now, red, paths, upstream, clients, sidecar, host):
         part(d)
     kinds = sorted({p["type"] for row in d.panels for p in [row, *row.get("panels", [])]} - {"row"})
     base = "https://github.com/OWNER/redcar/blob/v0.1.0/docs/"

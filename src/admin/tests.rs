@@ -19,7 +19,7 @@ fn admin() -> Admin {
     };
     let sources = Sources {
         store: Store::new(limits, Namer::new(&[]).expect("no template")),
-        cold: Cold::new(100, 10),
+        cold: Cold::new(100, 10, 1000),
         workers: Vec::new(),
         methods: Methods::default(),
         naming: crate::metrics::Naming::Default,

@@ -146,7 +146,7 @@ impl PageSize {
         let limits = &settings.limits;
         let sources = Sources {
             store: Arc::clone(store),
-            cold: Cold::new(limits.max_series, limits.max_paths),
+            cold: Cold::new(limits.max_series, limits.max_paths, 10_000),
             workers: vec![WorkerStats::new()],
             methods: settings.methods.clone(),
             naming: settings.naming,

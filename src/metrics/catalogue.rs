@@ -144,8 +144,9 @@ pub const UP: Family = family(
 );
 pub(super) const DOWNSTREAM: Family =
     family("redcar_downstream_connections", Kind::Gauge, &["protocol"], "Open client connections.");
-// Not `redcar_downstream_connections_total`: OpenMetrics names a counter's family without `_total`,
-// and that family would be the gauge above.
+pub(super) const DOWNSTREAM_LIMIT: Family =
+    family("redcar_downstream_connections_limit", Kind::Gauge, &[], "Client connections at most.");
+// Without `_accepted` its family in OpenMetrics, which has no `_total`, would be the gauge above.
 pub(super) const DOWNSTREAM_TOTAL: Family = family(
     "redcar_downstream_connections_accepted_total",
     Kind::Counter,
@@ -291,6 +292,7 @@ pub const CATALOGUE: &[Family] = &[
     RETRIES,
     UP,
     DOWNSTREAM,
+    DOWNSTREAM_LIMIT,
     DOWNSTREAM_TOTAL,
     REFUSED,
     TLS_HANDSHAKES,

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn the_certificate_is_shown_only_where_there_is_one() {
-        let cold = Cold::new(64, 10);
+        let cold = Cold::new(64, 10, 1000);
         assert!(!cold.render(Collected::default(), &[]).contains("redcar_tls_"));
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut params = rcgen::CertificateParams::new(vec!["a".to_owned()]).expect("a name");

@@ -12,6 +12,7 @@ import yaml
 from artefacts import (
     EXAMPLES,
     FOREIGN,
+    catalogue,
     dashboard,
     filled,
     panels,
@@ -69,6 +70,25 @@ def test_every_query_parses_and_names_only_metrics_that_exist():
     for v in variables().values():
         for name in re.findall(r"label_values\((\w+)", str(v["query"])):
             assert name in known, v["name"]
+
+
+# Metrics without a panel, and why.
+NO_PANEL = {
+    "process_virtual_memory_bytes": "says nothing about memory that is used",
+    "process_threads": "never changes after the start",
+    "redcar_reload_timestamp_seconds": "for a question about one sidecar; whether it failed has a panel",
+}
+
+
+def test_every_metric_has_a_panel_or_a_reason():
+    every = [expr for _, expr in queries()]
+    every += [a["target"]["expr"] for a in dashboard()["annotations"]["list"]]
+    shown = {
+        name: {name, *(f"{name}_{suffix}" for suffix in ("bucket", "sum", "count"))}
+        for name in catalogue()
+    }
+    named = {name for names in parse([filled(expr) for expr in every]) for name in names}
+    assert {name for name, samples in shown.items() if not samples & named} == set(NO_PANEL)
 
 
 def test_the_types_are_grafanas(tmp_path):

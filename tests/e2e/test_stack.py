@@ -10,6 +10,7 @@ import sys
 import pytest
 import requests
 from artefacts import EXAMPLES, dashboard, filled, panels, rules
+from every_protocol import every_protocol
 from helpers import PROXY, Processes, free_port, run, wait_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -23,6 +24,7 @@ class Stack:
         flags = ["--free-ports", "--impatient", "--folder", folder, "--proxy", PROXY]
         self.process = processes.spawn("stack", [sys.executable, "-B", script, *flags])
         said = folder / "stack.json"
+        self.config = folder / "prometheus.yml"
 
         def started():
             assert self.process.poll() is None, self.process.err.read_text()
@@ -42,6 +44,24 @@ class Stack:
         """Finite values of an instant query."""
         result = self.get("prometheus", "/api/v1/query", query=expr)["data"]["result"]
         return [v for v in (float(r["value"][1]) for r in result) if math.isfinite(v)]
+
+    def scrape(self, sidecars):
+        """Lets Prometheus scrape these {job: port}, too, from now on."""
+        jobs = "".join(
+            f"\n  - job_name: {job}\n    static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+            for job, port in sidecars.items()
+        )
+        self.config.write_text(self.config.read_text() + jobs)
+        os.kill(self.pids["prometheus"], signal.SIGHUP)
+
+        def told():
+            targets = self.get("prometheus", "/api/v1/targets")["data"]["activeTargets"]
+            managers = self.get("prometheus", "/api/v1/alertmanagers")["data"]
+            # An alert that nobody took is repeated after a minute only.
+            found = {target["labels"]["job"] for target in targets}
+            return set(sidecars) <= found and managers["activeAlertmanagers"]
+
+        wait_until(told, "Prometheus has the new targets, and Alertmanager again", 30)
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +94,6 @@ def test_every_target_is_scraped_and_every_rule_is_healthy(stack):
     wait_until(evaluated, "every rule was evaluated without an error", 60, 0.5)
 
 
-def test_every_panel_of_the_dashboard_has_data(stack):
-    """Each query as Grafana sends it, everything chosen, against what was really scraped."""
-    queries = {(p["title"], t["refId"]): filled(t["expr"]) for p in panels() for t in p["targets"]}
-    assert len(queries) > 40
-
-    def empty():
-        return [panel for panel, expr in queries.items() if not stack.query(expr)]
-
-    wait_until(lambda: not empty() or None, f"data in {empty()}", 60, 1)
-
-
 def test_one_path_can_be_chosen(stack):
     for panel in panels():
         if panel["title"] in ("Requests", "Paths", "Latency", "Errors", "Error ratio"):
@@ -93,7 +102,7 @@ def test_one_path_can_be_chosen(stack):
                 expr = filled(
                     target["expr"], path=r"/users/{id}".replace("{", r"\\{").replace("}", r"\\}")
                 )
-                assert stack.query(expr), expr
+                wait_until(lambda: stack.query(expr), expr, 30, 0.5)
 
 
 def test_every_variable_of_the_dashboard_has_values(stack):
@@ -142,7 +151,28 @@ def test_the_script_says_what_is_wrong_when_a_port_is_taken(stack, tmp_path):
         [sys.executable, "-B", copy, "--proxy", PROXY, "--folder", tmp_path / "x"], timeout=60
     )
     assert answer.returncode == 1
-    assert "sidecar does not answer" in answer.stderr and "--listen" in answer.stderr
+    assert f"sidecar cannot have port {stack.ports['sidecar']}" in answer.stderr
+    assert "--free-ports" in answer.stderr and "systemctl stop" in answer.stderr
+
+
+def test_every_address_that_the_script_prints_answers(stack):
+    printed = re.findall(r"http://\S+", stack.process.out.read_text())
+    assert len(printed) == 5
+    answers = {url: requests.get(url, timeout=10).status_code for url in printed}
+    assert set(answers.values()) == {200}, answers
+
+
+def test_every_panel_of_the_dashboard_has_data(stack, processes):
+    """Each query as Grafana sends it, everything chosen, against what was really scraped."""
+    queries = {(p["title"], t["refId"]): filled(t["expr"]) for p in panels() for t in p["targets"]}
+    assert len(queries) > 50
+
+    def empty():
+        return [panel for panel, expr in queries.items() if not stack.query(expr)]
+
+    with every_protocol(processes) as sidecars:
+        stack.scrape(sidecars)
+        wait_until(lambda: not empty() or None, "data in every panel", 60, 1)
 
 
 def test_an_app_that_stops_ends_as_an_alert_in_the_webhook(stack):

@@ -126,6 +126,40 @@ def test_the_screen_shows_traffic_and_obeys_keys(used, terminal):
     assert "METHOD" not in screen.shows("ENDED 0"), "the screen is what it was before"
 
 
+def test_a_tiny_terminal_and_one_without_colours_show_the_figures(used, terminal):
+    sidecar, client = used
+    command = f"{PROXY} top 127.0.0.1:{sidecar.metrics_port} --interval 300ms"
+    coloured = terminal(command)
+    red = "\x1b[38;5;9m"
+
+    def fails_in_red():
+        client("GET", "/fail")
+        return red in coloured("capture-pane", "-pe")
+
+    wait_until(fails_in_red, "errors are red")
+    plain = terminal(f"NO_COLOR=1 {command}", width=40, height=10)
+    plain.shows("/fail")
+
+    def seen_failing():
+        client("GET", "/fail")
+        return re.search(r"/fail .* 100$", plain.screen(), re.MULTILINE) and plain.screen()
+
+    shown = wait_until(seen_failing, "the errors are on the small screen")
+    assert "failed  app: 5xx" in shown and "ERR%" in shown
+    assert all(len(line) <= 40 for line in shown.splitlines())
+    assert red not in plain("capture-pane", "-pe")
+    plain("resize-window", "-x", "12", "-y", "2")
+    plain.lacks("/fail")
+    plain("resize-window", "-x", "110", "-y", "24")
+    assert rows(plain.shows("/users/{id}"))["/fail"][2] == "100"
+
+
+def test_a_pipe_is_told_of_once(used):
+    sidecar, _ = used
+    done = run([PROXY, "top", f"127.0.0.1:{sidecar.metrics_port}"])
+    assert done.returncode == 1 and done.stdout == "" and "--once" in done.stderr
+
+
 def test_a_sidecar_that_is_not_there_is_waited_for(processes, terminal):
     port, listen = free_port(), free_port()
     screen = terminal(f"{PROXY} top :{port} --interval 300ms")

@@ -190,6 +190,7 @@ fn a_client_that_resets_is_noticed_while_the_upstream_does_not_read_its_body() {
 fn a_connection_over_the_limit_gets_a_503() {
     let backend = Backend::answering(OK);
     let sidecar = Sidecar::with(&backend, |config| config.max_connections = 2);
+    sidecar.metric("redcar_downstream_connections_limit").eventually_is(2);
     let mut held: Vec<_> = (0..2).map(|_| sidecar.client()).collect();
     for client in &mut held {
         assert_eq!(client.get("/").status(), 200);
