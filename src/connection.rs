@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::downstream::{Connection, Downstream, Front, answer_head, close};
+use crate::downstream::{Downstream, Front, close};
 use crate::drain::Guard;
 use crate::forward;
-use crate::h1::{HeadError, Version, parse_request, slots};
+use crate::h1::{HeadError, parse_request, slots};
 use crate::observe::record_unparsed;
 use crate::request::{After, Request};
 use crate::streams;
@@ -284,22 +284,5 @@ fn beyond(limit: usize, bytes: &[u8]) -> HeadError {
 fn refuse(worker: &Worker, downstream: &Downstream, error: HeadError) {
     let status = error.status();
     record_unparsed(worker, status.0);
-    let text = format!("{}: {error}\n", status.1);
-    let content = ("text/plain; charset=utf-8", text.len());
-    let mut out = answer_head(worker, Version::Http11, status, Connection::Close, content);
-    out.extend_from_slice(text.as_bytes());
-    downstream.link.try_write(&out);
-    downstream.mark_unread();
-}
-
-/// An answer for a connection that is not served.
-pub fn raw_answer(status: &str) -> Vec<u8> {
-    let reason = status.split_once(' ').map_or(status, |(_, reason)| reason);
-    let retry = if status.starts_with("503") { "Retry-After: 1\r\n" } else { "" };
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         {retry}Connection: close\r\n\r\n{reason}\n",
-        reason.len() + 1
-    )
-    .into_bytes()
+    downstream.turn_away(worker, status, &format!("{}: {error}\n", status.1));
 }

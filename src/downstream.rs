@@ -62,6 +62,15 @@ impl Downstream {
         self.link.poll_gone(cx, &mut worker.scratch.borrow_mut())
     }
 
+    /// Answers what is not served, as far as the socket takes it at once.
+    pub fn turn_away(&self, worker: &Worker, status: (u16, &'static str), text: &str) {
+        let content = ("text/plain; charset=utf-8", text.len());
+        let mut out = answer_head(worker, Version::Http11, status, Connection::Close, content);
+        out.extend_from_slice(text.as_bytes());
+        self.link.try_write(&out);
+        self.mark_unread();
+    }
+
     /// The client may be sending what nobody reads.
     pub fn mark_unread(&self) {
         self.unread.set(true);

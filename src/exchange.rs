@@ -196,14 +196,10 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The client's side and what is recorded, while a retry is connected.
-    pub fn front(&mut self) -> (&mut Front<'a>, &mut Observation) {
-        (&mut self.front, &mut self.request.observation)
-    }
-
-    /// What the request is sent by.
-    pub fn protocol(&self) -> Protocol {
-        self.request.protocol
+    /// What the request is sent by, the client's side and what is recorded, while a retry is
+    /// connected.
+    pub fn front(&mut self) -> (Protocol, &mut Front<'a>, &mut Observation) {
+        (self.request.protocol, &mut self.front, &mut self.request.observation)
     }
 
     /// Moves both directions until the answer's head was read and written to the client's sink.

@@ -41,9 +41,9 @@ pub async fn handle(
     let replayable = request.idempotent && !request.has_body();
     let mut exchange = match pool.checkout(request.protocol, replayable) {
         Some(lease) => Exchange::new(worker, front, request, lease),
-        None => match Box::pin(begin(worker, pool, front, request)).await {
+        None => match Box::pin(begin(worker, pool, front, request, &reply)).await {
             Ok(exchange) => exchange,
-            Err(failed) => return Box::pin(failed.answer(&reply)).await,
+            Err(answered) => return answered,
         },
     };
     let failure = loop {
@@ -55,7 +55,8 @@ pub async fn handle(
         if !exchange.may_retry(&error) {
             break Some(error);
         }
-        match Box::pin(reconnect(pool, &mut exchange)).await {
+        let (protocol, front, observation) = exchange.front();
+        match Box::pin(connect(pool, protocol, front, observation)).await {
             Ok(lease) => exchange.retry(lease),
             Err(error) => break Some(error),
         }
@@ -70,40 +71,21 @@ pub async fn handle(
     }
 }
 
-/// A request that got no answer from the upstream.
-struct Failed<'a> {
-    error: ProxyError,
-    unread: bool,
-    front: Front<'a>,
-    observation: Observation,
-}
-
-impl Failed<'_> {
-    async fn answer(self: Box<Self>, reply: &Reply<'_>) -> After {
-        reply.error(self.front, self.error, self.unread, self.observation).await
-    }
-}
-
-/// Opens a connection for the request.
+/// Opens a connection for the request, or answers that there is none.
 async fn begin<'a>(
     worker: &'a Rc<Worker>,
     pool: &Rc<Pool>,
     mut front: Front<'a>,
     mut request: Box<Request>,
-) -> Result<Box<Exchange<'a>>, Box<Failed<'a>>> {
+    reply: &Reply<'_>,
+) -> Result<Box<Exchange<'a>>, After> {
     match connect(pool, request.protocol, &mut front, &mut request.observation).await {
         Ok(lease) => Ok(Exchange::new(worker, front, request, lease)),
         Err(error) => {
-            let (unread, observation) = (request.has_body(), request.observation);
-            Err(Box::new(Failed { error, unread, front, observation }))
+            let unread = request.has_body();
+            Err(reply.error(front, error, unread, request.observation).await)
         }
     }
-}
-
-async fn reconnect(pool: &Rc<Pool>, exchange: &mut Exchange<'_>) -> Result<Lease, ProxyError> {
-    let protocol = exchange.protocol();
-    let (front, observation) = exchange.front();
-    connect(pool, protocol, front, observation).await
 }
 
 /// Connects, unless the client leaves meanwhile.

@@ -106,9 +106,10 @@ impl<'a> Exchange<'a> {
             observation.finish_at(end);
             return After::Keep;
         };
-        if left(downstream, observation.worker()).await
-            || may_refuse(downstream) && Box::pin(is_refused(downstream)).await
-        {
+        let left = left(downstream, observation.worker()).await;
+        // A pipelined request tells that a client goes on behind its FIN.
+        let may_refuse = downstream.link.is_eof() && !downstream.link.has_ahead();
+        if left || may_refuse && Box::pin(is_refused(downstream)).await {
             observation.set_error(ErrorToken::DownstreamAborted);
             if answer.half_closed_before_head {
                 observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
@@ -144,11 +145,6 @@ impl<'a> Exchange<'a> {
 /// Tells whether the client has left with a reset; notes its FIN, if that came meanwhile.
 async fn left(downstream: &Downstream, worker: &Worker) -> bool {
     poll_fn(|cx| Poll::Ready(downstream.poll_gone(cx, worker).is_ready())).await
-}
-
-/// Tells whether the client has sent its FIN; a pipelined request tells that it goes on.
-fn may_refuse(downstream: &Downstream) -> bool {
-    downstream.link.is_eof() && !downstream.link.has_ahead()
 }
 
 /// Tells whether a client that has sent its FIN refuses the answer: it closed altogether, and its

@@ -82,8 +82,7 @@ pub fn prepare_request<'a>(
 
 /// RFC 9110 §10.1.1: only HTTP/1.1 and later, and only where there is a body to wait with.
 fn may_wait(head: &RequestHead<'_>) -> bool {
-    let has_body = !matches!(head.body, BodyLength::None | BodyLength::Known(0));
-    has_body && head.version != Version::Http10
+    head.version != Version::Http10 && !matches!(head.body, BodyLength::None | BodyLength::Known(0))
 }
 
 /// RFC 9112 §3.2: which form of target belongs to which method, and what is sent on.
