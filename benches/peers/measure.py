@@ -71,12 +71,14 @@ def steady(bench, port, path, rate, seconds, connections=64):
     return json.loads(out)
 
 
-def accounted(process, load):
-    """Runs a load; returns its result with the process's CPU time and memory meanwhile."""
-    cpu = cpu_nanos(process.pid)
+def accounted(process, load, *others):
+    """Runs a load; returns its result with the CPU time and memory of the process meanwhile, and
+    the CPU time of others."""
+    pids = [process.pid, *(other.pid for other in others)]
+    cpu = sum(map(cpu_nanos, pids))
     with Rss(process.pid) as rss:
         requests, rate = load()
-    cpu = cpu_nanos(process.pid) - cpu
+    cpu = sum(map(cpu_nanos, pids)) - cpu
     return {"cpu_us": cpu / requests / 1000, "per_second": rate, "requests": requests,
             "rss_peak_kib": rss.peak, "rss_after_kib": rss_kib(process.pid)}
 

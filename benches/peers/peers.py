@@ -24,6 +24,8 @@ class Spec:
     h2: bool = False
     threads: int = 1
     extra: list = field(default_factory=list)
+    # A Unix socket to reach the backend by, instead of its port.
+    socket: str = ""
 
     def write(self, suffix, text):
         """A file of configuration, by itself."""
@@ -57,8 +59,9 @@ class Peer:
 def redcar(binary):
     """This program, from any build of it."""
     def launch(spec):
+        upstream = spec.socket or f"127.0.0.1:{spec.backend}"
         return Launch([binary, "--listen", f"127.0.0.1:{spec.port}",
-                       "--upstream", f"127.0.0.1:{spec.backend}",
+                       "--upstream", upstream,
                        "--metrics", f"127.0.0.1:{spec.metrics}", "--threads", spec.threads,
                        "--max-connections", "12000", "--max-series", "6000",
                        "--log-level", "error", *spec.extra])

@@ -18,6 +18,7 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -150,7 +151,8 @@ def measure_all(args):
     bench.idle_connections = min(bench.idle_connections, workloads.most_idle(open_files))
     try:
         bodies(directory)
-        os.sched_setaffinity(0, {int(args.load_core)})
+        subprocess.run(["taskset", "-cp", args.load_core, str(os.getpid())], check=True,
+                   stdout=subprocess.DEVNULL)
         results = [run_workload(bench, workload, args.rounds) for workload in args.workloads]
     finally:
         bench.processes.stop()

@@ -147,11 +147,11 @@ class Scrape(Workload):
 
 
 class Flask(Workload):
-    """Flask on Gunicorn with two workers: plain, with the exporter in process, and behind us.
+    """Flask on Gunicorn with two workers: plain, with the exporter in process, and behind a proxy.
     Everything but the load generator shares one core, so that what costs CPU costs requests."""
 
-    columns = [("per_second", "requests/s", 0), ("cpu_us", "CPU µs/request", 1),
-               ("rss_peak_kib", "RSS peak KiB", 0)]
+    columns = [("per_second", "requests/s", 0), ("cpu_us", "CPU µs/request, with the proxy", 1),
+               ("rss_peak_kib", "RSS peak KiB of the app", 0)]
     ratio = "per_second"
 
     def __init__(self, name, title, worker):
@@ -159,15 +159,21 @@ class Flask(Workload):
         self.worker = worker
 
     def set_up(self, bench):
+        path = bench.directory / f"{self.name}.sock"
+        by_socket = self.gunicorn(bench, "socket", {}, "--bind", f"unix:{path}")
         self.apps = {"plain app": self.gunicorn(bench, "plain", {}),
                      "exporter in the app": self.gunicorn(bench, "exporter", self.exporter(bench))}
         self.check_exporter(self.apps["exporter in the app"][1])
         self.backend = self.apps["plain app"][1]
+        # Their own names: here they stand with the app behind them.
+        self.behind = {}
         for peer in bench.peers.values():
-            if peer.name in ["redcar", "baseline"]:
-                running = self.start(bench, peer)
-                # Its own name: here it stands with the app behind it.
-                self.running[peer.name] = running
+            if peer.name in ["redcar", "baseline", "haproxy", "nginx"]:
+                self.behind[peer.name] = self.start(bench, peer), self.apps["plain app"][0]
+            if peer.name == "redcar":
+                running = self.start(bench, peer, socket=f"unix:{path}")
+                self.behind["redcar, Unix socket"] = running, by_socket[0]
+        self.running = {name: running for name, (running, _) in self.behind.items()}
 
     def check_exporter(self, port):
         """That the exporter counts: a request, then its page."""
@@ -182,10 +188,10 @@ class Flask(Workload):
         shared.mkdir(exist_ok=True)
         return {"EXPORTER": "1", "PROMETHEUS_MULTIPROC_DIR": str(shared)}
 
-    def gunicorn(self, bench, name, env):
+    def gunicorn(self, bench, name, env, *more):
         port = free_port()
         command = [bench.python, "-m", "gunicorn", "--workers", "2", *self.worker,
-                   "--bind", f"127.0.0.1:{port}", "--chdir", bench.here, "--log-level", "error", "--config",
+                   "--bind", f"127.0.0.1:{port}", *more, "--chdir", bench.here, "--log-level", "error", "--config",
                    "python:flask_app" if env else bench.write("plain.conf.py", ""),
                    "flask_app:app"]
         env = env | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(bench.here)}
@@ -200,7 +206,11 @@ class Flask(Workload):
         return [*self.running, *self.apps]
 
     def measure(self, bench, name):
-        app, port = self.apps.get(name) or self.apps["plain app"]
-        if name in self.running:
-            port = self.running[name].port
-        return measure.accounted(app, lambda: measure.wrk(bench, port, "/", bench.seconds, 16))
+        if name in self.apps:
+            app, port = self.apps[name]
+            others = []
+        else:
+            running, app = self.behind[name]
+            port, others = running.port, [running.process]
+        load = lambda: measure.wrk(bench, port, "/", bench.seconds, 16)
+        return measure.accounted(app, load, *others)

@@ -57,6 +57,9 @@ impl ScrapeBody {
             return Poll::Pending;
         }
         self.left -= 1;
+        // Requests that came meanwhile go first where their worker shares the core. A scheduler may
+        // let a thread that was woken wait for milliseconds otherwise.
+        std::thread::yield_now();
         Poll::Ready(self.next_piece())
     }
 
