@@ -185,7 +185,7 @@ def test_slowhttptest_does_not_make_the_service_unavailable(proxy, mode):
         sidecar = proxy(backend.upstream)
         argv = [tool("slowhttptest"), *SLOW[mode], "-c", "500", "-r", "250", "-i", "2", "-l", "6"]
         with Peak(sidecar) as peak:
-            done = run([*argv, "-p", "2", "-u", f"{sidecar.url}/slow"], timeout=60)
+            done = run([*argv, "-p", "5", "-u", f"{sidecar.url}/slow"], timeout=60)
         text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
         available = re.findall(r"service available:\s*(\w+)", text)
         assert available and set(available) == {"YES"}, text[-2000:]
