@@ -13,8 +13,13 @@ fn count(fields: &[Field<'_>], name: &str) -> usize {
 fn request(data: &[u8]) {
     let mut room = slots();
     let Ok(Some((head, _))) = parse_request(data, &mut room) else { return };
-    let peer =
-        Peer { address: "192.0.2.1", scheme: "http", forwarded: Forwarded::Append, via: true, upstream: "app:8080" };
+    let peer = Peer {
+        address: "192.0.2.1",
+        scheme: "http",
+        forwarded: Forwarded::Append,
+        via: true,
+        upstream: "app:8080",
+    };
     let mut sent = Vec::new();
     if prepare_request(&head, peer, &mut sent).is_err() {
         return;
