@@ -100,8 +100,7 @@ impl Acceptor {
     fn refuse(&self, socket: TcpStream, peer: SocketAddr) {
         self.worker.cold.refused_max_connections.increment(1);
         let downstream = Downstream::new(Socket::Tcp(socket), peer, Instant::now());
-        let status = (503, "Service Unavailable");
-        downstream.turn_away(&self.worker, status, "Service Unavailable\n");
+        downstream.turn_away(&self.worker, (503, "Service Unavailable"), "Service Unavailable\n");
         drop(tokio::task::spawn_local(async move {
             // Short: whoever is over the limit must not hold a descriptor for long.
             let close = close(&downstream);

@@ -153,7 +153,7 @@ impl<'a> Exchange<'a> {
         // The end of a body is no byte of it, but cannot be read a second time either.
         let has_body = self.request.has_body();
         let untouched = self.upload.bytes == 0 && !(has_body && self.upload.has_ended());
-        let replayable = self.request.idempotent && !has_body;
+        let replayable = self.request.is_replayable();
         match &self.lease {
             Lease::Wire(lease) => {
                 let link = &lease.link;

@@ -38,8 +38,7 @@ pub async fn handle(
     if let Some(here) = request.here.take() {
         return Box::pin(reply.here(front, here, request)).await;
     }
-    let replayable = request.idempotent && !request.has_body();
-    let mut exchange = match pool.checkout(request.protocol, replayable) {
+    let mut exchange = match pool.checkout(request.protocol, request.is_replayable()) {
         Some(lease) => Exchange::new(worker, front, request, lease),
         None => match Box::pin(begin(worker, pool, front, request, &reply)).await {
             Ok(exchange) => exchange,

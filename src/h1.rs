@@ -50,6 +50,13 @@ pub enum BodyLength {
     UntilClose,
 }
 
+impl BodyLength {
+    /// Tells whether it is known that no byte follows the head.
+    pub fn is_empty(self) -> bool {
+        matches!(self, Self::None | Self::Known(0))
+    }
+}
+
 /// The items of a comma-separated list, without surrounding white space (RFC 9110 §5.6.1).
 pub(crate) fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())

@@ -144,7 +144,12 @@ impl Request {
 
     /// Tells whether a body follows the head.
     pub(crate) fn has_body(&self) -> bool {
-        !matches!(self.body, BodyLength::None | BodyLength::Known(0))
+        !self.body.is_empty()
+    }
+
+    /// Tells whether sending it a second time does no harm, and nothing of it would be missing.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.idempotent && !self.has_body()
     }
 }
 

@@ -60,7 +60,7 @@ impl Link {
     pub fn begin_exchange(&self) {
         self.sent.set(false);
         self.received.set(false);
-        self.watched.set(false);
+        self.change_reader();
     }
 
     /// Reads from the socket. A task that waits already is not entered again while nothing came:

@@ -176,11 +176,10 @@ impl FromStr for Upstream {
 impl Upstream {
     /// Host and port, as a request to it names them.
     pub fn authority(&self) -> String {
-        let shown = match self {
+        match self {
             Self::Unix(_) => "localhost".to_owned(),
-            Self::Tcp { .. } | Self::Tls { .. } => self.to_string(),
-        };
-        shown.trim_start_matches("https://").to_owned()
+            Self::Tcp { .. } | Self::Tls { .. } => self.to_string().replace("https://", ""),
+        }
     }
 }
 

@@ -226,7 +226,7 @@ impl Exchange<'_> {
             self.worker.write_date(&mut date);
             response.headers_mut().field("date", &date);
         }
-        let ended = matches!(head.body, BodyLength::None | BodyLength::Known(0));
+        let ended = head.body.is_empty();
         let sent = stream.respond.send_response(response, ended).map_err(|_reset| Stop::Gone)?;
         let sink = Sink::Frames(Box::new(FrameSink::new(sent, ended)));
         let answer = Answer {

@@ -47,12 +47,12 @@ impl<'a> Reply<'a> {
 
     /// Answers what goes no further.
     pub(super) async fn here(&self, front: Front<'_>, here: Here, request: Box<Request>) -> After {
-        let unread = request.has_body();
         match here {
             Here::Refused(error) => {
                 self.error(front, ProxyError::Request(error), true, request.observation).await
             }
             Here::MaxForwards(trace) => {
+                let unread = request.has_body();
                 self.max_forwards(front, trace, unread, request.observation).await
             }
         }

@@ -74,15 +74,11 @@ pub fn prepare_request<'a>(
         authority: if authority.is_empty() { peer.upstream.as_bytes() } else { authority },
         keep_alive: scan.keep_alive(head.version),
         upgrade: scan.upgrade(head.version),
-        expects_continue: scan.expects && may_wait(head),
+        // RFC 9110 §10.1.1: only HTTP/1.1 and later, and only where there is a body to wait with.
+        expects_continue: scan.expects && head.version != Version::Http10 && !head.body.is_empty(),
         is_grpc: scan.is_grpc,
         named: to_owned(&scan.connection.named),
     })
-}
-
-/// RFC 9110 §10.1.1: only HTTP/1.1 and later, and only where there is a body to wait with.
-fn may_wait(head: &RequestHead<'_>) -> bool {
-    head.version != Version::Http10 && !matches!(head.body, BodyLength::None | BodyLength::Known(0))
 }
 
 /// RFC 9112 §3.2: which form of target belongs to which method, and what is sent on.

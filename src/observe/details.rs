@@ -39,10 +39,7 @@ pub(super) fn details(
 fn without_query(referer: &[u8]) -> String {
     let text = String::from_utf8_lossy(referer);
     let text = text.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), text),
-    };
+    let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or(authority);
     format!("{scheme}{host}{}", without_secrets(path))

@@ -7,9 +7,10 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
+from peers import Acceptor
 
 
-class H2Backend:
+class H2Backend(Acceptor):
     """Each connection runs on a thread; `answer(self, connection, stream)` replies to a request."""
 
     def __init__(self, answer=None, streams=100):
@@ -17,27 +18,15 @@ class H2Backend:
         self.streams = streams
         self.requests, self.connections, self.resets, self.ended = {}, [], [], []
         self.most_at_once = 0
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port = self.listener.getsockname()[1]
-        self.upstream = f"127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(backlog=256)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
+    def close(self):
+        super().close()
         for connection in self.connections:
             connection.close()
 
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            connection = H2Connection(self, sock)
-            threading.Thread(target=connection.serve, daemon=True).start()
+    def _serve(self, sock):
+        H2Connection(self, sock).serve()
 
     def of(self, path):
         """The requests with this path, as {field: value} with `body` and `trailers`."""

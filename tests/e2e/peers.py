@@ -168,21 +168,13 @@ def client(port, timeout=DEADLINE):
     return Wire(connect(port, timeout), timeout=timeout)
 
 
-class Backend:
-    """Runs `script(wire)` for each connection, on a thread; by default it answers 200 to all.
+class Acceptor:
+    """Listens, and runs `_serve(socket)` for each connection on a thread of its own."""
 
-    It speaks no HTTP/2 and refuses its preface as real servers do; that is not recorded.
-
-    `streams` holds what each connection received, `requests` each whole request.
-    """
-
-    def __init__(self, script=None):
-        self.script = script or answering(OK)
-        self.streams, self.requests, self.endings = [], [], []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    def __init__(self, backlog=2048):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self.port = self.listener.getsockname()[1]
         self.upstream = f"127.0.0.1:{self.port}"
-        self.open = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self):
@@ -198,6 +190,24 @@ class Backend:
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def close(self):
+        self.listener.close()
+
+
+class Backend(Acceptor):
+    """Runs `script(wire)` for each connection, on a thread; by default it answers 200 to all.
+
+    It speaks no HTTP/2 and refuses its preface as real servers do; that is not recorded.
+
+    `streams` holds what each connection received, `requests` each whole request.
+    """
+
+    def __init__(self, script=None):
+        self.script = script or answering(OK)
+        self.streams, self.requests, self.endings = [], [], []
+        self.open = set()
+        super().__init__()
 
     def _serve(self, sock):
         self.open.add(sock)
@@ -224,7 +234,7 @@ class Backend:
         return b"".join(bytes(s) for s in self.streams)
 
     def close(self):
-        self.listener.close()
+        super().close()
         for sock in list(self.open):
             try:
                 sock.shutdown(socket.SHUT_RDWR)

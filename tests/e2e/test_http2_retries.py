@@ -1,38 +1,19 @@
 """What is sent to an HTTP/2 backend a second time: what it did not process, once, and no more."""
 
-import socket
-import threading
-
 import pytest
 from h2_backend import H2Backend
 from h2_frames import *  # noqa: F403
-from peers import client, counts
+from peers import Acceptor, client, counts
 
 GARBAGE = frame(PING, 0, 3, bytes(8))  # A breach of the protocol: a PING on a stream.
 
 
-class FrameBackend:
+class FrameBackend(Acceptor):
     """Answers the first request of each connection; to each later one it does `then`."""
 
     def __init__(self, then):
         self.then, self.requests = then, 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.upstream = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+        super().__init__()
 
     def _serve(self, sock):
         first, stream = True, sock.makefile("rb")
