@@ -42,9 +42,6 @@ const LAYERS: &[&[&str]] = &[
 /// Modules of the program, not of the library: they may import all of it.
 const PROGRAM: &[&str] = &["main", "cli", "ask", "demo", "forecast", "top"];
 
-const MAX_FILE_LINES: usize = 320;
-/// Lines of code: without tests, comments and empty lines.
-const MAX_SOURCE_LINES: usize = 14_000;
 const MAX_COLUMNS: usize = 100;
 
 struct Source {
@@ -53,16 +50,6 @@ struct Source {
     /// The top module it belongs to.
     module: String,
     text: String,
-}
-
-impl Source {
-    /// The text without its tests.
-    fn code(&self) -> &str {
-        if self.path.ends_with("tests.rs") || self.path.contains("/tests/") {
-            return "";
-        }
-        self.text.split("#[cfg(test)]\nmod tests").next().unwrap_or("")
-    }
 }
 
 fn root() -> PathBuf {
@@ -164,18 +151,6 @@ fn the_layers_are_the_modules_of_the_library_in_the_order_of_its_documentation()
     declared.sort_unstable();
     layered.sort_unstable();
     assert_eq!(declared, layered);
-}
-
-#[test]
-fn the_program_is_small_enough_to_be_read() {
-    let sources = sources();
-    let lines = |source: &Source| source.code().lines().count();
-    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
-    let total: usize = sources.iter().map(|s| s.code().lines().filter(is_code).count()).sum();
-    assert!(total <= MAX_SOURCE_LINES, "src has {total} lines of code");
-    let long: BTreeMap<_, _> =
-        sources.iter().map(|s| (&s.path, lines(s))).filter(|(_, n)| *n > MAX_FILE_LINES).collect();
-    assert!(long.is_empty(), "over {MAX_FILE_LINES} lines: {long:#?}");
 }
 
 #[test]
