@@ -286,3 +286,6 @@ fn refuse(worker: &Worker, downstream: &Downstream, error: HeadError) {
     record_unparsed(worker, status.0);
     downstream.turn_away(worker, status, &format!("{}: {error}\n", status.1));
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,8 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use h2::client::ResponseFuture;
-use tokio::time::Instant;
 
 use crate::downstream::Front;
 use crate::error::ProxyError;
@@ -23,16 +21,14 @@ use crate::upstream::{Lease, Protocol};
 use crate::wire::Link;
 use crate::worker::Worker;
 
+use self::limits::HeadDeadline;
+
 mod answer;
 mod begin;
 mod finish;
 mod frames;
 mod limits;
 mod switch;
-
-/// How long a client that waits for a 100 is kept waiting for the upstream's word: as long as curl
-/// waits by itself.
-const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// Why an exchange goes no further.
 #[derive(Debug)]
@@ -50,9 +46,11 @@ pub enum Stop {
 /// How far the request's body is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Upload {
-    /// The client waits for a 100.
+    /// The client waits for a 100, and nothing of the body is read.
     Held,
+    /// The client sends.
     Running,
+    /// The upstream's connection has taken all of it.
     Complete,
     /// The upstream takes no more.
     Refused,
@@ -89,7 +87,7 @@ pub struct Exchange<'a> {
     continued: bool,
     answer: Option<answer::Answer>,
     tunnel: Option<Box<Tunnel>>,
-    limit: Option<Timer>,
+    deadline: HeadDeadline,
     stall: limits::Stall,
     /// Fires when an HTTP/2 client should have read; none before it had to be waited for.
     reader: Option<Timer>,
@@ -110,8 +108,7 @@ impl<'a> Exchange<'a> {
             .wire()
             .map(|downstream| WireSink::new(&downstream.link, Vec::new(), Delimiter::Plain));
         let state = if request.expects_continue { Upload::Held } else { Upload::Running };
-        let wait = if request.expects_continue { Some(CONTINUE_WAIT) } else { None };
-        let limit = wait.or(worker.config.timeouts.response);
+        let deadline = HeadDeadline::of(state, &worker.config.timeouts);
         request.observation.upstream_write_begun();
         Box::new(Self {
             worker,
@@ -127,7 +124,7 @@ impl<'a> Exchange<'a> {
             continued: false,
             answer: None,
             tunnel: None,
-            limit: limit.map(|limit| Timer::new(Instant::now() + limit)),
+            deadline,
             stall: limits::Stall::new(),
             reader: None,
             request,
@@ -184,7 +181,7 @@ impl<'a> Exchange<'a> {
         self.fate = Fate::Unknown;
         self.retried = true;
         if self.state != Upload::Held {
-            self.state = Upload::Running;
+            self.enter(Upload::Running);
         }
     }
 
@@ -218,7 +215,7 @@ impl<'a> Exchange<'a> {
         if self.poll_interim(cx)?.is_ready() && self.poll_answer_head(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_limit(cx)
+        self.poll_deadline(cx)
     }
 
     /// Moves both directions until the answer was handed to the client's socket.
@@ -233,7 +230,7 @@ impl<'a> Exchange<'a> {
         match self.poll_upload(cx) {
             // The answer is on its way all the same; what is wrong with the upload ends with it.
             Ok(()) => {}
-            Err(Stop::Failed(_)) => self.state = Upload::Refused,
+            Err(Stop::Failed(_)) => self.enter(Upload::Refused),
             Err(stop) => return Poll::Ready(Err(stop)),
         }
         let Some(answer) = &mut self.answer else {
@@ -254,6 +251,14 @@ impl<'a> Exchange<'a> {
         Poll::Pending
     }
 
+    /// The upload is in another state; what the answer's head may be late for depends on it.
+    fn enter(&mut self, state: Upload) {
+        self.state = state;
+        if self.answer.is_none() {
+            self.deadline = HeadDeadline::of(state, &self.worker.config.timeouts);
+        }
+    }
+
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         match &mut self.interim {
             Some(sink) => sink.poll_flush(cx).map_err(|_io| Stop::Gone),
@@ -272,16 +277,9 @@ impl<'a> Exchange<'a> {
         };
         match result {
             Poll::Pending => {}
-            Poll::Ready(Ok(())) => {
-                self.state = Upload::Complete;
-                let limit = self.worker.config.timeouts.response;
-                if let (Some(timer), Some(limit)) = (&mut self.limit, limit) {
-                    // The upstream cannot be late before it has the whole request.
-                    timer.arm(Instant::now() + limit);
-                }
-            }
+            Poll::Ready(Ok(())) => self.enter(Upload::Complete),
             // The answer may have been sent before the upstream stopped reading.
-            Poll::Ready(Err(PumpError::Sink(_io))) => self.state = Upload::Refused,
+            Poll::Ready(Err(PumpError::Sink(_io))) => self.enter(Upload::Refused),
             Poll::Ready(Err(PumpError::Source(SourceError::Malformed))) => {
                 return Err(Stop::Failed(ProxyError::DownstreamBody));
             }

@@ -119,7 +119,7 @@ impl Exchange<'_> {
     ) -> Result<(), Stop> {
         if head.status == 100 {
             if self.state == Upload::Held {
-                self.state = Upload::Running;
+                self.enter(Upload::Running);
                 // The upload has to be looked at again.
                 cx.waker().wake_by_ref();
             } else if std::mem::replace(&mut self.continued, false) {

@@ -6,10 +6,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Exchange, Stop, Upload};
+use crate::config::Timeouts;
 use crate::downstream::RESET_CHECK;
 use crate::error::ProxyError;
 use crate::pump::Sink;
 use crate::timer::Timer;
+
+/// How long a client that waits for a 100 is kept waiting for the upstream's word: as long as curl
+/// waits by itself.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// What is waited for, with a limit, before the answer's head.
+pub(super) enum HeadDeadline {
+    /// Nothing.
+    None,
+    /// The upstream's word whether it wants the body; then the proxy says 100 itself.
+    Continue(Timer),
+    /// The answer's head, within `--response-timeout`; then there is none.
+    Response(Timer),
+}
 
 /// When bytes moved last.
 pub(super) struct Stall {
@@ -88,35 +103,46 @@ impl Exchange<'_> {
         sends || self.answer.as_ref().is_some_and(|answer| answer.pump.sink.is_blocked())
     }
 
-    /// `--response-timeout`, and the wait for a 100.
-    pub(super) fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
-        let Some(timer) = &mut self.limit else {
-            return Poll::Pending;
-        };
-        while timer.has_fired(cx) {
-            let response = self.worker.config.timeouts.response;
-            match (self.state, response) {
-                (Upload::Held, _) => {
+    /// Looks whether something is late before the answer's head is there.
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        match &mut self.deadline {
+            HeadDeadline::None => Poll::Pending,
+            HeadDeadline::Continue(timer) => {
+                if timer.has_fired(cx) {
                     // Whoever waits longer has to be told, or both would wait for each other.
-                    self.state = Upload::Running;
                     self.continued = true;
+                    self.enter(Upload::Running);
                     let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
                     if let Some(sink) = &mut self.interim {
                         sink.send(cx, interim, None).map_err(|_io| Stop::Gone)?;
                     }
                     cx.waker().wake_by_ref();
-                    let Some(limit) = response else {
-                        self.limit = None;
-                        return Poll::Pending;
-                    };
-                    timer.arm(Instant::now() + limit);
                 }
-                // The client is still sending; the upstream cannot be late yet.
-                (Upload::Running, Some(limit)) => timer.arm(Instant::now() + limit),
-                _ => return Poll::Ready(Err(Stop::Failed(ProxyError::ResponseTimeout))),
+                Poll::Pending
+            }
+            HeadDeadline::Response(timer) => {
+                if timer.has_fired(cx) {
+                    return Poll::Ready(Err(Stop::Failed(ProxyError::ResponseTimeout)));
+                }
+                Poll::Pending
             }
         }
-        Poll::Pending
+    }
+}
+
+impl HeadDeadline {
+    /// What may be late while the upload is in `state`. Each state has a timer of its own or none,
+    /// so that no timer outlives what it was armed for.
+    pub(super) fn of(state: Upload, timeouts: &Timeouts) -> Self {
+        match state {
+            Upload::Held => Self::Continue(Timer::new(Instant::now() + CONTINUE_WAIT)),
+            // The client is still sending; the upstream cannot be late yet.
+            Upload::Running => Self::None,
+            Upload::Complete | Upload::Refused => match timeouts.response {
+                Some(limit) => Self::Response(Timer::new(Instant::now() + limit)),
+                None => Self::None,
+            },
+        }
     }
 }
 
