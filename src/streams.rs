@@ -36,16 +36,18 @@ mod message;
 
 /// Streams at one time. RFC 9113 §6.5.2 recommends at least 100.
 const MAX_STREAMS: u32 = 100;
-/// Window of one stream: what a client may have on the way.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Window of a connection.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Window of one stream: what a client may have on the way. The protocol's own default.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Window of a connection: that of all its streams together, so that only the app that does not
+/// read an upload holds it back, and no other upload of the connection.
+const CONNECTION_WINDOW_BYTES: u32 = MAX_STREAMS * STREAM_WINDOW_BYTES;
 /// What a stream buffers before its sender has to wait.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// Streams that a client may reset before they were looked at; beyond, the connection ends.
-const MAX_PENDING_RESETS: usize = 20;
+/// Streams that a client may reset before they were looked at; beyond, the connection ends. A
+/// browser that leaves a page cancels all that it has open in one segment.
+const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
 
-/// How long a client may take for each step of leaving: to acknowledge a GOAWAY, to read the last.
+/// How long a client may take to acknowledge a GOAWAY.
 const LEAVE_GRACE: Duration = Duration::from_secs(1);
 
 /// How far the end of a connection is.
@@ -54,8 +56,21 @@ enum Stage {
     Open,
     /// It was told to open no more streams, and may not have heard yet.
     Asked,
-    /// It was told the last stream that counts; only the client's reading is waited for.
+    /// It was told the last stream that counts, and carries none; the library ends it as soon as
+    /// the client has taken the last bytes.
     Told,
+}
+
+impl Stage {
+    /// How long nothing may happen before the next step is taken.
+    fn pause(self, idle_limit: Duration) -> Duration {
+        match self {
+            // A client that reads nothing is as idle as one that sends nothing. A shutdown has a
+            // limit of its own.
+            Self::Open | Self::Told => idle_limit,
+            Self::Asked => LEAVE_GRACE,
+        }
+    }
 }
 
 /// What the tasks of one connection share.
@@ -161,7 +176,8 @@ async fn accept(
                 cx.waker().wake_by_ref();
             }
             while idle.as_mut().poll(cx).is_ready() {
-                let is_idle = shared.running.get() == 0;
+                // The library may still hold the end of an answer whose task is over.
+                let is_idle = shared.running.get() == 0 && !connection.has_streams();
                 match stage {
                     Stage::Open if is_idle => {
                         stage = Stage::Asked;
@@ -173,12 +189,11 @@ async fn accept(
                         stage = Stage::Told;
                         connection.abrupt_shutdown(Reason::NO_ERROR);
                     }
-                    Stage::Told if is_idle || failed => return Poll::Ready(None),
-                    _ => {}
+                    Stage::Told => return Poll::Ready(None),
+                    Stage::Open | Stage::Asked => {}
                 }
                 cx.waker().wake_by_ref();
-                let pause = if stage == Stage::Open { idle_limit } else { LEAVE_GRACE };
-                idle.as_mut().reset(Instant::now() + pause);
+                idle.as_mut().reset(Instant::now() + stage.pause(idle_limit));
             }
             Poll::Pending
         });
@@ -191,8 +206,7 @@ async fn accept(
                 return tracing::debug!(%error, "HTTP/2 connection ended");
             }
             Some(Ok((request, respond))) => {
-                let pause = if stage == Stage::Open { idle_limit } else { LEAVE_GRACE };
-                idle.as_mut().reset(Instant::now() + pause);
+                idle.as_mut().reset(Instant::now() + stage.pause(idle_limit));
                 spawn(shared, request, respond);
             }
         }

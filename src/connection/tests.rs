@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use self::stage::{Peer, Stage, ms, played, played_with};
 
+mod http2;
+
+
 mod stage;
 
 /// An app's answer that the proxy has nothing to add to.

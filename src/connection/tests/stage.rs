@@ -3,11 +3,15 @@
 //! The runtime moves its clock only when no task can go on, and loopback sockets hand over bytes
 //! at once. So time is exact and the order of events is the script's.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 
@@ -41,6 +45,12 @@ pub(super) struct Peer {
     pub(super) socket: TcpStream,
 }
 
+/// A request on a stream, as an app holds it that speaks HTTP/2.
+pub(super) struct AppStream {
+    body: h2::RecvStream,
+    pub(super) respond: h2::server::SendResponse<Bytes>,
+}
+
 /// Plays `script` before a fresh proxy. The clock stands at 0.
 pub(super) fn played(script: impl AsyncFnOnce(&mut Stage)) {
     played_with(|_| {}, script);
@@ -52,7 +62,9 @@ pub(super) fn played_with(change: impl FnOnce(&mut Config), script: impl AsyncFn
     let runtime = builder.enable_all().start_paused(true).build_local(LocalOptions::default());
     runtime.expect("a runtime").block_on(async {
         let mut stage = Stage::new(change).await;
-        script(&mut stage).await;
+        // The clock runs on while everybody waits, so that a conversation that hangs ends here.
+        let played = tokio::time::timeout(Duration::from_secs(1_000_000), script(&mut stage));
+        played.await.expect("the conversation hangs");
     });
 }
 
@@ -118,11 +130,27 @@ impl Stage {
 
     /// A client that is connected.
     pub(super) async fn client(&self) -> Peer {
+        self.connected(TcpSocket::new_v4().expect("a socket"), |_| {}).await
+    }
+
+    /// A client with whom the kernel keeps little on the way.
+    pub(super) async fn client_with_buffers(&self, bytes: u32) -> Peer {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("an option");
+        let small = |far: &TcpStream| {
+            let far = socket2::SockRef::from(far);
+            far.set_send_buffer_size(bytes as usize).expect("an option");
+        };
+        self.connected(socket, small).await
+    }
+
+    async fn connected(&self, socket: TcpSocket, change: impl Fn(&TcpStream)) -> Peer {
         let address = self.door.local_addr().expect("an address");
-        let (near, far) = tokio::join!(TcpStream::connect(address), self.door.accept());
+        let (near, far) = tokio::join!(socket.connect(address), self.door.accept());
         let guard = self.worker.drain.enter();
         let (far, address) = far.expect("a connection");
         far.set_nodelay(true).expect("an option");
+        change(&far);
         let (worker, pool) = (Rc::clone(&self.worker), Rc::clone(&self.pool));
         drop(tokio::task::spawn_local(serve(worker, pool, (far, address), guard)));
         Peer::new(near.expect("a connection"))
@@ -131,6 +159,34 @@ impl Stage {
     /// The app's end of the next connection that the proxy opens.
     pub(super) async fn app(&self) -> Peer {
         Peer::new(self.app.accept().await.expect("a connection").0)
+    }
+
+    /// No connection waits for the app.
+    pub(super) async fn app_has_no_connection(&self) {
+        settled().await;
+        let waits = poll_fn(|cx| Poll::Ready(self.app.poll_accept(cx).is_ready())).await;
+        assert!(!waits, "the app was connected to once more");
+    }
+
+    /// A client that speaks HTTP/2.
+    pub(super) async fn http2_client(&self) -> h2::client::SendRequest<Bytes> {
+        let socket = self.client().await.socket;
+        let (send, connection) = h2::client::handshake(socket).await.expect("a handshake");
+        drop(tokio::task::spawn_local(connection));
+        settled().await;
+        send
+    }
+
+    /// The next request to an app that speaks HTTP/2.
+    pub(super) async fn http2_app(&self) -> AppStream {
+        let socket = self.app().await.socket;
+        let mut connection = h2::server::handshake(socket).await.expect("a handshake");
+        let accepted = connection.accept().await.expect("a stream").expect("a request");
+        drop(tokio::task::spawn_local(async move {
+            while let Some(Ok(_)) = connection.accept().await {}
+        }));
+        let (request, respond) = accepted;
+        AppStream { body: request.into_body(), respond }
     }
 
     /// Waits until the clock shows `time`.
@@ -146,27 +202,24 @@ impl Stage {
     /// Exactly these were counted: status, error and duration, in any order. Nothing is in flight.
     pub(super) async fn counted(&self, expected: &[(u16, &str, Duration)]) {
         settled().await;
-        let mut counted = Vec::new();
+        let mut counted = BTreeMap::<_, (u64, Duration)>::new();
         for (key, parts) in &self.store.snapshot().rows {
             let totals = HistogramTotals::of(parts.iter().map(|row| &row.durations));
             let untimed: u64 = parts.iter().map(|row| row.untimed()).sum();
-            let error = key.error.map_or("", ErrorToken::as_str);
             let requests = totals.count() + untimed;
-            let sum = Duration::from_nanos(totals.sum_nanos);
-            counted.extend((requests > 0).then_some((key.status, error, requests, sum)));
-        }
-        let mut sums: Vec<(u16, &str, u64, Duration)> = Vec::new();
-        for (status, error, duration) in expected {
-            match sums.iter_mut().find(|row| (row.0, row.1) == (*status, *error)) {
-                Some(row) => {
-                    row.2 += 1;
-                    row.3 += *duration;
-                }
-                None => sums.push((*status, *error, 1, *duration)),
+            if requests > 0 {
+                let error = key.error.map_or("", ErrorToken::as_str);
+                let sum = counted.entry((key.status, error)).or_default();
+                sum.0 += requests;
+                sum.1 += Duration::from_nanos(totals.sum_nanos);
             }
         }
-        counted.sort_unstable();
-        sums.sort_unstable();
+        let mut sums = BTreeMap::<_, (u64, Duration)>::new();
+        for (status, error, duration) in expected {
+            let sum = sums.entry((*status, *error)).or_default();
+            sum.0 += 1;
+            sum.1 += *duration;
+        }
         assert_eq!(counted, sums);
         assert_eq!(self.worker.stats.in_flight(), 0, "in flight");
     }
@@ -176,6 +229,23 @@ impl Stage {
 pub(super) async fn settled() {
     for _ in 0..64 {
         tokio::task::yield_now().await;
+    }
+}
+
+impl AppStream {
+    /// The whole request body.
+    pub(super) async fn reads_the_body(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        while let Some(data) = self.body.data().await {
+            body.extend_from_slice(&data.expect("no reset"));
+        }
+        body
+    }
+
+    /// Waits until the stream is cancelled.
+    pub(super) async fn is_reset(&mut self) {
+        let reset = poll_fn(|cx| self.respond.poll_reset(cx)).await;
+        assert_eq!(reset.expect("a reset"), h2::Reason::CANCEL);
     }
 }
 
@@ -212,11 +282,23 @@ impl Peer {
 
     /// Reads up to the empty line behind a head.
     pub(super) async fn reads_head(&mut self) -> String {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            head.push(char::from(self.socket.read_u8().await.expect("a whole head")));
+        let mut head = Vec::new();
+        let mut room = vec![0; 64 * 1024];
+        loop {
+            let count = self.socket.peek(&mut room).await.expect("no reset");
+            assert!(count > 0, "the end comes within a head: {:?}", String::from_utf8_lossy(&head));
+            let (before, seen) = (head.len(), &room[..count]);
+            head.extend_from_slice(seen);
+            let from = before.saturating_sub(3);
+            let end =
+                head[from..].windows(4).position(|w| w == b"\r\n\r\n").map(|at| from + at + 4);
+            let used = end.map_or(count, |end| end - before);
+            self.socket.read_exact(&mut room[..used]).await.expect("what was peeked at");
+            if let Some(end) = end {
+                head.truncate(end);
+                return String::from_utf8_lossy(&head).into_owned();
+            }
         }
-        head
     }
 
     /// Nothing has come, not even an end.
@@ -230,5 +312,11 @@ impl Peer {
     /// Reads the end of the connection and nothing before it.
     pub(super) async fn reads_the_end(&mut self) {
         assert_eq!(self.socket.read(&mut [0]).await.ok().unwrap_or(0), 0);
+    }
+
+    /// Sends a FIN and goes on reading.
+    pub(super) async fn finishes(&mut self) {
+        self.socket.shutdown().await.expect("a FIN");
+        settled().await;
     }
 }
