@@ -17,7 +17,7 @@ use crate::headers::Named;
 use crate::pump::{FrameSource, Source, WireSource};
 use crate::timer::Timer;
 use crate::wire::{Link, Socket};
-use crate::worker::Worker;
+use crate::worker::{Tick, Worker};
 
 pub use self::closing::close;
 
@@ -36,6 +36,8 @@ pub struct Downstream {
     /// Fires when somebody should look at the time limits.
     pub timer: RefCell<Timer>,
     unread: Cell<bool>,
+    /// When the client's FIN was noticed.
+    finished: Cell<Option<Tick>>,
 }
 
 impl Downstream {
@@ -50,6 +52,7 @@ impl Downstream {
             scheme,
             timer: RefCell::new(Timer::new(first_look)),
             unread: Cell::new(false),
+            finished: Cell::new(None),
         }
     }
 
@@ -59,7 +62,20 @@ impl Downstream {
     ///
     /// The connection was reset.
     pub fn poll_gone(&self, cx: &mut Context<'_>, worker: &Worker) -> Poll<io::Error> {
-        self.link.poll_gone(cx, &mut worker.scratch.borrow_mut())
+        let polled = self.link.poll_gone(cx, &mut worker.scratch.borrow_mut());
+        if self.link.is_eof() && self.finished.get().is_none() {
+            self.finished.set(Some(worker.now()));
+        }
+        polled
+    }
+
+    /// When the client has ended its side (FIN, or `close_notify`), if it has, and if no further
+    /// request came before that: a pipelined one tells that the client goes on behind its FIN.
+    ///
+    /// Whether the client has only half-closed and waits, or has left altogether, cannot be known
+    /// until something is sent to it.
+    pub fn finished(&self) -> Option<Tick> {
+        self.finished.get().filter(|_| !self.link.has_request_ahead())
     }
 
     /// Answers what is not served, as far as the socket takes it at once.
@@ -80,6 +96,16 @@ impl Downstream {
     pub fn has_unread(&self) -> bool {
         self.unread.get()
     }
+}
+
+/// What a request that got no answer has left on its client's connection.
+#[derive(Default)]
+pub struct Leftover {
+    /// The client may still be sending a body that nobody reads.
+    pub unread: bool,
+    /// What the client has got the beginning of: an interim answer. Ours must not come into its
+    /// middle.
+    pub begun: Vec<u8>,
 }
 
 /// The client's side of one exchange.

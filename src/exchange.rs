@@ -56,6 +56,17 @@ enum Upload {
     Refused,
 }
 
+/// How far it was passed on to the upstream that the client has ended its side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum HalfClose {
+    /// The client's side is open, or the request is not whole.
+    Open,
+    /// The upstream's connection is being told.
+    Passing,
+    /// The upstream knows; whether it still answers is its own decision.
+    Passed,
+}
+
 /// What is known of a request that got no answer on its stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
@@ -79,10 +90,13 @@ pub struct Exchange<'a> {
     retried: bool,
     upload: Pump,
     state: Upload,
+    half_close: HalfClose,
     /// The answer's head so far, where it came in pieces.
     partial: Vec<u8>,
     /// What goes to an HTTP/1 client before the answer's head: interim answers.
     interim: Option<WireSink>,
+    /// What an HTTP/2 client may still get of interim answers.
+    interim_room_bytes: usize,
     /// We have said 100 ourselves.
     continued: bool,
     answer: Option<answer::Answer>,
@@ -119,8 +133,10 @@ impl<'a> Exchange<'a> {
             retried: false,
             upload: Pump::new(source, sink),
             state,
+            half_close: HalfClose::Open,
             partial: Vec::new(),
             interim,
+            interim_room_bytes: worker.config.max_header_bytes,
             continued: false,
             answer: None,
             tunnel: None,
@@ -145,6 +161,10 @@ impl<'a> Exchange<'a> {
         // What was waited for in vain would be waited for again; and one more try is enough.
         if self.retried || matches!(error, ProxyError::ResponseTimeout | ProxyError::DownstreamBody)
         {
+            return false;
+        }
+        // An upstream that gave up because its client left has not lost the request.
+        if self.half_close != HalfClose::Open {
             return false;
         }
         // The end of a body is no byte of it, but cannot be read a second time either.
@@ -243,7 +263,9 @@ impl<'a> Exchange<'a> {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(PumpError::Sink(_io))) => return Poll::Ready(Err(Stop::Gone)),
             Poll::Ready(Err(PumpError::Source(_))) => {
-                return Poll::Ready(Err(Stop::Cut(ErrorToken::HttpResponseIncomplete)));
+                let has_left = self.half_close != HalfClose::Open;
+                let cut = Stop::Cut(ErrorToken::HttpResponseIncomplete);
+                return Poll::Ready(Err(if has_left { Stop::Gone } else { cut }));
             }
             Poll::Pending => {}
         }

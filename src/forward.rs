@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use crate::downstream::Front;
+use crate::downstream::{Front, Leftover};
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Stop};
 use crate::observe::Observation;
@@ -61,8 +61,8 @@ pub async fn handle(
         }
     };
     if let Some(error) = failure {
-        let (front, observation, unread) = exchange.give_up();
-        return Box::pin(reply.error(front, error, unread, observation)).await;
+        let (front, observation, leftover) = exchange.give_up();
+        return Box::pin(reply.error(front, error, leftover, observation)).await;
     }
     match poll_fn(|cx| exchange.poll_answer(cx)).await {
         Ok(()) => exchange.complete().await,
@@ -81,8 +81,8 @@ async fn begin<'a>(
     match connect(pool, request.protocol, &mut front, &mut request.observation).await {
         Ok(lease) => Ok(Exchange::new(worker, front, request, lease)),
         Err(error) => {
-            let unread = request.has_body();
-            Err(reply.error(front, error, unread, request.observation).await)
+            let leftover = Leftover { unread: request.has_body(), begun: Vec::new() };
+            Err(reply.error(front, error, leftover, request.observation).await)
         }
     }
 }

@@ -105,6 +105,12 @@ impl Link {
         !self.ahead.borrow().is_empty()
     }
 
+    /// Tells whether more than empty lines was read that nobody has used: some clients send one
+    /// behind a body (RFC 9112 §2.2).
+    pub fn has_request_ahead(&self) -> bool {
+        self.ahead.borrow().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+    }
+
     /// Gives bytes back that belong to whatever is read next; they go before all others.
     pub fn put_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {

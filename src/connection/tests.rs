@@ -5,7 +5,8 @@ use std::time::Duration;
 use self::stage::{Peer, Stage, ms, played, played_with};
 
 mod http2;
-
+mod interim;
+mod leaving;
 
 mod stage;
 

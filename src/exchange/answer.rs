@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::{Exchange, Stop, Upload};
+use super::{Exchange, HalfClose, Stop, Upload};
 use crate::downstream::{Connection, Front, start_line};
 use crate::error::ProxyError;
 use crate::h1::{BodyLength, ResponseHead, Version, parse_response, slots};
@@ -45,9 +45,9 @@ impl Exchange<'_> {
             let mut scratch = worker.scratch.borrow_mut();
             let count = match link.poll_read(cx, &mut scratch) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(ended(&link, None))),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.ended(&link, None))),
                 Poll::Ready(Ok(count)) => count,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(ended(&link, Some(error)))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.ended(&link, Some(error)))),
             };
             let read = scratch.get_mut(..count).unwrap_or_default();
             let done = if self.partial.is_empty() {
@@ -109,9 +109,8 @@ impl Exchange<'_> {
         Ok(Head::Final(size))
     }
 
-    /// Forwards an interim answer (RFC 9110 §15.2), except to HTTP/1.0 and what we said ourselves.
-    ///
-    /// HTTP/2 clients get none: the library's server side cannot send them.
+    /// Takes an interim answer of the upstream. A 100 that the proxy has said itself is not said
+    /// again.
     pub(super) fn interim(
         &mut self,
         cx: &mut Context<'_>,
@@ -126,16 +125,43 @@ impl Exchange<'_> {
                 return Ok(());
             }
         }
-        let Some(sink) = self.interim.as_mut().filter(|_| self.request.version == Version::Http11)
-        else {
-            return Ok(());
-        };
-        let mut out = Vec::with_capacity(256);
-        start_line(&mut out, Version::Http11, head.status, head.reason);
-        let reply = Reply { version: Version::Http11, to_head: self.request.to_head };
-        prepare_response(head, reply, &mut out);
-        out.extend_from_slice(b"\r\n");
-        sink.send(cx, &out, None).map_err(|_io| Stop::Gone)
+        self.send_interim(cx, head)
+    }
+
+    /// Sends an interim answer to the client (RFC 9110 §15.2), except to one of HTTP/1.0.
+    pub(super) fn send_interim(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &ResponseHead<'_>,
+    ) -> Result<(), Stop> {
+        let reply = Reply { version: self.request.version, to_head: self.request.to_head };
+        match (&mut self.front, &mut self.interim) {
+            (Front::Wire(_), Some(sink)) if self.request.version == Version::Http11 => {
+                let mut out = Vec::with_capacity(256);
+                start_line(&mut out, Version::Http11, head.status, head.reason);
+                prepare_response(head, reply, &mut out);
+                out.extend_from_slice(b"\r\n");
+                sink.send(cx, &out, None).map_err(|_io| Stop::Gone)
+            }
+            (Front::Wire(_), _) => Ok(()),
+            (Front::Stream(stream), _) => {
+                let Ok(status) = http::StatusCode::from_u16(head.status) else {
+                    return Ok(());
+                };
+                let mut response = http::Response::new(());
+                prepare_response(head, reply, response.headers_mut());
+                *response.status_mut() = status;
+                let size = response.headers().iter().map(|(n, v)| n.as_str().len() + v.len() + 32);
+                let size = size.sum::<usize>() + 32;
+                // Flow control does not hold these back. They are hints: what the client gets no
+                // more of changes nothing about its answer.
+                let Some(left) = self.interim_room_bytes.checked_sub(size) else {
+                    return Ok(());
+                };
+                self.interim_room_bytes = left;
+                stream.respond.send_informational(response).map_err(|_reset| Stop::Gone)
+            }
+        }
     }
 
     /// Hands the final head to the client's side; `frames` is the body if it comes in an HTTP/2
@@ -266,6 +292,19 @@ impl Exchange<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// Why there is no answer, when the connection has ended.
+    fn ended(&self, link: &Link, error: Option<std::io::Error>) -> Stop {
+        if self.half_close != HalfClose::Open {
+            return Stop::Gone;
+        }
+        let error = error.unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
+        Stop::Failed(if link.has_received() {
+            ProxyError::ResponseIncomplete(error)
+        } else {
+            ProxyError::ConnectionTerminated(error)
+        })
+    }
+
     /// Takes what came behind the head in one read.
     fn begin_body(&mut self, cx: &mut Context<'_>, rest: &mut [u8]) -> Result<(), Stop> {
         let Some(answer) = &mut self.answer else {
@@ -284,14 +323,4 @@ impl Exchange<'_> {
 
 fn protocol(reason: &'static str) -> Stop {
     Stop::Failed(ProxyError::Protocol(reason))
-}
-
-/// Why there is no answer, when the connection has ended.
-fn ended(link: &Link, error: Option<std::io::Error>) -> Stop {
-    let error = error.unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
-    Stop::Failed(if link.has_received() {
-        ProxyError::ResponseIncomplete(error)
-    } else {
-        ProxyError::ConnectionTerminated(error)
-    })
 }

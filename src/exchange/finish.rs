@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use h2::Reason;
 
-use super::{Exchange, Stop, Upload};
-use crate::downstream::{Connection, Downstream, Front};
+use super::{Exchange, HalfClose, Stop, Upload};
+use crate::downstream::{Connection, Downstream, Front, Leftover};
 use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::labels::ErrorToken;
 use crate::observe::Observation;
-use crate::pump::Sink;
+use crate::pump::{Sink, WireSink};
 use crate::request::After;
 use crate::upstream::Lease;
 use crate::worker::Worker;
@@ -27,6 +27,8 @@ impl<'a> Exchange<'a> {
     /// Ends an exchange that went wrong behind its head, or whose client is gone.
     pub fn stopped(mut self: Box<Self>, stop: Stop) -> After {
         let answered = self.answer.as_ref().map(|answer| answer.is_delimited);
+        self.note_bytes();
+        let mut end = self.request.observation.now();
         match stop {
             Stop::Failed(error) => self.request.observation.set_error(error.token()),
             Stop::Cut(token) => self.request.observation.set_error(token),
@@ -37,6 +39,7 @@ impl<'a> Exchange<'a> {
                 }
             }
             Stop::Gone => {
+                end = self.front.wire().and_then(Downstream::finished).unwrap_or(end);
                 self.request.observation.set_error(ErrorToken::DownstreamAborted);
                 // Whoever had sent its FIN before there was a head has not seen one.
                 if self.answer.as_ref().is_none_or(|answer| answer.half_closed_before_head) {
@@ -48,15 +51,22 @@ impl<'a> Exchange<'a> {
             // The head is out: only a reset tells that the rest will not come.
             sink.reset(Reason::INTERNAL_ERROR);
         }
-        self.request.observation.finish();
+        self.request.observation.finish_at(end);
         if answered == Some(false) { After::Abort } else { After::Close }
     }
 
-    /// Gives up before a head was sent: the client's side, what was recorded, and whether a body
-    /// is left unread.
-    pub fn give_up(self: Box<Self>) -> (Front<'a>, Observation, bool) {
-        let unread = self.has_unread();
-        (self.front, self.request.observation, unread)
+    /// Gives up before a head was sent.
+    pub fn give_up(mut self: Box<Self>) -> (Front<'a>, Observation, Leftover) {
+        self.note_bytes();
+        let begun = self.interim.as_mut().map(WireSink::take_waiting).unwrap_or_default();
+        let leftover = Leftover { unread: self.has_unread(), begun };
+        (self.front, self.request.observation, leftover)
+    }
+
+    /// Notes what of both bodies was forwarded until now.
+    fn note_bytes(&mut self) {
+        let answered = self.answer.as_ref().map_or(0, |answer| answer.pump.bytes);
+        self.request.observation.set_bytes(self.upload.bytes, answered);
     }
 
     /// What becomes of the client's connection, as far as is known when the head is written.
@@ -86,6 +96,9 @@ impl<'a> Exchange<'a> {
         };
         let end = self.request.observation.now();
         let mut connection = answer.connection;
+        // An upstream that answers without the body may take what follows of it for a request, and
+        // the next client would get the answer to that.
+        let was_whole = self.state == Upload::Complete;
         if self.has_unread() {
             connection = Box::pin(self.rest_of_upload(connection)).await;
             self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
@@ -94,26 +107,26 @@ impl<'a> Exchange<'a> {
             let status = answer.pump.source.trailer("grpc-status");
             self.request.observation.set_grpc_status(status.as_deref());
         }
-        let Self { request, lease, front, state, .. } = *self;
+        let Self { request, lease, front, half_close, .. } = *self;
         let mut observation = request.observation;
+        let may_reuse = was_whole && half_close == HalfClose::Open && answer.upstream_keeps;
         match lease {
-            Lease::Wire(lease) if answer.upstream_keeps && state == Upload::Complete => {
-                lease.release(answer.keep_alive_seconds);
-            }
+            Lease::Wire(lease) if may_reuse => lease.release(answer.keep_alive_seconds),
             lease => drop(lease),
         }
         let Front::Wire(downstream) = front else {
             observation.finish_at(end);
             return After::Keep;
         };
+        let mut end = end;
         let left = left(downstream, observation.worker()).await;
-        // A pipelined request tells that a client goes on behind its FIN.
-        let may_refuse = downstream.link.is_eof() && !downstream.link.has_ahead();
-        if left || may_refuse && Box::pin(is_refused(downstream)).await {
+        let finished = downstream.finished();
+        if left || finished.is_some() && Box::pin(is_refused(downstream)).await {
             observation.set_error(ErrorToken::DownstreamAborted);
             if answer.half_closed_before_head {
                 observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
             }
+            end = finished.map_or(end, |finished| finished.min(end));
         }
         observation.finish_at(end);
         match connection {

@@ -8,7 +8,7 @@ use h2::Reason;
 use super::{Exchange, Fate, Stop};
 use crate::error::ProxyError;
 use crate::h1::{BodyLength, Field, ResponseHead, Version, length};
-use crate::pump::FrameSource;
+use crate::pump::{FrameSource, WireSink};
 use crate::upstream::Lease;
 
 impl Exchange<'_> {
@@ -17,7 +17,9 @@ impl Exchange<'_> {
         let Some(mut response) = self.response.take() else {
             return Poll::Ready(Err(self.unanswered(None)));
         };
-        while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+        while !self.interim.as_ref().is_some_and(WireSink::is_blocked)
+            && let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx)
+        {
             let (parts, ()) = interim.into_parts();
             let fields = fields(&parts.headers);
             let head = head(parts.status, &fields, BodyLength::None);

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Exchange, Stop, Upload};
+use super::{Exchange, HalfClose, Stop, Upload};
 use crate::config::Timeouts;
-use crate::downstream::RESET_CHECK;
+use crate::downstream::{Downstream, RESET_CHECK};
 use crate::error::ProxyError;
+use crate::h1::{BodyLength, ResponseHead, Version};
 use crate::pump::Sink;
 use crate::timer::Timer;
+use crate::upstream::Lease;
 
 /// How long a client that waits for a 100 is kept waiting for the upstream's word: as long as curl
 /// waits by itself.
@@ -52,6 +54,7 @@ impl Exchange<'_> {
         if gone.is_ready() {
             return Err(Stop::Gone);
         }
+        self.poll_half_close(cx)?;
         let Some(downstream) = self.front.wire() else {
             return self.poll_reader(cx);
         };
@@ -74,6 +77,34 @@ impl Exchange<'_> {
             let timeouts = &self.worker.config.timeouts;
             let pause = if half_closed { RESET_CHECK } else { timeouts.idle.min(timeouts.header) };
             timer.arm(Instant::now() + pause);
+        }
+        Ok(())
+    }
+
+    /// Passes on that the client has ended its side, as far as the upstream's protocol can say it.
+    ///
+    /// HTTP/1 can: a FIN behind a whole request, on a connection that is this request's own. The
+    /// upstream does then what it would do without a proxy: give up, or answer a client that may
+    /// have half-closed only (RFC 9112 §9.6). HTTP/2 has no such word; its stream is cancelled.
+    fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let finished = self.front.wire().and_then(Downstream::finished);
+        if finished.is_none() || self.half_close == HalfClose::Passed {
+            return Ok(());
+        }
+        match (self.state, &self.lease) {
+            // The body's reader meets the end by itself.
+            (Upload::Running, _) => {}
+            // What is waited for will not come.
+            (Upload::Held, _) | (Upload::Complete | Upload::Refused, Lease::Stream(_)) => {
+                return Err(Stop::Gone);
+            }
+            (Upload::Complete | Upload::Refused, Lease::Wire(lease)) => {
+                self.half_close = HalfClose::Passing;
+                // An upstream that is gone already shows where its answer is read.
+                if lease.link.poll_shutdown(cx).is_ready() {
+                    self.half_close = HalfClose::Passed;
+                }
+            }
         }
         Ok(())
     }
@@ -112,10 +143,17 @@ impl Exchange<'_> {
                     // Whoever waits longer has to be told, or both would wait for each other.
                     self.continued = true;
                     self.enter(Upload::Running);
-                    let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
-                    if let Some(sink) = &mut self.interim {
-                        sink.send(cx, interim, None).map_err(|_io| Stop::Gone)?;
-                    }
+                    let fields = &[];
+                    self.send_interim(
+                        cx,
+                        &ResponseHead {
+                            status: 100,
+                            reason: "Continue",
+                            version: Version::Http11,
+                            fields,
+                            body: BodyLength::None,
+                        },
+                    )?;
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::downstream::{Connection, Downstream, Front, Stream, answer_head};
+use crate::downstream::{Connection, Downstream, Front, Leftover, Stream, answer_head};
 use crate::error::{CLIENT_CLOSED_REQUEST, ProxyError};
 use crate::h1::Version;
 use crate::headers::Fields;
@@ -49,7 +49,8 @@ impl<'a> Reply<'a> {
     pub(super) async fn here(&self, front: Front<'_>, here: Here, request: Box<Request>) -> After {
         match here {
             Here::Refused(error) => {
-                self.error(front, ProxyError::Request(error), true, request.observation).await
+                let leftover = Leftover { unread: true, begun: Vec::new() };
+                self.error(front, ProxyError::Request(error), leftover, request.observation).await
             }
             Here::MaxForwards(trace) => {
                 let unread = request.has_body();
@@ -63,7 +64,7 @@ impl<'a> Reply<'a> {
         &self,
         front: Front<'_>,
         error: ProxyError,
-        unread: bool,
+        leftover: Leftover,
         mut observation: Observation,
     ) -> After {
         tracing::debug!(%error, "request failed");
@@ -89,7 +90,8 @@ impl<'a> Reply<'a> {
         let local = Local { status: (status, reason), media_type, text };
         // RFC 9112 §9.3: what is left of a body must not be read as a request.
         let closes = matches!(error, ProxyError::Request(_) | ProxyError::DownstreamBody);
-        self.send(front, local, unread || closes).await
+        let leftover = Leftover { unread: leftover.unread || closes, ..leftover };
+        self.send(front, local, leftover).await
     }
 
     /// Answers as the final recipient: OPTIONS with nothing, TRACE with the request.
@@ -104,22 +106,25 @@ impl<'a> Reply<'a> {
         observation.finish();
         let media_type = if trace.is_some() { "message/http" } else { "text/plain" };
         let text = trace.unwrap_or_default();
-        self.send(front, Local { status: (200, "OK"), media_type, text }, unread).await
+        let local = Local { status: (200, "OK"), media_type, text };
+        self.send(front, local, Leftover { unread, begun: Vec::new() }).await
     }
 
-    async fn send(&self, front: Front<'_>, local: Local, unread: bool) -> After {
+    async fn send(&self, front: Front<'_>, local: Local, leftover: Leftover) -> After {
         match front {
-            Front::Wire(downstream) => self.send_wire(downstream, local, unread).await,
+            Front::Wire(downstream) => self.send_wire(downstream, local, leftover).await,
             Front::Stream(stream) => self.send_frames(*stream, local),
         }
     }
 
-    async fn send_wire(&self, downstream: &Downstream, local: Local, unread: bool) -> After {
+    async fn send_wire(&self, downstream: &Downstream, local: Local, leftover: Leftover) -> After {
+        let Leftover { unread, begun: mut out } = leftover;
         let leaves = self.worker.drain.is_draining() || self.worker.cold.waits.wants_close();
         let keep = self.keep_alive && !unread && !leaves;
         let connection = if keep { Connection::Keep } else { Connection::Close };
         let content = (local.media_type, local.text.len());
-        let mut out = answer_head(self.worker, self.version, local.status, connection, content);
+        let head = answer_head(self.worker, self.version, local.status, connection, content);
+        out.extend_from_slice(&head);
         if !self.to_head {
             out.extend_from_slice(local.text.as_bytes());
         }
