@@ -8,9 +8,9 @@
 //!
 //! A module imports only from modules above it in this list; a test holds the order.
 //!
-//! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`], [`h1`], [`frames`],
+//! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`], [`h1`],
 //!   [`timer`]: closed label sets; text encoding; path → template; shutdown; small writes; HTTP/1
-//!   syntax; the rules of HTTP/2 frames; a connection's timer. Pure: no I/O.
+//!   syntax; a connection's timer. Pure: no I/O.
 //! - [`tls`]: certificates and handshakes, on both sides.
 //! - [`error`], [`buckets`], [`routes`], [`headers`]: error → status and token; histogram bounds;
 //!   where pinned templates come from; header rewriting, the only bytes that are changed.
@@ -46,7 +46,6 @@ pub mod error;
 pub mod exchange;
 pub mod exposition;
 pub mod forward;
-pub mod frames;
 pub mod h1;
 pub mod headers;
 pub mod labels;

@@ -28,10 +28,8 @@ use crate::upstream::Pool;
 use crate::wire::LinkIo;
 use crate::worker::Worker;
 
-use self::guarded::{Found, Guarded};
 use self::message::is_well_formed;
 
-mod guarded;
 mod message;
 
 /// Streams at one time. RFC 9113 §6.5.2 recommends at least 100.
@@ -115,8 +113,7 @@ impl Drop for CountedHttp2 {
 
 /// Serves a connection whose client speaks HTTP/2 to its end.
 pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, guard: Guard) {
-    let found = Rc::new(Found::default());
-    let io = Guarded::new(LinkIo::new(&downstream.link, None), &found);
+    let io = LinkIo::new(&downstream.link, None);
     let max_header_bytes = u32::try_from(worker.config.max_header_bytes).unwrap_or(u32::MAX);
     let mut builder = Builder::new();
     builder
@@ -135,7 +132,7 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, g
     let (running, ended) = (Cell::new(0), Notify::new());
     let shared = Rc::new(Shared { worker, pool, downstream, running, ended });
     let _counted = CountedHttp2::new(&shared.worker);
-    accept(&shared, connection, &guard, &found).await;
+    accept(&shared, connection, &guard).await;
     while shared.running.get() > 0 {
         shared.ended.notified().await;
     }
@@ -143,15 +140,9 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, g
 }
 
 /// Takes streams until the connection ends, has been idle for too long, or drains.
-async fn accept(
-    shared: &Rc<Shared>,
-    mut connection: Connection<Guarded, Bytes>,
-    guard: &Guard,
-    found: &Found,
-) {
+async fn accept(shared: &Rc<Shared>, mut connection: Connection<LinkIo, Bytes>, guard: &Guard) {
     let idle_limit = shared.worker.config.timeouts.idle;
     let mut stage = Stage::Open;
-    let mut failed = false;
     let mut idle = pin!(tokio::time::sleep(idle_limit));
     loop {
         let next = poll_fn(|cx| {
@@ -167,13 +158,6 @@ async fn accept(
             }
             if full && let Poll::Ready(result) = connection.poll_closed(cx) {
                 return Poll::Ready(result.err().map(Err));
-            }
-            if !failed && let Some(fault) = found.get() {
-                // The library has read all that was before the breach, and waits.
-                (failed, stage) = (true, Stage::Told);
-                connection.abrupt_shutdown(Reason::from(fault as u32));
-                idle.as_mut().reset(Instant::now() + LEAVE_GRACE);
-                cx.waker().wake_by_ref();
             }
             while idle.as_mut().poll(cx).is_ready() {
                 // The library may still hold the end of an answer whose task is over.
@@ -198,8 +182,7 @@ async fn accept(
             Poll::Pending
         });
         match next.await {
-            None if !failed => return,
-            None => return shared.downstream.mark_unread(),
+            None => return,
             Some(Err(error)) => {
                 // What the client still sends must not destroy the GOAWAY.
                 shared.downstream.mark_unread();

@@ -13,7 +13,7 @@ use redcar::metrics::{CATALOGUE, FLASK, OTEL};
 /// Which layer a module is in. It imports from lower layers only; `src/lib.rs` lists the same
 /// order for readers. Its own sub-modules belong to it.
 const LAYERS: &[&[&str]] = &[
-    &["labels", "exposition", "paths", "drain", "coalesce", "h1", "frames", "timer"],
+    &["labels", "exposition", "paths", "drain", "coalesce", "h1", "timer"],
     &["tls"],
     &["error", "buckets", "routes"],
     &["headers"],

@@ -140,14 +140,6 @@ for _section, _name, _change in MALFORMED:
 
 
 @rule("8.1.2.1")
-def a_pseudo_field_in_trailers_is_an_error(connect):
-    c = connect()
-    c.request(1, c.fields("POST", trailer="x"), END_HEADERS)
-    c.send(frame(DATA, 0, 1, b"test"), frame(HEADERS, 0x5, 1, literal(":method", "200")))
-    c.stream_fails(PROTOCOL_ERROR)
-
-
-@rule("8.1.2.1")
 def a_pseudo_field_behind_data_without_the_end_is_an_error(connect):
     c = connect()
     c.request(1, c.fields("POST"), END_HEADERS)
