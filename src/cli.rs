@@ -208,7 +208,8 @@ pub(crate) struct RunArgs {
     /// app does, else HTTP/1.1; or always one of them.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ProtocolMode::Auto, env = "REDCAR_UPSTREAM_PROTOCOL", help_heading = "Forwarding")]
     upstream_protocol: ProtocolMode,
-    /// X-Forwarded-For, -Proto and -Host: append to what came in, replace it, or leave it alone.
+    /// X-Forwarded-For, -Proto and -Host: append to what came in, replace all that proxies say of
+    /// a client, or leave it alone.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ForwardedMode::Append, env = "REDCAR_FORWARDED", help_heading = "Forwarding")]
     forwarded: ForwardedMode,
     /// Add a Via field to requests. Off by default: nginx and others stop compressing when they

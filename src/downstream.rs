@@ -8,15 +8,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
 use tokio::time::Instant;
 
 use crate::h1::{BodyLength, Version};
 use crate::headers::Named;
 use crate::pump::{FrameSource, Source, WireSource};
 use crate::timer::Timer;
-use crate::wire::{Link, Socket};
+use crate::wire::{Link, Seen, Socket};
 use crate::worker::{Tick, Worker};
 
 pub use self::closing::close;
@@ -122,6 +122,20 @@ pub struct Stream {
     pub respond: SendResponse<Bytes>,
     /// The request's body, until somebody forwards it.
     pub body: Option<RecvStream>,
+    /// What was seen of its connection.
+    pub seen: Rc<Seen>,
+}
+
+impl Stream {
+    /// Refuses a malformed request: a bare 400, and a stream error (RFC 9113 §8.1.1). Tells whether
+    /// that is done; otherwise it is to be answered like any other.
+    pub fn refuse(&mut self) -> bool {
+        let can = self.seen.answer_before_reset(self.respond.stream_id().as_u32());
+        if can {
+            self.respond.send_reset(Reason::PROTOCOL_ERROR);
+        }
+        can
+    }
 }
 
 impl Front<'_> {
@@ -134,13 +148,17 @@ impl Front<'_> {
     }
 
     /// The request's body.
-    pub fn source(&mut self, length: BodyLength, named: Named) -> Source {
+    pub fn source(&mut self, length: BodyLength, named: Named, max_trailer_bytes: usize) -> Source {
         match self {
             Self::Wire(downstream) => {
-                Source::Wire(WireSource::new(&downstream.link, length, named))
+                let source = WireSource::new(&downstream.link, length, named, max_trailer_bytes);
+                Source::Wire(source)
             }
             Self::Stream(stream) => match stream.body.take() {
-                Some(body) => Source::Frames(Box::new(FrameSource::new(body))),
+                Some(body) => {
+                    let seen = Some(Rc::clone(&stream.seen));
+                    Source::Frames(Box::new(FrameSource::new(body, max_trailer_bytes, seen)))
+                }
                 None => Source::None,
             },
         }
@@ -164,7 +182,7 @@ pub fn answer_head(
     (media_type, length_bytes): (&str, usize),
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    start_line(&mut out, version, code, reason);
+    start_line(&mut out, version, code, reason.as_bytes());
     out.extend_from_slice(b"Date: ");
     worker.write_date(&mut out);
     out.extend_from_slice(b"\r\n");
@@ -177,12 +195,12 @@ pub fn answer_head(
 }
 
 /// Writes a status line. A client of HTTP/1.0 is answered in HTTP/1.0.
-pub fn start_line(out: &mut Vec<u8>, version: Version, code: u16, reason: &str) {
+pub fn start_line(out: &mut Vec<u8>, version: Version, code: u16, reason: &[u8]) {
     out.extend_from_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     let digits = [code / 100 % 10, code / 10 % 10, code % 10];
     out.extend(digits.iter().filter_map(|digit| u8::try_from(*digit).ok()).map(|d| b'0' + d));
     out.push(b' ');
-    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use h2::client::ResponseFuture;
 
 use crate::downstream::Front;
-use crate::error::ProxyError;
+use crate::error::{ProxyError, RequestError};
 use crate::labels::ErrorToken;
 use crate::observe::Observation;
 use crate::pump::{Delimiter, Pump, PumpError, Sink, SourceError, WireSink};
@@ -116,7 +116,7 @@ impl<'a> Exchange<'a> {
         mut lease: Lease,
     ) -> Box<Self> {
         let named = std::mem::take(&mut request.named);
-        let source = front.source(request.body, named);
+        let source = front.source(request.body, named, worker.config.max_header_bytes);
         let (sink, response) = begin::begin(&mut lease, &mut request);
         let interim = front
             .wire()
@@ -159,8 +159,11 @@ impl<'a> Exchange<'a> {
     /// RFC 9110 §9.2.2, RFC 9112 §9.3.1.
     pub fn may_retry(&self, error: &ProxyError) -> bool {
         // What was waited for in vain would be waited for again; and one more try is enough.
-        if self.retried || matches!(error, ProxyError::ResponseTimeout | ProxyError::DownstreamBody)
-        {
+        let is_final = matches!(
+            error,
+            ProxyError::ResponseTimeout | ProxyError::DownstreamBody | ProxyError::Request(_)
+        );
+        if self.retried || is_final {
             return false;
         }
         // An upstream that gave up because its client left has not lost the request.
@@ -262,10 +265,16 @@ impl<'a> Exchange<'a> {
         match moved {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(PumpError::Sink(_io))) => return Poll::Ready(Err(Stop::Gone)),
-            Poll::Ready(Err(PumpError::Source(_))) => {
-                let has_left = self.half_close != HalfClose::Open;
-                let cut = Stop::Cut(ErrorToken::HttpResponseIncomplete);
-                return Poll::Ready(Err(if has_left { Stop::Gone } else { cut }));
+            Poll::Ready(Err(PumpError::Source(_))) if self.half_close != HalfClose::Open => {
+                return Poll::Ready(Err(Stop::Gone));
+            }
+            Poll::Ready(Err(PumpError::Source(SourceError::TrailersTooLarge))) => {
+                return Poll::Ready(Err(Stop::Cut(ErrorToken::HttpProtocolError)));
+            }
+            Poll::Ready(Err(PumpError::Source(
+                SourceError::Io(_) | SourceError::Incomplete | SourceError::Malformed,
+            ))) => {
+                return Poll::Ready(Err(Stop::Cut(ErrorToken::HttpResponseIncomplete)));
             }
             Poll::Pending => {}
         }
@@ -304,6 +313,9 @@ impl<'a> Exchange<'a> {
             Poll::Ready(Err(PumpError::Sink(_io))) => self.enter(Upload::Refused),
             Poll::Ready(Err(PumpError::Source(SourceError::Malformed))) => {
                 return Err(Stop::Failed(ProxyError::DownstreamBody));
+            }
+            Poll::Ready(Err(PumpError::Source(SourceError::TrailersTooLarge))) => {
+                return Err(Stop::Failed(ProxyError::Request(RequestError::TrailersTooLarge)));
             }
             Poll::Ready(Err(PumpError::Source(SourceError::Io(_) | SourceError::Incomplete))) => {
                 return Err(Stop::Gone);

@@ -2,7 +2,7 @@
 //!
 //! Answers two questions: where does a message end, and may it be forwarded at all? Whatever two
 //! recipients could read differently is refused here, so that it never reaches the upstream.
-//! No I/O, no clock, no allocation but for trailers.
+//! No I/O, no clock, no allocation but for trailers and unusual request lines.
 
 pub use self::chunked::{ChunkError, Decoder};
 pub use self::request::{HeadError, RequestHead, Target, is_host, parse_request};
@@ -11,19 +11,25 @@ pub use self::response::{ResponseHead, parse_response};
 mod chunked;
 mod request;
 mod response;
+mod unusual;
 
 /// One field line: its name as sent, its value without surrounding white space.
 pub type Field<'a> = httparse::Header<'a>;
 
-/// Room for the fields of one head; the parser fills it without initialising it first.
-pub type Slots<'a> = [std::mem::MaybeUninit<Field<'a>>; MAX_FIELDS];
+/// Room for the fields of one head.
+pub struct Slots<'a> {
+    /// The parser fills it without initialising it first.
+    room: [std::mem::MaybeUninit<Field<'a>>; MAX_FIELDS],
+    /// Where the fields of a head go whose request line is unusual.
+    spare: Vec<Field<'a>>,
+}
 
 /// Field lines a head may have. hyper and Apache allow 100 as well.
 pub const MAX_FIELDS: usize = 100;
 
 /// Empty room for the fields of one head.
 pub fn slots<'a>() -> Slots<'a> {
-    [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS]
+    Slots { room: [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS], spare: Vec::new() }
 }
 
 /// The protocol version that a peer speaks.
@@ -68,6 +74,17 @@ pub(crate) fn length(value: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// A length that was accepted, without the zeros before it: not all recipients take them.
+pub(crate) fn plain_length(value: &[u8]) -> &[u8] {
+    let zeros = value.iter().take_while(|byte| **byte == b'0').count();
+    value.get(zeros.min(value.len().saturating_sub(1))..).unwrap_or(value)
+}
+
+/// A byte of a token (RFC 9110 §5.6.2).
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The transfer codings of a message: how many, how often `chunked`, and whether it is last.

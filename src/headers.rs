@@ -3,15 +3,20 @@
 //! Guards the invariant that everything else passes untouched, spelling and order of the fields
 //! included. Changed are: hop-by-hop fields (removed, both directions), framing fields (rebuilt),
 //! `X-Forwarded-*` and `Via` (added), Host of an absolute-form target (replaced), aliases of
-//! framing fields (dropped). No I/O, no clock.
+//! fields that are not the client's to say (dropped), and of trailers all that a recipient could
+//! take for such a field. `names` is the list. No I/O, no clock.
 
-use crate::h1::{Field, items};
+use crate::h1::{Field, Target, items};
 
+pub use self::names::passes_as_trailer;
 pub(crate) use self::request::hops;
-pub use self::request::{Peer, RequestFields, TargetOut, prepare_request};
+pub use self::request::{Peer, RequestFields, prepare_request};
 pub use self::response::{Reply, ResponseFields, prepare_response};
-pub use self::trailers::{forwarded_trailers, passes as trailer_passes};
+pub use self::trailers::{TrailerError, forwarded_trailers};
 
+use self::names::Kind;
+
+mod names;
 mod request;
 mod response;
 mod trailers;
@@ -19,10 +24,11 @@ mod trailers;
 /// What becomes of `X-Forwarded-For`, `-Proto` and `-Host`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Forwarded {
-    /// Append the peer's address to -For; set -Proto and -Host only where absent.
+    /// Append the peer's address to -For; set -Proto and -Host only where nothing that came in
+    /// says scheme or host already.
     #[default]
     Append,
-    /// Trust nothing that came in: set all three, drop `Forwarded`.
+    /// Trust nothing that came in: drop the whole family, set these three.
     Replace,
     /// Pass what came in, add nothing.
     Off,
@@ -31,17 +37,17 @@ pub enum Forwarded {
 /// Where a message's own fields go: the bytes of HTTP/1 or the map of HTTP/2.
 pub trait Fields {
     /// Begins a request. HTTP/2 has no start line.
-    fn start(&mut self, method: &str, target: TargetOut<'_>);
+    fn start(&mut self, method: &str, target: Target<'_>);
 
     /// Takes one field, whose value has no line breaks.
     fn field(&mut self, name: &str, value: &[u8]);
 }
 
 impl Fields for Vec<u8> {
-    fn start(&mut self, method: &str, target: TargetOut<'_>) {
+    fn start(&mut self, method: &str, target: Target<'_>) {
         self.extend_from_slice(method.as_bytes());
         self.extend_from_slice(if target.slash { b" /" } else { b" " });
-        self.extend_from_slice(target.text.as_bytes());
+        self.extend_from_slice(target.text);
         self.extend_from_slice(b" HTTP/1.1\r\n");
     }
 
@@ -55,7 +61,7 @@ impl Fields for Vec<u8> {
 }
 
 impl Fields for http::HeaderMap {
-    fn start(&mut self, _method: &str, _target: TargetOut<'_>) {}
+    fn start(&mut self, _method: &str, _target: Target<'_>) {}
 
     /// Appends a field. One that HTTP/2 could not carry is dropped, which cannot happen to fields
     /// that the HTTP/1 parser accepted.
@@ -69,59 +75,6 @@ impl Fields for http::HeaderMap {
         let value = http::HeaderValue::from_bytes(value);
         if let (Ok(name), Ok(value)) = (name, value) {
             self.append(name, value);
-        }
-    }
-}
-
-/// The fields that mean something to a proxy; all others pass.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    Host,
-    Te,
-    Date,
-    Expect,
-    Upgrade,
-    Forwarded,
-    Connection,
-    ContentType,
-    MaxForwards,
-    ContentLength,
-    TransferEncoding,
-    KeepAlive,
-    ForwardedFor,
-    ForwardedHost,
-    ForwardedProto,
-    /// Hop-by-hop, and of no further interest.
-    HopByHop,
-    Other,
-}
-
-impl Kind {
-    /// Classifies by length and first letter: most names differ from all of these in that.
-    fn of(name: &str) -> Self {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let first = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
-        match (name.len(), first) {
-            (2, b't') if is("te") => Self::Te,
-            (4, b'h') if is("host") => Self::Host,
-            (4, b'd') if is("date") => Self::Date,
-            (6, b'e') if is("expect") => Self::Expect,
-            (7, b'u') if is("upgrade") => Self::Upgrade,
-            (9, b'f') if is("forwarded") => Self::Forwarded,
-            (10, b'c') if is("connection") => Self::Connection,
-            (10, b'k') if is("keep-alive") => Self::KeepAlive,
-            (12, b'c') if is("content-type") => Self::ContentType,
-            (12, b'm') if is("max-forwards") => Self::MaxForwards,
-            (14, b'c') if is("content-length") => Self::ContentLength,
-            (14, b'h') if is("http2-settings") => Self::HopByHop,
-            (15, b'x') if is("x-forwarded-for") => Self::ForwardedFor,
-            (16, b'x') if is("x-forwarded-host") => Self::ForwardedHost,
-            (16, b'p') if is("proxy-connection") => Self::HopByHop,
-            (17, b't') if is("transfer-encoding") => Self::TransferEncoding,
-            (17, b'x') if is("x-forwarded-proto") => Self::ForwardedProto,
-            (18, b'p') if is("proxy-authenticate") => Self::HopByHop,
-            (19, b'p') if is("proxy-authorization") => Self::HopByHop,
-            _ => Self::Other,
         }
     }
 }
@@ -166,30 +119,6 @@ pub type Named = Vec<Box<[u8]>>;
 
 fn to_owned(named: &[&[u8]]) -> Named {
     named.iter().map(|name| Box::from(*name)).collect()
-}
-
-/// Tells whether a CGI-like backend would fold this name into a field it trusts: `Content_Length`.
-fn is_alias(name: &str) -> bool {
-    const FOLDED: [&str; 9] = [
-        "host",
-        "forwarded",
-        "x-real-ip",
-        "connection",
-        "content-length",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "transfer-encoding",
-        "x-forwarded-proto",
-    ];
-    let fold = |byte: u8| match byte {
-        b'_' | b'.' => b'-',
-        other => other.to_ascii_lowercase(),
-    };
-    matches!(name.len(), 4 | 9 | 10 | 14..=17)
-        && name.bytes().any(|b| matches!(b, b'_' | b'.'))
-        && FOLDED
-            .iter()
-            .any(|known| known.len() == name.len() && known.bytes().eq(name.bytes().map(fold)))
 }
 
 /// The first field of a kind.

@@ -56,15 +56,17 @@ impl Observation {
     /// Starts observing a request whose head was just read.
     pub fn start(worker: &Rc<Worker>, peer: IpAddr, head: &RequestHead<'_>) -> Self {
         bump(&worker.stats.started);
+        let path = head.path();
+        let path = path.as_deref();
         let excluded = worker.config.exclusions.as_ref().is_some_and(|exclusions| {
-            exclusions.excludes(head.path(), value(head.fields, "user-agent"))
+            exclusions.excludes(path.unwrap_or(""), value(head.fields, "user-agent"))
         });
         Self {
-            // Nothing is learned from what is not measured.
-            route: if excluded {
-                Resolved::Known(RouteId::OTHER)
-            } else {
-                worker.shard.resolve(head.path())
+            route: match path {
+                // Nothing is learned from what is not measured.
+                _ if excluded => Resolved::Known(RouteId::OTHER),
+                Some(path) => worker.shard.resolve(path),
+                None => Resolved::Known(RouteId::UNPARSED),
             },
             method: worker.config.methods.resolve(head.method),
             head_read: worker.now(),
@@ -78,7 +80,7 @@ impl Observation {
             stream_begun: None,
             request_bytes: 0,
             response_bytes: 0,
-            details: details(worker, peer, head),
+            details: details(worker, peer, head, path),
             excluded,
             ended: false,
             worker: Rc::clone(worker),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::h1::Field;
 
-pub use self::frames::{FrameSink, FrameSource};
+pub use self::frames::{FrameSink, FrameSource, list_bytes};
 pub use self::sink::{Delimiter, WireSink};
 pub use self::source::{SourceError, WireSource};
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::error::RequestError;
-use crate::h1::{BodyLength, RequestHead, Version};
-use crate::headers::{Fields, Named, Peer, RequestFields, TargetOut, hops, prepare_request};
+use crate::h1::{BodyLength, RequestHead, Target, Version};
+use crate::headers::{Fields, Named, Peer, RequestFields, hops, prepare_request};
 use crate::observe::Observation;
 use crate::tunnel::Tunnel;
 use crate::upstream::{Pool, Protocol};
@@ -49,7 +49,8 @@ impl Outgoing {
         };
         let mut out = Vec::with_capacity(512);
         let text = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        out.start(request.method().as_str(), TargetOut { slash: false, text });
+        let target = Target { authority: None, slash: false, text: text.as_bytes() };
+        out.start(request.method().as_str(), target);
         if let Some(authority) = request.uri().authority() {
             out.field("Host", authority.as_str().as_bytes());
         }
@@ -167,11 +168,11 @@ fn frames<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing
     let mut prepared = prepare_request(head, peer, request.headers_mut());
     if let Ok(fields) = &prepared {
         let target = fields.target;
-        let path = if target.slash { format!("/{}", target.text) } else { target.text.to_owned() };
+        let path = [if target.slash { &b"/"[..] } else { b"" }, target.text].concat();
         let mut uri = http::uri::Parts::default();
         uri.scheme = peer.scheme.parse().ok();
         uri.authority = http::uri::Authority::try_from(fields.authority).ok();
-        uri.path_and_query = path.parse().ok();
+        uri.path_and_query = http::uri::PathAndQuery::try_from(path).ok();
         let method = http::Method::from_bytes(head.method.as_bytes());
         match (http::Uri::from_parts(uri), method) {
             (Ok(uri), Ok(method)) => {
@@ -193,7 +194,8 @@ fn is_idempotent(method: &str) -> bool {
 /// The request as received, without what could be a secret (RFC 9110 §9.3.8).
 fn reflect(head: &RequestHead<'_>) -> String {
     let secret = ["authorization", "cookie", "proxy-authorization"];
-    let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method, head.target).into_bytes();
+    let mut bytes = Vec::with_capacity(256);
+    bytes.start(head.method, Target { authority: None, slash: false, text: head.target });
     for field in head.fields {
         if !secret.iter().any(|secret| field.name.eq_ignore_ascii_case(secret)) {
             bytes.field(field.name, field.value);

@@ -23,14 +23,11 @@ use crate::drain::Guard;
 use crate::forward;
 use crate::h1::{BodyLength, Field, RequestHead, Version, length};
 use crate::metrics::Cold;
+use crate::observe::record_unparsed;
 use crate::request::Request;
 use crate::upstream::Pool;
-use crate::wire::LinkIo;
+use crate::wire::{LinkIo, Seen, Watched};
 use crate::worker::Worker;
-
-use self::message::is_well_formed;
-
-mod message;
 
 /// Streams at one time. RFC 9113 §6.5.2 recommends at least 100.
 const MAX_STREAMS: u32 = 100;
@@ -76,9 +73,39 @@ struct Shared {
     worker: Rc<Worker>,
     pool: Rc<Pool>,
     downstream: Downstream,
+    seen: Rc<Seen>,
     /// Tasks that run, also of streams that were reset.
     running: Cell<usize>,
     ended: Notify,
+}
+
+impl Shared {
+    /// Counts the requests that the library has refused by itself.
+    fn count_refused(&self) {
+        for status in self.seen.take_refused() {
+            record_unparsed(&self.worker, status);
+        }
+    }
+
+    /// Counts the request whose head made the library end the connection.
+    fn count_begun(&self, status: u16) {
+        for _ in 0..self.seen.take_begun() {
+            record_unparsed(&self.worker, status);
+        }
+    }
+
+    /// The connection has failed.
+    fn failed(&self, error: &h2::Error) {
+        tracing::debug!(%error, "HTTP/2 connection ended");
+        self.count_refused();
+        match error.reason() {
+            _ if !error.is_library() => {}
+            // The library reads no more than a few frames of one head.
+            Some(Reason::ENHANCE_YOUR_CALM) => self.count_begun(431),
+            _ => self.count_begun(400),
+        }
+        self.downstream.mark_unread();
+    }
 }
 
 /// Counts a task as long as it lives.
@@ -113,8 +140,11 @@ impl Drop for CountedHttp2 {
 
 /// Serves a connection whose client speaks HTTP/2 to its end.
 pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, guard: Guard) {
-    let io = LinkIo::new(&downstream.link, None);
-    let max_header_bytes = u32::try_from(worker.config.max_header_bytes).unwrap_or(u32::MAX);
+    let max_header_bytes = worker.config.max_header_bytes;
+    // Compression may have taken three eighths off (RFC 7541, Appendix B).
+    let seen = Rc::new(Seen::default());
+    let io = Watched::new(LinkIo::new(&downstream.link, None), &seen, max_header_bytes / 8 * 5);
+    let max_header_bytes = u32::try_from(max_header_bytes).unwrap_or(u32::MAX);
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(MAX_STREAMS)
@@ -130,7 +160,7 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, g
         Err(_elapsed) => return tracing::debug!("no HTTP/2 connection in time"),
     };
     let (running, ended) = (Cell::new(0), Notify::new());
-    let shared = Rc::new(Shared { worker, pool, downstream, running, ended });
+    let shared = Rc::new(Shared { worker, pool, downstream, seen, running, ended });
     let _counted = CountedHttp2::new(&shared.worker);
     accept(&shared, connection, &guard).await;
     while shared.running.get() > 0 {
@@ -140,7 +170,11 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, g
 }
 
 /// Takes streams until the connection ends, has been idle for too long, or drains.
-async fn accept(shared: &Rc<Shared>, mut connection: Connection<LinkIo, Bytes>, guard: &Guard) {
+async fn accept(
+    shared: &Rc<Shared>,
+    mut connection: Connection<Watched<LinkIo>, Bytes>,
+    guard: &Guard,
+) {
     let idle_limit = shared.worker.config.timeouts.idle;
     let mut stage = Stage::Open;
     let mut idle = pin!(tokio::time::sleep(idle_limit));
@@ -155,6 +189,9 @@ async fn accept(shared: &Rc<Shared>, mut connection: Connection<LinkIo, Bytes>, 
             let full = shared.running.get() >= 2 * MAX_STREAMS as usize;
             if !full && let Poll::Ready(stream) = connection.poll_accept(cx) {
                 return Poll::Ready(stream);
+            }
+            if !full {
+                shared.count_refused();
             }
             if full && let Poll::Ready(result) = connection.poll_closed(cx) {
                 return Poll::Ready(result.err().map(Err));
@@ -182,13 +219,10 @@ async fn accept(shared: &Rc<Shared>, mut connection: Connection<LinkIo, Bytes>, 
             Poll::Pending
         });
         match next.await {
-            None => return,
-            Some(Err(error)) => {
-                // What the client still sends must not destroy the GOAWAY.
-                shared.downstream.mark_unread();
-                return tracing::debug!(%error, "HTTP/2 connection ended");
-            }
+            None => return shared.count_refused(),
+            Some(Err(error)) => return shared.failed(&error),
             Some(Ok((request, respond))) => {
+                shared.seen.accepted(respond.stream_id().as_u32());
                 idle.as_mut().reset(Instant::now() + stage.pause(idle_limit));
                 spawn(shared, request, respond);
             }
@@ -202,44 +236,42 @@ fn spawn(shared: &Rc<Shared>, request: http::Request<RecvStream>, respond: SendR
     drop(tokio::task::spawn_local(async move {
         let shared = &running.0;
         let (parts, body) = request.into_parts();
-        let Some(request) = parse(shared, &parts, &body) else {
-            let mut respond = respond;
-            respond.send_reset(Reason::PROTOCOL_ERROR);
-            return;
-        };
-        let front = Front::Stream(Box::new(Stream { respond, body: Some(body) }));
+        let request = parse(shared, &parts, &body);
+        let front = Front::Stream(Box::new(Stream {
+            respond,
+            body: Some(body),
+            seen: Rc::clone(&shared.seen),
+        }));
         // What becomes of the connection is the library's affair.
         let _after = forward::handle(&shared.worker, &shared.pool, front, Box::new(request)).await;
     }));
 }
 
-/// Makes a request of a stream's head. `None`: it is malformed (RFC 9113 §8.1.1).
-fn parse(shared: &Rc<Shared>, parts: &Parts, body: &RecvStream) -> Option<Request> {
-    if !is_well_formed(parts) {
-        return None;
-    }
-    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+/// Makes a request of a stream's head. One that is malformed is answered with 400 and counted, as
+/// in HTTP/1; RFC 9113 §8.1.1 allows an answer.
+fn parse(shared: &Rc<Shared>, parts: &Parts, body: &RecvStream) -> Request {
+    let target = parts.uri.path_and_query().map_or("", |path| path.as_str());
     let (cookie, mut fields) = fields(&parts.headers);
     if let Some(cookie) = &cookie {
         fields.push(Field { name: "cookie", value: cookie });
     }
-    let known = parts.headers.get(http::header::CONTENT_LENGTH).map(|v| length(v.as_bytes()));
-    let body = match known {
-        Some(None) => return None,
+    // The library has refused what is no number.
+    let known = parts.headers.get(http::header::CONTENT_LENGTH);
+    let body = match known.and_then(|value| length(value.as_bytes())) {
         _ if body.is_end_stream() => BodyLength::None,
-        Some(Some(bytes)) => BodyLength::Known(bytes),
+        Some(bytes) => BodyLength::Known(bytes),
         None => BodyLength::Chunked,
     };
     let head = RequestHead {
         method: parts.method.as_str(),
-        target,
+        target: target.as_bytes(),
         version: Version::Http2,
         fields: &fields,
         body,
         authority: parts.uri.authority().map(http::uri::Authority::as_str),
     };
     let Downstream { peer, address, scheme, .. } = &shared.downstream;
-    Some(Request::new(&shared.worker, &shared.pool, (*peer, address, scheme), &head))
+    Request::new(&shared.worker, &shared.pool, (*peer, address, scheme), &head)
 }
 
 /// The fields but for cookies, and the cookies as one: HTTP/1 knows no crumbs (RFC 9113 §8.2.3).

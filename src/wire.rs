@@ -17,9 +17,11 @@ use crate::coalesce::coalesced;
 
 pub use self::io::{FirstBytes, LinkIo};
 pub use self::socket::Socket;
+pub use self::watch::{Seen, Watched};
 
 mod io;
 mod socket;
+mod watch;
 
 /// Bytes that may be read ahead while nobody wants them: some pipelined requests.
 const MAX_AHEAD_BYTES: usize = 64 * 1024;

@@ -56,7 +56,7 @@ fn response(data: &[u8]) {
 }
 
 fn chunks(data: &[u8]) {
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::new(64 * 1024);
     let mut rest = data;
     while !rest.is_empty() && !decoder.is_done() {
         let Ok(step) = decoder.step(rest) else { return };

@@ -187,7 +187,8 @@ impl Exchange<'_> {
         answer.pump = match (frames, &self.lease) {
             (Some(frames), _) => Pump::new(Source::Frames(frames), answer.pump.sink),
             (None, Lease::Wire(lease)) => {
-                let source = WireSource::new(&lease.link, head.body, named);
+                let limit = self.worker.config.max_header_bytes;
+                let source = WireSource::new(&lease.link, head.body, named, limit);
                 Pump::new(Source::Wire(source), answer.pump.sink)
             }
             (None, Lease::Stream(_)) => answer.pump,

@@ -8,7 +8,7 @@ use h2::Reason;
 use super::{Exchange, Fate, Stop};
 use crate::error::ProxyError;
 use crate::h1::{BodyLength, Field, ResponseHead, Version, length};
-use crate::pump::{FrameSource, WireSink};
+use crate::pump::{FrameSource, WireSink, list_bytes};
 use crate::upstream::Lease;
 
 impl Exchange<'_> {
@@ -21,6 +21,7 @@ impl Exchange<'_> {
             && let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx)
         {
             let (parts, ()) = interim.into_parts();
+            self.check_size(&parts.headers)?;
             let fields = fields(&parts.headers);
             let head = head(parts.status, &fields, BodyLength::None);
             self.interim(cx, &head)?;
@@ -36,17 +37,34 @@ impl Exchange<'_> {
             Ok(response) => response.into_parts(),
             Err(error) => return Poll::Ready(Err(self.unanswered(Some(error)))),
         };
+        self.check_size(&parts.headers)?;
         let fields = fields(&parts.headers);
         let is_bodiless = self.request.to_head || matches!(parts.status.as_u16(), 204 | 304);
         let known = parts.headers.get(http::header::CONTENT_LENGTH);
-        let body = match known.and_then(|value| length(value.as_bytes())) {
+        let known = known.map(|value| length(value.as_bytes()));
+        let body = match known {
+            // The library takes an empty one for 0.
+            Some(None) => {
+                let error = ProxyError::Protocol("its Content-Length is invalid");
+                return Poll::Ready(Err(Stop::Failed(error)));
+            }
             _ if is_bodiless => BodyLength::None,
             _ if stream.is_end_stream() => BodyLength::Known(0),
-            Some(bytes) => BodyLength::Known(bytes),
+            Some(Some(bytes)) => BodyLength::Known(bytes),
             None => BodyLength::Chunked,
         };
         let head = head(parts.status, &fields, body);
-        Poll::Ready(self.final_head(&head, Some(Box::new(FrameSource::new(stream)))))
+        let source = FrameSource::new(stream, self.worker.config.max_header_bytes, None);
+        Poll::Ready(self.final_head(&head, Some(Box::new(source))))
+    }
+
+    /// The limit of a head is ours to hold: the library's own would drop trailers beyond it in
+    /// silence.
+    fn check_size(&self, headers: &http::HeaderMap) -> Result<(), Stop> {
+        if list_bytes(headers) > self.worker.config.max_header_bytes {
+            return Err(Stop::Failed(ProxyError::Protocol("its head is too large")));
+        }
+        Ok(())
     }
 
     /// What an error on the stream means.
@@ -86,6 +104,6 @@ fn head<'a>(
     fields: &'a [Field<'a>],
     body: BodyLength,
 ) -> ResponseHead<'a> {
-    let reason = status.canonical_reason().unwrap_or("");
+    let reason = status.canonical_reason().unwrap_or("").as_bytes();
     ResponseHead { status: status.as_u16(), reason, version: Version::Http2, fields, body }
 }

@@ -148,7 +148,7 @@ impl Exchange<'_> {
                         cx,
                         &ResponseHead {
                             status: 100,
-                            reason: "Continue",
+                            reason: b"Continue",
                             version: Version::Http11,
                             fields,
                             body: BodyLength::None,

@@ -62,7 +62,7 @@ impl<'a> Reply<'a> {
     /// Answers for the upstream: status, a line of text, and no internals.
     pub(super) async fn error(
         &self,
-        front: Front<'_>,
+        mut front: Front<'_>,
         error: ProxyError,
         leftover: Leftover,
         mut observation: Observation,
@@ -83,6 +83,13 @@ impl<'a> Reply<'a> {
         }
         observation.response_head_ready(status);
         observation.finish();
+        let is_malformed = matches!(error, ProxyError::Request(_)) && status == 400;
+        if let Front::Stream(stream) = &mut front
+            && is_malformed
+            && stream.refuse()
+        {
+            return After::Keep;
+        }
         let known = http::StatusCode::from_u16(status).ok();
         let reason = known.and_then(|status| status.canonical_reason()).unwrap_or("Error");
         let text = format!("{reason}: {error}\n");

@@ -1,16 +1,23 @@
-//! The chunked transfer coding (RFC 9112 §7.1), read strictly: CRLF only, hexadecimal only.
+//! The chunked transfer coding (RFC 9112 §7.1), read strictly: CRLF only, hexadecimal only, and
+//! extensions by their grammar.
 
 use std::ops::Range;
 
+use super::is_token;
+
 /// Bytes of chunk extensions that one body may have; they are dropped. hyper allows as many.
 const MAX_EXTENSION_BYTES: usize = 16 * 1024;
-/// Bytes of a trailer section.
-const MAX_TRAILER_BYTES: usize = 16 * 1024;
 
-/// The body is not chunked as it says.
+/// The body cannot be read on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a chunk is malformed")]
-pub struct ChunkError;
+pub enum ChunkError {
+    /// It is not chunked as it says.
+    #[error("a chunk is malformed")]
+    Malformed,
+    /// The trailer section is beyond its limit.
+    #[error("the trailer section is too large")]
+    TrailersTooLarge,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -18,15 +25,62 @@ enum State {
     Start,
     /// Behind a digit.
     Size,
-    /// White space behind the size; then an extension or the end of the line.
-    Space,
-    Extension,
+    Extension(Extension),
     SizeLf,
     Data,
     DataCr,
     DataLf,
     Trailers,
     Done,
+}
+
+/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 §7.1.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Extension {
+    /// White space before `;`, which has to come.
+    BeforeSemicolon,
+    BeforeName,
+    Name,
+    /// White space behind a name: `=` or `;` has to come.
+    AfterName,
+    BeforeValue,
+    Value,
+    Quoted,
+    /// Behind a backslash.
+    Escaped,
+    /// Behind the closing quote.
+    Closed,
+}
+
+impl Extension {
+    /// What comes behind one more byte; `None`: the byte does not belong there.
+    fn next(self, byte: u8) -> Option<Self> {
+        let is_text = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+        match (self, byte) {
+            (Self::Quoted, b'"') => Some(Self::Closed),
+            (Self::Quoted, b'\\') => Some(Self::Escaped),
+            (Self::Quoted | Self::Escaped, _) => is_text.then_some(Self::Quoted),
+            (Self::BeforeSemicolon | Self::Value | Self::Closed, b' ' | b'\t') => {
+                Some(Self::BeforeSemicolon)
+            }
+            (Self::BeforeName | Self::BeforeValue | Self::AfterName, b' ' | b'\t') => Some(self),
+            (Self::Name, b' ' | b'\t') => Some(Self::AfterName),
+            (Self::Name | Self::AfterName, b'=') => Some(Self::BeforeValue),
+            (
+                Self::BeforeSemicolon | Self::Name | Self::AfterName | Self::Value | Self::Closed,
+                b';',
+            ) => Some(Self::BeforeName),
+            (Self::BeforeValue, b'"') => Some(Self::Quoted),
+            (Self::BeforeName | Self::Name, _) => is_token(byte).then_some(Self::Name),
+            (Self::BeforeValue | Self::Value, _) => is_token(byte).then_some(Self::Value),
+            (Self::BeforeSemicolon | Self::AfterName | Self::Closed, _) => None,
+        }
+    }
+
+    /// Tells whether the line may end here.
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Name | Self::Value | Self::Closed)
+    }
 }
 
 /// Finds the data in a chunked body that comes in pieces.
@@ -37,6 +91,7 @@ pub struct Decoder {
     remaining: u64,
     extension_bytes: usize,
     trailers: Vec<u8>,
+    max_trailer_bytes: usize,
 }
 
 /// What one step made of its input.
@@ -48,13 +103,13 @@ pub struct Step {
     pub data: Range<usize>,
 }
 
-impl Default for Decoder {
-    fn default() -> Self {
-        Self { state: State::Start, remaining: 0, extension_bytes: 0, trailers: Vec::new() }
-    }
-}
-
 impl Decoder {
+    /// A body whose trailer section may have so many bytes.
+    pub fn new(max_trailer_bytes: usize) -> Self {
+        let (state, trailers) = (State::Start, Vec::new());
+        Self { state, remaining: 0, extension_bytes: 0, trailers, max_trailer_bytes }
+    }
+
     /// Tells whether the body's end was seen.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
@@ -95,36 +150,40 @@ impl Decoder {
     fn control(&mut self, byte: u8) -> Result<(), ChunkError> {
         self.state = match (self.state, byte) {
             (State::Start | State::Size, _) if byte.is_ascii_hexdigit() => {
-                let digit = char::from(byte).to_digit(16).ok_or(ChunkError)?;
-                let shifted = self.remaining.checked_mul(16).ok_or(ChunkError)?;
+                let digit = char::from(byte).to_digit(16).ok_or(ChunkError::Malformed)?;
+                let shifted = self.remaining.checked_mul(16).ok_or(ChunkError::Malformed)?;
                 self.remaining = shifted | u64::from(digit);
                 State::Size
             }
-            (State::Size | State::Space, b' ' | b'\t') => State::Space,
-            (State::Size | State::Space, b';') => State::Extension,
-            (State::Size | State::Space | State::Extension, b'\r') => State::SizeLf,
-            (State::Extension, _) if byte == b'\t' || !byte.is_ascii_control() => {
-                self.extension_bytes += 1;
-                if self.extension_bytes > MAX_EXTENSION_BYTES {
-                    return Err(ChunkError);
-                }
-                State::Extension
-            }
+            (State::Size, b'\r') => State::SizeLf,
+            (State::Extension(extension), b'\r') if extension.is_whole() => State::SizeLf,
+            // The white space or `;` behind a size is as that behind a value.
+            (State::Size, _) => self.extension(Extension::Closed, byte)?,
+            (State::Extension(extension), _) => self.extension(extension, byte)?,
             (State::SizeLf, b'\n') if self.remaining == 0 => State::Trailers,
             (State::SizeLf, b'\n') => State::Data,
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::Start,
             (State::Trailers, _) => return self.trailer(byte),
-            _ => return Err(ChunkError),
+            _ => return Err(ChunkError::Malformed),
         };
         Ok(())
+    }
+
+    fn extension(&mut self, behind: Extension, byte: u8) -> Result<State, ChunkError> {
+        self.extension_bytes += 1;
+        let next = behind.next(byte).filter(|_| self.extension_bytes <= MAX_EXTENSION_BYTES);
+        next.map(State::Extension).ok_or(ChunkError::Malformed)
     }
 
     /// The section ends with an empty line; each line ends with CRLF.
     fn trailer(&mut self, byte: u8) -> Result<(), ChunkError> {
         let is_after_cr = self.trailers.last() == Some(&b'\r');
-        if (byte == b'\n') != is_after_cr || self.trailers.len() >= MAX_TRAILER_BYTES {
-            return Err(ChunkError);
+        if (byte == b'\n') != is_after_cr {
+            return Err(ChunkError::Malformed);
+        }
+        if self.trailers.len() >= self.max_trailer_bytes {
+            return Err(ChunkError::TrailersTooLarge);
         }
         self.trailers.push(byte);
         if self.trailers == b"\r\n" || self.trailers.ends_with(b"\r\n\r\n") {
@@ -145,8 +204,10 @@ mod tests {
     /// All data, the trailers, and what was left over; in pieces of `size`.
     type Parts = (Vec<u8>, Vec<u8>, Vec<u8>);
 
+    const MAX_TRAILER_BYTES: usize = 1024;
+
     fn decode(input: &[u8], size: usize) -> Result<Parts, ChunkError> {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(MAX_TRAILER_BYTES);
         let (mut data, mut rest) = (Vec::new(), Vec::new());
         for piece in input.chunks(size) {
             let mut piece = piece;
@@ -157,7 +218,11 @@ mod tests {
             }
             rest.extend_from_slice(piece);
         }
-        if decoder.is_done() { Ok((data, decoder.trailers.clone(), rest)) } else { Err(ChunkError) }
+        if decoder.is_done() {
+            Ok((data, decoder.trailers.clone(), rest))
+        } else {
+            Err(ChunkError::Malformed)
+        }
     }
 
     #[test]
@@ -190,6 +255,31 @@ mod tests {
             b"3;a\x7f\r\nabc\r\n0\r\n\r\n",
             b"3\r\nabc\r\n0\r\nA: b\n\r\n",
             b"3\r\nabc\r\n0\r\nA: b\rC\r\n\r\n",
+            b"5 \r\nhello\r\n0\r\n\r\n",
+            b"5\t\r\nhello\r\n0\r\n\r\n",
+            b"5;\r\nhello\r\n0\r\n\r\n",
+            b"5; \r\nhello\r\n0\r\n\r\n",
+            b"5 ;\r\nhello\r\n0\r\n\r\n",
+            b"5;a \r\nhello\r\n0\r\n\r\n",
+            b"5;;a\r\nhello\r\n0\r\n\r\n",
+            b"5;a;\r\nhello\r\n0\r\n\r\n",
+            b"5;=a\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\r\nhello\r\n0\r\n\r\n",
+            b"5;a==b\r\nhello\r\n0\r\n\r\n",
+            b"5;a b\r\nhello\r\n0\r\n\r\n",
+            b"5;a=b c\r\nhello\r\n0\r\n\r\n",
+            b"5;a=b=c\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\"b\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\"b\\\"\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\"b\"c\r\nhello\r\n0\r\n\r\n",
+            b"5;a=b\"c\"\r\nhello\r\n0\r\n\r\n",
+            b"5;\"a\"=b\r\nhello\r\n0\r\n\r\n",
+            b"5;bad[=x\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\xff\r\nhello\r\n0\r\n\r\n",
+            b"5,a\r\nhello\r\n0\r\n\r\n",
+            b"5 a\r\nhello\r\n0\r\n\r\n",
+            b"0;\r\n\r\n",
+            b"0 \r\n\r\n",
             b"10000000000000000\r\n",
             b"fffffffffffffffff\r\n",
         ] {
@@ -198,10 +288,40 @@ mod tests {
     }
 
     #[test]
+    fn extensions_are_read_by_their_grammar_and_dropped() {
+        for line in [
+            "5;a",
+            "5;a=b",
+            "5;a;b",
+            "5;a=b;c=d",
+            "5;a=\"\"",
+            "5;a=\"b c;d=\\\"e\\\\\"",
+            "5;a=\"b\u{e9}\"",
+            "5 ;a",
+            "5\t; a",
+            "5 ; a = b ; c = \"d\" ;e",
+            "5;!#$%&'*+-.^_`|~9=~",
+            "0005;a",
+        ] {
+            let body = format!("{line}\r\nhello\r\n0;x=y\r\n\r\n");
+            for size in [1, 3, 100] {
+                let decoded = decode(body.as_bytes(), size);
+                assert_eq!(decoded.expect(line).0, b"hello", "{line}");
+            }
+        }
+    }
+
+    #[test]
     fn extensions_and_trailers_are_bounded() {
+        let malformed = Some(ChunkError::Malformed);
         let long = "x".repeat(MAX_EXTENSION_BYTES + 1);
-        assert!(decode(format!("0;{long}\r\n\r\n").as_bytes(), 4096).is_err());
-        assert!(decode(format!("0\r\nA: {long}\r\n\r\n").as_bytes(), 4096).is_err());
+        assert_eq!(decode(format!("0;{long}\r\n\r\n").as_bytes(), 4096).err(), malformed);
+        let spaces = " ".repeat(MAX_EXTENSION_BYTES);
+        assert_eq!(decode(format!("0{spaces};a\r\n\r\n").as_bytes(), 4096).err(), malformed);
+        let just = "x".repeat(MAX_TRAILER_BYTES - "A: \r\n\r\n".len());
+        assert!(decode(format!("0\r\nA: {just}\r\n\r\n").as_bytes(), 4096).is_ok());
+        let beyond = decode(format!("0\r\nA: {just}x\r\n\r\n").as_bytes(), 4096);
+        assert_eq!(beyond.err(), Some(ChunkError::TrailersTooLarge));
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! Request heads.
 
-use super::{BodyLength, Codings, Field, Slots, Version, length};
+use std::borrow::Cow;
+
+use super::{BodyLength, Codings, Field, Slots, Version, length, unusual};
 
 /// Why a request head is not one, or not one whose end two recipients would agree on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -29,6 +31,9 @@ pub enum HeadError {
     /// RFC 9112 §6.1: Transfer-Encoding and Content-Length together are how requests are smuggled.
     #[error("Transfer-Encoding and Content-Length exclude each other")]
     TwoLengths,
+    /// RFC 9110 §15.6.6: HTTP/2 and 3 have no request line, and nobody speaks 0.9.
+    #[error("the protocol version is not supported")]
+    Version,
     /// A head did not arrive within `--header-timeout`.
     #[error("the request head did not arrive in time")]
     Timeout,
@@ -45,6 +50,7 @@ impl HeadError {
             Self::TargetTooLong => (414, "URI Too Long"),
             Self::TooLarge => (431, "Request Header Fields Too Large"),
             Self::CodingUnsupported | Self::MethodTooLong => (501, "Not Implemented"),
+            Self::Version => (505, "HTTP Version Not Supported"),
         }
     }
 }
@@ -54,8 +60,8 @@ impl HeadError {
 pub struct RequestHead<'a> {
     /// The method: any token, case-sensitive.
     pub method: &'a str,
-    /// The request target as sent.
-    pub target: &'a str,
+    /// The request target as sent: any bytes that can be seen, and those beyond ASCII.
+    pub target: &'a [u8],
     /// The client's version.
     pub version: Version,
     /// The field lines in order.
@@ -66,62 +72,57 @@ pub struct RequestHead<'a> {
     pub authority: Option<&'a str>,
 }
 
-/// The form of a request target (RFC 9112 §3.2).
+/// A request target that belongs to its method, as it is sent on (RFC 9112 §3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Target<'a> {
-    /// `/path?query`.
-    Origin(&'a str),
-    /// `http://authority/path?query`, split behind the authority; the rest may be empty.
-    Absolute {
-        /// Host and port.
-        authority: &'a str,
-        /// Path and query.
-        rest: &'a str,
-    },
-    /// `*`.
-    Asterisk,
-    /// Nothing that a server knows.
-    Invalid,
+pub struct Target<'a> {
+    /// Host and port of one in absolute form.
+    pub authority: Option<&'a str>,
+    /// Whether `/` goes before the text.
+    pub slash: bool,
+    /// Path and query byte for byte, or `*`.
+    pub text: &'a [u8],
 }
 
 impl<'a> RequestHead<'a> {
-    /// The form of the target.
-    pub fn target(&self) -> Target<'a> {
-        let target = self.target;
-        if target.contains('#') {
-            // A fragment is never sent (RFC 9110 §4.2.5); recipients cut it at different places.
-            return Target::Invalid;
+    /// The target. `None`: it is none, or not of this method; CONNECT has none that is sent on.
+    pub fn target(&self) -> Option<Target<'a>> {
+        let text = self.target;
+        // A fragment is never sent (RFC 9110 §4.2.5); recipients cut it at different places.
+        if self.method == "CONNECT" || text.contains(&b'#') {
+            return None;
         }
-        if target.starts_with('/') {
-            return Target::Origin(target);
+        if text.starts_with(b"/") {
+            return Some(Target { authority: None, slash: false, text });
         }
-        if target == "*" {
-            return Target::Asterisk;
+        let is_options = self.method == "OPTIONS";
+        if text == b"*" {
+            return is_options.then_some(Target { authority: None, slash: false, text });
         }
-        let Some((scheme, rest)) = target.split_once("://") else {
-            return Target::Invalid;
-        };
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (Some(authority), Some(rest)) = (rest.get(..end), rest.get(end..)) else {
-            return Target::Invalid;
-        };
-        let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+        let scheme = text.iter().position(|byte| *byte == b':')?;
+        let (scheme, rest) = text.split_at_checked(scheme)?;
+        let rest = rest.strip_prefix(b"://")?;
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at_checked(end)?;
+        let is_http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
         // RFC 9110 §4.2.1: an empty host must be rejected; §4.2.4: so should user information be.
-        if !is_http || authority.is_empty() || !is_host(authority.as_bytes()) {
-            return Target::Invalid;
+        if !is_http || authority.is_empty() || !is_host(authority) {
+            return None;
         }
-        Target::Absolute { authority, rest }
+        let authority = std::str::from_utf8(authority).ok();
+        // RFC 9112 §3.2.4: an empty path becomes `*` for OPTIONS, else `/`.
+        Some(match rest {
+            b"" if is_options => Target { authority, slash: false, text: b"*" },
+            rest => Target { authority, slash: !rest.starts_with(b"/"), text: rest },
+        })
     }
 
     /// The part of the target that names a path, without query: what a label is made of.
-    pub fn path(&self) -> &'a str {
-        let target = match self.target() {
-            Target::Origin(target) => target,
-            Target::Absolute { rest, .. } => rest,
-            Target::Asterisk => "*",
-            Target::Invalid => "",
-        };
-        target.split('?').next().unwrap_or("")
+    ///
+    /// `None` for a request that is refused before it has one. What is no UTF-8 is replaced.
+    pub fn path(&self) -> Option<Cow<'a, str>> {
+        let target = self.target()?;
+        let path = target.text.split(|byte| *byte == b'?').next().unwrap_or_default();
+        Some(if target.slash { "/".into() } else { String::from_utf8_lossy(path) })
     }
 }
 
@@ -139,23 +140,34 @@ pub fn parse_request<'a>(
     bytes: &'a [u8],
     slots: &'a mut Slots<'a>,
 ) -> Result<Option<(RequestHead<'a>, usize)>, HeadError> {
+    let Slots { room, spare } = slots;
     let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(bytes, slots).map_err(|error| match error {
-        httparse::Error::TooManyHeaders => HeadError::TooLarge,
-        _ => HeadError::Malformed,
-    })?;
-    let httparse::Status::Complete(size) = parsed else {
-        return Ok(None);
+    let size = match request.parse_with_uninit_headers(bytes, room) {
+        Ok(httparse::Status::Complete(size)) => size,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Err(httparse::Error::Token | httparse::Error::Version) => {
+            return unusual::parse(bytes, spare);
+        }
+        Err(_) => return Err(HeadError::Malformed),
     };
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
     else {
         return Err(HeadError::Malformed);
     };
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let fields: &'a [Field<'a>] = request.headers;
+    Ok(Some((whole(method, target.as_bytes(), version, request.headers)?, size)))
+}
+
+/// A head of these parts.
+pub(super) fn whole<'a>(
+    method: &'a str,
+    target: &'a [u8],
+    version: Version,
+    fields: &'a [Field<'a>],
+) -> Result<RequestHead<'a>, HeadError> {
     let body = body_of(version, fields)?;
-    let head = RequestHead { method, target, version, fields, body, authority: None };
-    Ok(Some((head, size)))
+    Ok(RequestHead { method, target, version, fields, body, authority: None })
 }
 
 /// RFC 9112 §6.3, with every ambiguity refused.

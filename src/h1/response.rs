@@ -8,7 +8,7 @@ pub struct ResponseHead<'a> {
     /// 100 to 999.
     pub status: u16,
     /// The reason phrase as sent, possibly empty.
-    pub reason: &'a str,
+    pub reason: &'a [u8],
     /// The upstream's version.
     pub version: Version,
     /// The field lines in order.
@@ -39,7 +39,7 @@ pub fn parse_response<'a>(
     config.allow_spaces_after_header_name_in_responses(true);
     config.allow_obsolete_multiline_headers_in_responses(true);
     let mut response = httparse::Response::new(&mut []);
-    let parsed = config.parse_response_with_uninit_headers(&mut response, bytes, slots);
+    let parsed = config.parse_response_with_uninit_headers(&mut response, bytes, &mut slots.room);
     let size = match parsed {
         Ok(httparse::Status::Complete(size)) => size,
         Ok(httparse::Status::Partial) => return Ok(None),
@@ -53,10 +53,23 @@ pub fn parse_response<'a>(
         return Err("its status is not one");
     }
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let reason = response.reason.unwrap_or("");
+    let reason = match response.reason {
+        None | Some("") => reason_beyond_ascii(bytes),
+        Some(reason) => reason.as_bytes(),
+    };
     let fields: &'a [Field<'a>] = response.headers;
     let body = body_of(status, version, fields, to_head)?;
     Ok(Some((ResponseHead { status, reason, version, fields, body }, size)))
+}
+
+/// The reason phrase of a status line: the parser gives none where it has bytes beyond ASCII.
+fn reason_beyond_ascii(mut bytes: &[u8]) -> &[u8] {
+    const BEFORE: usize = "HTTP/1.1 404 ".len();
+    while let Some(rest) = bytes.strip_prefix(b"\r\n").or_else(|| bytes.strip_prefix(b"\n")) {
+        bytes = rest;
+    }
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.strip_suffix(b"\r").unwrap_or(line).get(BEFORE..).unwrap_or_default()
 }
 
 /// RFC 9112 §6.3.

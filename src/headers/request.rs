@@ -1,8 +1,8 @@
 //! A request's head on its way to the upstream.
 
-use super::{ConnectionOptions, Fields, Forwarded, Kind, Named, first, is_alias, to_owned};
+use super::{ConnectionOptions, Fields, Forwarded, Kind, Named, first, to_owned};
 use crate::error::RequestError;
-use crate::h1::{BodyLength, RequestHead, Target, Version, is_host, items};
+use crate::h1::{BodyLength, RequestHead, Target, Version, is_host, items, length, plain_length};
 
 /// Who sent the request, and what is to be said of it.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub struct Peer<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestFields<'a> {
     /// Path and query for the upstream; `*` for `OPTIONS *`.
-    pub target: TargetOut<'a>,
+    pub target: Target<'a>,
     /// The authority: Host, or that of an absolute-form target; else the upstream's.
     pub authority: &'a [u8],
     /// Whether the client wants to keep its connection.
@@ -36,15 +36,6 @@ pub struct RequestFields<'a> {
     pub is_grpc: bool,
     /// Fields that a Connection field named, to be dropped from the trailers as well.
     pub named: Named,
-}
-
-/// A request target as it is sent: a slash is added where the client left it out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TargetOut<'a> {
-    /// Whether `/` goes before the text.
-    pub slash: bool,
-    /// The rest, byte for byte as the client sent it.
-    pub text: &'a str,
 }
 
 /// Rewrites a request head: `out` gets the fields; the caller writes the start line.
@@ -61,8 +52,18 @@ pub fn prepare_request<'a>(
     peer: Peer<'a>,
     out: &mut impl Fields,
 ) -> Result<RequestFields<'a>, RequestError> {
-    let (target, from_target) = target(head)?;
-    let scan = Scan::of(head);
+    if head.method == "CONNECT" {
+        // RFC 9113 §8.5: without an authority it is malformed.
+        let is_malformed = head.version == Version::Http2 && head.authority.is_none();
+        return Err(if is_malformed {
+            RequestError::HostMissing
+        } else {
+            RequestError::ConnectUnsupported
+        });
+    }
+    let target = head.target().ok_or(RequestError::TargetInvalid)?;
+    let from_target = target.authority.or(head.authority);
+    let scan = Scan::of(head)?;
     let authority = scan.authority(head, from_target)?;
     out.start(head.method, target);
     // RFC 9112 §3.2: what goes on in HTTP/1.1 must have a Host.
@@ -81,29 +82,6 @@ pub fn prepare_request<'a>(
     })
 }
 
-/// RFC 9112 §3.2: which form of target belongs to which method, and what is sent on.
-///
-/// Also the authority, where the target has one.
-fn target<'a>(head: &RequestHead<'a>) -> Result<(TargetOut<'a>, Option<&'a str>), RequestError> {
-    if head.method == "CONNECT" {
-        return Err(RequestError::ConnectUnsupported);
-    }
-    match head.target() {
-        Target::Origin(text) => Ok((TargetOut { slash: false, text }, head.authority)),
-        Target::Asterisk if head.method == "OPTIONS" => {
-            Ok((TargetOut { slash: false, text: "*" }, head.authority))
-        }
-        // RFC 9112 §3.2.4: an empty path becomes `*` for OPTIONS, else `/`.
-        Target::Absolute { authority, rest: "" } if head.method == "OPTIONS" => {
-            Ok((TargetOut { slash: false, text: "*" }, Some(authority)))
-        }
-        Target::Absolute { authority, rest } => {
-            Ok((TargetOut { slash: !rest.starts_with('/'), text: rest }, Some(authority)))
-        }
-        Target::Asterisk | Target::Invalid => Err(RequestError::TargetInvalid),
-    }
-}
-
 /// What one pass over the fields found.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of flags, filled in one place")]
@@ -116,14 +94,20 @@ struct Scan<'a> {
     forwarded_for: bool,
     forwarded_host: bool,
     forwarded_proto: bool,
+    /// Something other than the three may say scheme or host.
+    claims: bool,
     expects: bool,
     is_grpc: bool,
 }
 
 impl<'a> Scan<'a> {
-    fn of(head: &RequestHead<'a>) -> Self {
+    fn of(head: &RequestHead<'a>) -> Result<Self, RequestError> {
         let mut scan = Self::default();
         for field in head.fields {
+            // RFC 9113 §8.2.1. Of HTTP/1 the parser has removed it.
+            if head.version == Version::Http2 && field.value.trim_ascii() != field.value {
+                return Err(RequestError::FieldInvalid);
+            }
             match Kind::of(field.name) {
                 Kind::Host => {
                     scan.hosts += 1;
@@ -135,18 +119,26 @@ impl<'a> Scan<'a> {
                 Kind::ForwardedFor => scan.forwarded_for = true,
                 Kind::ForwardedHost => scan.forwarded_host = true,
                 Kind::ForwardedProto => scan.forwarded_proto = true,
+                Kind::Forwarded | Kind::ForwardedScheme => scan.claims = true,
                 Kind::Expect => scan.expects |= field.value.eq_ignore_ascii_case(b"100-continue"),
+                // The parser of HTTP/1 has looked at it, the library takes an empty one for 0.
+                Kind::ContentLength if length(field.value).is_none() => {
+                    return Err(RequestError::LengthInvalid);
+                }
                 Kind::ContentType => scan.is_grpc |= field.value.starts_with(b"application/grpc"),
                 _ => {}
             }
         }
-        scan
+        Ok(scan)
     }
 
     /// > A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
     /// > message that lacks a Host header field and to any request message that contains more
     /// > than one Host header field line or a Host header field with an invalid field value.
     /// > (RFC 9112 §3.2)
+    ///
+    /// RFC 9113 §8.3.1: HTTP/2 may say it in `:authority` instead. Without either the app would
+    /// get a Host that nobody asked for.
     fn authority(
         &self,
         head: &RequestHead<'a>,
@@ -154,6 +146,7 @@ impl<'a> Scan<'a> {
     ) -> Result<&'a [u8], RequestError> {
         match (self.hosts, head.version) {
             (0, Version::Http11) => return Err(RequestError::HostMissing),
+            (0, Version::Http2) if from_target.is_none() => return Err(RequestError::HostMissing),
             (0 | 1, _) => {}
             _ => return Err(RequestError::HostRepeated),
         }
@@ -195,14 +188,23 @@ impl<'a> Scan<'a> {
         }
         let mut has_length = false;
         for field in head.fields {
-            let pass = match Kind::of(field.name) {
+            let passes = match Kind::of(field.name) {
                 Kind::Host => host.is_none(),
-                Kind::ContentLength => !std::mem::replace(&mut has_length, true),
+                Kind::ContentLength => {
+                    if !std::mem::replace(&mut has_length, true) {
+                        out.field(field.name, plain_length(field.value));
+                    }
+                    false
+                }
                 Kind::Expect => head.version != Version::Http10,
                 Kind::ForwardedFor => {
                     peer.forwarded == Forwarded::Off && !self.connection.names(field.name)
                 }
-                Kind::Forwarded | Kind::ForwardedHost | Kind::ForwardedProto => {
+                Kind::Forwarded
+                | Kind::ForwardedHost
+                | Kind::ForwardedProto
+                | Kind::ForwardedScheme
+                | Kind::ForwardedOther => {
                     peer.forwarded != Forwarded::Replace && !self.connection.names(field.name)
                 }
                 Kind::MaxForwards => match hops(head) {
@@ -217,16 +219,42 @@ impl<'a> Scan<'a> {
                 | Kind::Connection
                 | Kind::TransferEncoding
                 | Kind::KeepAlive
-                | Kind::HopByHop => false,
-                Kind::Date | Kind::ContentType | Kind::Other => {
-                    !self.connection.names(field.name) && !is_alias(field.name)
+                | Kind::HopByHop
+                | Kind::Alias => false,
+                Kind::Date | Kind::ContentType | Kind::HeadOnly | Kind::Other => {
+                    !self.connection.names(field.name)
                 }
             };
-            if pass {
+            if passes {
                 out.field(field.name, field.value);
             }
         }
     }
+
+    /// Tells whether anything that goes on, beside X-Forwarded-Proto and -Host, says what
+    /// `parameter` of `Forwarded` says.
+    fn claims(&self, head: &RequestHead<'_>, parameter: &str) -> bool {
+        self.claims
+            && head.fields.iter().any(|field| {
+                let claims = match Kind::of(field.name) {
+                    Kind::ForwardedScheme => parameter == "proto",
+                    Kind::Forwarded => says(field.value, parameter),
+                    _ => false,
+                };
+                claims && !self.connection.names(field.name)
+            })
+    }
+}
+
+/// Tells whether a `Forwarded` field has a parameter (RFC 7239 §4).
+fn says(value: &[u8], parameter: &str) -> bool {
+    let mut quoted = false;
+    let pairs = value.split(|byte| {
+        quoted ^= *byte == b'"';
+        !quoted && matches!(byte, b',' | b';')
+    });
+    let mut names = pairs.filter_map(|pair| pair.split(|byte| *byte == b'=').next());
+    names.any(|name| name.trim_ascii().eq_ignore_ascii_case(parameter.as_bytes()))
 }
 
 /// Framing, what we say ourselves hop by hop, and where the request came from.
@@ -290,10 +318,14 @@ fn add_forwarded(
     } else {
         out.field("X-Forwarded-For", peer.address.as_bytes());
     }
-    if !keeps(scan.forwarded_proto, "x-forwarded-proto") {
+    // Ours would be a second opinion where a front has said it in another way. Gunicorn answers 400
+    // to `X-Forwarded-Ssl: on` beside `X-Forwarded-Proto: http`. Without ours the app sees what it
+    // would see without a sidecar.
+    let says = |parameter| append && scan.claims(head, parameter);
+    if !keeps(scan.forwarded_proto, "x-forwarded-proto") && !says("proto") {
         out.field("X-Forwarded-Proto", peer.scheme.as_bytes());
     }
-    if !keeps(scan.forwarded_host, "x-forwarded-host") && !authority.is_empty() {
+    if !keeps(scan.forwarded_host, "x-forwarded-host") && !says("host") && !authority.is_empty() {
         out.field("X-Forwarded-Host", authority);
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{ConnectionOptions, Fields, Kind, Named, to_owned};
-use crate::h1::{BodyLength, ResponseHead, Version, items};
+use crate::h1::{BodyLength, ResponseHead, Version, items, plain_length};
 
 /// What a response head says beside what is forwarded.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one head")]
@@ -107,9 +107,9 @@ fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     value.iter().map(unfold).collect()
 }
 
-/// `5, 5` is written as `5`; the parser made sure that all items are equal.
+/// `5, 05` is written as `5`; the parser made sure that all items are equal.
 fn push_length(value: &[u8], out: &mut impl Fields) {
-    out.field("Content-Length", items(value).next().unwrap_or(value));
+    out.field("Content-Length", plain_length(items(value).next().unwrap_or(value)));
 }
 
 fn keep_alive_seconds(value: &[u8]) -> Option<u64> {

@@ -184,6 +184,309 @@ fn forwarding_fields_follow_the_mode() {
     );
 }
 
+/// What a GET with these fields becomes behind its Host, in one line.
+fn forwarded_as(fields: &str, mode: Forwarded) -> String {
+    let sent = sent_as(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), mode);
+    let sent = sent.expect("forwardable");
+    sent.split_once("Host: a\r\n").expect("a host").1.replace("\r\n", "|")
+}
+
+const OURS: &str = "X-Forwarded-For: 192.0.2.7|X-Forwarded-Proto: http|X-Forwarded-Host: a|";
+
+#[test]
+fn replace_leaves_nothing_of_the_family_in_any_spelling() {
+    for name in [
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Ssl",
+        "X-Forwarded-Protocol",
+        "X-Forwarded-Port",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Scheme",
+        "X-Forwarded-User",
+        "X-Forwarded-Server",
+        "X-Forwarded-Email",
+        "X-Forwarded-Client-Cert",
+        "X-Forwarded-Tls-Client-Cert-Info",
+        "X-Forwarded-Anything",
+        "X-Forwarded",
+        "Forwarded",
+        "Forwarded-For",
+        "X-Real-IP",
+        "Front-End-Https",
+        "X-Url-Scheme",
+        "X-Scheme",
+        "Client-IP",
+        "X-Client-IP",
+        "True-Client-IP",
+        "X-ProxyUser-Ip",
+        "X-Cluster-Client-IP",
+        "X-Envoy-External-Address",
+        "X-Original-URL",
+        "X-Original-Host",
+        "X-Original-Forwarded-For",
+        "X-Rewrite-URL",
+        "Remote-User",
+        "X-Remote-User",
+        "X-Auth-Request-Email",
+        "Ssl-Client-Verify",
+        "WL-Proxy-Client-IP",
+    ] {
+        let spellings =
+            [name.to_owned(), name.to_uppercase(), name.replace('-', "_"), name.replace('-', ".")];
+        for spelt in spellings {
+            let field = format!("{spelt}: evil\r\n");
+            assert_eq!(forwarded_as(&field, Forwarded::Replace), OURS, "{spelt}");
+        }
+        // `off` passes what came in, but no spelling that only a backend would take for the name.
+        let field = format!("{name}: front\r\n");
+        assert_eq!(forwarded_as(&field, Forwarded::Off), format!("{name}: front|"));
+        let alias = name.replacen('-', "_", 1);
+        if alias != name {
+            assert_eq!(forwarded_as(&format!("{alias}: evil\r\n"), Forwarded::Off), "");
+            assert_eq!(forwarded_as(&format!("{alias}: evil\r\n"), Forwarded::Append), OURS);
+        }
+    }
+}
+
+#[test]
+fn appending_contradicts_nothing_that_came_in() {
+    let (address, proto, host) =
+        ("X-Forwarded-For: 192.0.2.7|", "X-Forwarded-Proto: http|", "X-Forwarded-Host: a|");
+    for (fields, says_proto, says_host) in [
+        ("X-Forwarded-Ssl: on", true, false),
+        ("x-forwarded-ssl: off", true, false),
+        ("X-Forwarded-Protocol: ssl", true, false),
+        ("X-Forwarded-Scheme: https", true, false),
+        ("X-Forwarded-Port: 443", true, false),
+        ("Front-End-Https: on", true, false),
+        ("X-Scheme: https", true, false),
+        ("X-Url-Scheme: https", true, false),
+        ("Forwarded: for=192.0.2.9", false, false),
+        ("Forwarded: for=192.0.2.9;proto=https", true, false),
+        ("Forwarded: for=192.0.2.9; Proto = https;host=b", true, true),
+        ("Forwarded: by=x, for=y;HOST=\"b\"", false, true),
+        ("Forwarded: for=\"_a;proto=https\"", false, false),
+        ("X-Forwarded-Prefix: /a", false, false),
+        ("X-Real-IP: 192.0.2.9", false, false),
+        ("X-Other: proto=https", false, false),
+    ] {
+        let expected = format!(
+            "{fields}|{address}{}{}",
+            if says_proto { "" } else { proto },
+            if says_host { "" } else { host }
+        );
+        let sent = forwarded_as(&format!("{fields}\r\n"), Forwarded::Append);
+        assert_eq!(sent, expected, "{fields}");
+    }
+    // What does not go on says nothing.
+    let fields = "X-Forwarded-Ssl: on\r\nConnection: x-forwarded-ssl\r\n";
+    assert_eq!(forwarded_as(fields, Forwarded::Append), OURS);
+}
+
+#[test]
+fn a_length_goes_on_as_a_plain_number() {
+    for (sent, plain) in [("0200", "200"), ("0", "0"), ("000", "0"), ("5", "5"), ("00", "0")] {
+        for version in ["1.1", "1.0"] {
+            let head =
+                format!("POST / HTTP/{version}\r\nHost: a\r\ncontent-Length: {sent}\r\n\r\n");
+            let sent = sent_as(&head, Forwarded::Off).expect("forwardable");
+            assert_eq!(sent, format!("POST / HTTP/1.1\r\nHost: a\r\ncontent-Length: {plain}\r\n"));
+        }
+        let (answer, ..) =
+            answered_as(&format!("HTTP/1.1 200 OK\r\nContent-Length: {sent}\r\n"), true)
+                .expect("ok");
+        assert_eq!(answer, format!("Content-Length: {plain}\r\n"));
+    }
+    let twice = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\nContent-Length: 5\r\n\r\n";
+    let sent = sent_as(twice, Forwarded::Off).expect("forwardable");
+    assert_eq!(sent, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n");
+}
+
+/// What an HTTP/2 head becomes in HTTP/1.
+fn sent_of_http2(
+    (method, target): (&str, &[u8]),
+    authority: Option<&str>,
+    fields: &[(&str, &[u8])],
+) -> Result<String, RequestError> {
+    let fields: Vec<_> = fields.iter().map(|(name, value)| Field { name, value }).collect();
+    let version = Version::Http2;
+    let body = crate::h1::BodyLength::None;
+    let head = crate::h1::RequestHead { method, target, version, fields: &fields, body, authority };
+    let forwarded = Forwarded::Off;
+    let peer =
+        Peer { address: "192.0.2.7", scheme: "http", forwarded, via: false, upstream: "app:8080" };
+    let mut out = Vec::new();
+    prepare_request(&head, peer, &mut out)?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+#[test]
+fn heads_of_http2_are_held_to_rfc_9113() {
+    let get = ("GET", &b"/"[..]);
+    for (start, authority, fields, expected) in [
+        (get, Some("a"), &[][..], Ok("Host: a\r\n")),
+        (get, None, &[("host", &b"a"[..])][..], Ok("host: a\r\n")),
+        (get, None, &[("host", b"")], Ok("host: \r\n")),
+        (get, Some("a"), &[("host", b"A")], Ok("Host: a\r\n")),
+        (get, None, &[], Err(RequestError::HostMissing)),
+        (get, Some("a"), &[("host", b"b")], Err(RequestError::HostInvalid)),
+        (get, Some("a"), &[("host", b"a"), ("host", b"a")], Err(RequestError::HostRepeated)),
+        (get, Some("u@a"), &[], Err(RequestError::HostInvalid)),
+        (get, Some("a"), &[("x", b" b")], Err(RequestError::FieldInvalid)),
+        (get, Some("a"), &[("x", b"b\t")], Err(RequestError::FieldInvalid)),
+        (get, Some("a"), &[("content-length", b"")], Err(RequestError::LengthInvalid)),
+        (get, Some("a"), &[("content-length", b"+0")], Err(RequestError::LengthInvalid)),
+        (get, Some("a"), &[("content-length", b"00")], Ok("Host: a\r\ncontent-length: 0\r\n")),
+        (("GET", b"*"), Some("a"), &[], Err(RequestError::TargetInvalid)),
+        (("GET", b"?a"), Some("a"), &[], Err(RequestError::TargetInvalid)),
+        (("GET", b""), Some("a"), &[], Err(RequestError::TargetInvalid)),
+        (("GET", b"/a#b"), Some("a"), &[], Err(RequestError::TargetInvalid)),
+        (("CONNECT", b""), Some("a:80"), &[], Err(RequestError::ConnectUnsupported)),
+        (("CONNECT", b""), None, &[], Err(RequestError::HostMissing)),
+    ] {
+        let sent = sent_of_http2(start, authority, fields);
+        let expected = expected.map(|fields| format!("GET / HTTP/1.1\r\n{fields}"));
+        assert_eq!(sent, expected, "{start:?} {authority:?} {fields:?}");
+    }
+}
+
+#[test]
+fn only_a_request_with_a_target_of_its_method_has_a_path() {
+    for (start, path) in [
+        ("GET /a/b?c", Some("/a/b")),
+        ("GET /", Some("/")),
+        ("GET http://h/a?b", Some("/a")),
+        ("GET http://h", Some("/")),
+        ("GET http://h?a=/b", Some("/")),
+        ("OPTIONS *", Some("*")),
+        ("OPTIONS http://h", Some("*")),
+        ("GET *", None),
+        ("CONNECT a:80", None),
+        ("CONNECT /a", None),
+        ("CONNECT *", None),
+        ("GET foo", None),
+        ("GET ftp://x/a", None),
+        ("GET a:80", None),
+        ("GET http://", None),
+        ("GET http:///a", None),
+        ("GET http:/a", None),
+        ("GET http://u@h/a", None),
+        ("GET /a#b", None),
+        ("GET #", None),
+        ("GET ?a", None),
+    ] {
+        for version in ["1.0", "1.1", "1.2"] {
+            let mut slots = slots();
+            let head = format!("{start} HTTP/{version}\r\nHost: a\r\n\r\n");
+            let parsed = parse_request(head.as_bytes(), &mut slots).expect("a head");
+            let (head, _) = parsed.expect("complete");
+            assert_eq!(head.path().as_deref(), path, "{start}");
+        }
+    }
+}
+
+#[test]
+fn a_target_passes_byte_for_byte_whatever_its_bytes_are() {
+    let mut bytes: Vec<u8> = (b'!'..=b'~').filter(|byte| *byte != b'#').collect();
+    bytes.extend(0x80..=0xff);
+    for byte in bytes {
+        let target = [b"/a", &[byte][..], b"?b", &[byte]].concat();
+        let head = [b"GET ", &target[..], b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+        for size in 0..head.len() {
+            let mut slots = slots();
+            assert!(matches!(parse_request(&head[..size], &mut slots), Ok(None)), "{byte:#x}");
+        }
+        let mut slots = slots();
+        let (parsed, size) = parse_request(&head, &mut slots).expect("a head").expect("complete");
+        assert_eq!((parsed.target, size), (&target[..], head.len()));
+        let peer = Peer {
+            address: "192.0.2.7",
+            scheme: "http",
+            forwarded: Forwarded::Off,
+            via: false,
+            upstream: "app",
+        };
+        let mut out = Vec::new();
+        prepare_request(&parsed, peer, &mut out).expect("forwardable");
+        out.extend_from_slice(b"\r\n");
+        assert_eq!(out, head);
+    }
+    for byte in (0..=b' ').chain([0x7f]) {
+        let head = [b"GET /a", &[byte][..], b"\xff HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+        let mut slots = slots();
+        let error = parse_request(&head, &mut slots).expect_err("no head");
+        assert_eq!(error, HeadError::Malformed, "{byte:#x}");
+    }
+}
+
+#[test]
+fn versions_are_taken_as_rfc_9110_says() {
+    for (version, expected) in [
+        ("HTTP/1.0", Ok(Version::Http10)),
+        ("HTTP/1.1", Ok(Version::Http11)),
+        ("HTTP/1.2", Ok(Version::Http11)),
+        ("HTTP/1.9", Ok(Version::Http11)),
+        ("HTTP/2.0", Err(HeadError::Version)),
+        ("HTTP/2.1", Err(HeadError::Version)),
+        ("HTTP/3.0", Err(HeadError::Version)),
+        ("HTTP/9.9", Err(HeadError::Version)),
+        ("HTTP/0.9", Err(HeadError::Version)),
+        ("HTTP/1.10", Err(HeadError::Malformed)),
+        ("HTTP/11.1", Err(HeadError::Malformed)),
+        ("HTTP/2", Err(HeadError::Malformed)),
+        ("HTTP/1.", Err(HeadError::Malformed)),
+        ("HTTP/1,1", Err(HeadError::Malformed)),
+        ("HTTP/1.x", Err(HeadError::Malformed)),
+        ("HTTP/1.1 ", Err(HeadError::Malformed)),
+        ("http/1.1", Err(HeadError::Malformed)),
+        ("HTTP 1.1", Err(HeadError::Malformed)),
+        ("HTTPS/1.1", Err(HeadError::Malformed)),
+        ("ICY/1.1", Err(HeadError::Malformed)),
+        ("", Err(HeadError::Malformed)),
+    ] {
+        for (line, fields) in [("\r\n", "Host: a\r\n"), ("\n", "Host: a\n")] {
+            let head = format!("GET /a {version}{line}{fields}{line}");
+            let mut slots = slots();
+            let parsed = parse_request(head.as_bytes(), &mut slots);
+            let got = parsed.map(|head| head.expect("complete").0.version);
+            assert_eq!(got, expected, "{version:?}");
+        }
+    }
+    // The framing of an unusual head is read as strictly.
+    for (fields, error) in [
+        ("Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", HeadError::TwoLengths),
+        ("Content-Length: 1\r\nContent-Length: 2\r\n", HeadError::Length),
+        ("X : a\r\n", HeadError::Malformed),
+        ("X: a\r\n b\r\n", HeadError::Malformed),
+    ] {
+        assert_eq!(refused(&format!("POST / HTTP/1.2\r\nHost: a\r\n{fields}\r\n")), Some(error));
+    }
+    let many = "X: y\r\n".repeat(101);
+    assert_eq!(refused(&format!("GET / HTTP/1.2\r\n{many}\r\n")), Some(HeadError::TooLarge));
+}
+
+#[test]
+fn a_reason_phrase_passes_as_it_came() {
+    for (line, reason) in [
+        (&b"HTTP/1.1 404 N\xc3\xa3o"[..], &b"N\xc3\xa3o"[..]),
+        (b"HTTP/1.1 404 N\xe3o", b"N\xe3o"),
+        (b"HTTP/1.0 200 \xff", b"\xff"),
+        (b"\r\n\nHTTP/1.1 404 \xe3", b"\xe3"),
+        (b"HTTP/1.1 404 Not  Found\t", b"Not  Found\t"),
+        (b"HTTP/1.1 404 ", b""),
+        (b"HTTP/1.1 404", b""),
+    ] {
+        for end in ["\r\nA: b\r\n\r\n", "\nA: b\n\n"] {
+            let head = [line, end.as_bytes()].concat();
+            let mut slots = slots();
+            let (head, _) = parse_response(&head, &mut slots, false).expect("a head").expect("all");
+            assert_eq!(head.reason, reason);
+        }
+    }
+}
+
 #[test]
 fn max_forwards_counts_down_for_options_and_trace_only() {
     for (method, before, after) in [
@@ -253,13 +556,88 @@ fn a_folded_line_becomes_one_and_space_before_a_colon_goes() {
     assert_eq!(text.matches("\r\n").count(), 2, "{text:?}");
 }
 
+/// Names that no trailer may have; `x-hop` because Connection names it.
+const NO_TRAILERS: [&str; 46] = [
+    "x-hop",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Host",
+    "Connection",
+    "TE",
+    "Trailer",
+    "Upgrade",
+    "Keep-Alive",
+    "Proxy-Connection",
+    "Proxy-Authorization",
+    "Proxy-Authenticate",
+    "HTTP2-Settings",
+    "Authorization",
+    "WWW-Authenticate",
+    "Cookie",
+    "Set-Cookie",
+    "Cache-Control",
+    "Max-Forwards",
+    "Expect",
+    "Range",
+    "If-Match",
+    "If-None-Match",
+    "Content-Encoding",
+    "Content-Type",
+    "Content-Range",
+    "Content-Location",
+    "Location",
+    "Vary",
+    "Date",
+    "Origin",
+    "Sec-WebSocket-Key",
+    "Access-Control-Allow-Origin",
+    "X-HTTP-Method-Override",
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-User",
+    "X-Forwarded-Whatever",
+    "X-Real-IP",
+    "True-Client-IP",
+    "Front-End-Https",
+    "X-Original-URL",
+    "Remote-User",
+];
+
 #[test]
 fn trailers_cannot_smuggle_header_fields() {
     let named: Named = vec![Box::from(&b"X-Hop"[..])];
-    let raw = b"Content-Length: 1\r\nX-Sum: 1\r\nx-hop: 1\r\nSet-Cookie: a\r\n\r\n";
-    let fields = forwarded_trailers(raw, &named).expect("fields");
-    assert_eq!(fields.iter().map(|field| field.name).collect::<Vec<_>>(), ["X-Sum"]);
-    assert!(forwarded_trailers(b"no colon\r\n\r\n", &named).is_err());
+    let passing = "X-Sum: 1\r\ngrpc-status: 0\r\nGrpc-Message: x\r\ngrpc-status-details-bin: x\r\n\
+        ETag: x\r\nContent-Digest: x\r\nServer-Timing: x\r\nx-amz-checksum-crc32: x\r\n\
+        My_Own.Trailer: 1\r\n";
+    for forbidden in NO_TRAILERS {
+        for spelt in [
+            forbidden.to_owned(),
+            forbidden.to_lowercase(),
+            forbidden.to_uppercase(),
+            forbidden.replace('-', "_"),
+            forbidden.replace('-', "."),
+            forbidden.replacen('-', "~", 1),
+        ] {
+            if forbidden == "x-hop" && !spelt.eq_ignore_ascii_case(forbidden) {
+                continue;
+            }
+            let raw = format!("{spelt}: evil\r\n{passing}\r\n");
+            let fields = forwarded_trailers(raw.as_bytes(), &named).expect("fields");
+            let lines = fields.iter().map(|field| {
+                format!("{}: {}\r\n", field.name, String::from_utf8_lossy(field.value))
+            });
+            assert_eq!(lines.collect::<String>(), passing, "{spelt}");
+        }
+    }
+    let malformed = Some(TrailerError::Malformed);
+    assert_eq!(forwarded_trailers(b"no colon\r\n\r\n", &named).err(), malformed);
+    assert_eq!(forwarded_trailers(b":path: /\r\n\r\n", &named).err(), malformed);
+    let many = format!("{}\r\n", "X: y\r\n".repeat(101));
+    let too_large = Some(TrailerError::TooLarge);
+    assert_eq!(forwarded_trailers(many.as_bytes(), &named).err(), too_large);
     assert!(forwarded_trailers(b"\r\n", &named).expect("none").is_empty());
 }
 

@@ -1,56 +1,38 @@
 //! Trailer fields, in both directions.
 
-use super::Named;
+use super::{Named, passes_as_trailer};
 use crate::h1::{Field, MAX_FIELDS};
 
-/// Names that a recipient could mistake for header fields: framing, routing, authentication,
-/// request modifiers, content format (RFC 9110 §6.5.1); and the hop-by-hop ones.
-const FORBIDDEN: [&str; 22] = [
-    "transfer-encoding",
-    "content-length",
-    "host",
-    "connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-    "authorization",
-    "proxy-authorization",
-    "proxy-authenticate",
-    "www-authenticate",
-    "cookie",
-    "set-cookie",
-    "cache-control",
-    "max-forwards",
-    "expect",
-    "range",
-    "content-encoding",
-    "content-type",
-    "content-range",
-];
+/// A trailer section that does not go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TrailerError {
+    /// It is not made of field lines.
+    #[error("the trailer section is malformed")]
+    Malformed,
+    /// It has more fields than a head may have.
+    #[error("the trailer section is too large")]
+    TooLarge,
+}
 
 /// The fields of a trailer section that are forwarded; `raw` ends with the empty line.
 ///
 /// # Errors
 ///
-/// The section is not made of field lines. Never panics.
+/// A [`TrailerError`]. Never panics.
 pub fn forwarded_trailers<'a>(
     raw: &'a [u8],
     named: &Named,
-) -> Result<Vec<Field<'a>>, httparse::Error> {
+) -> Result<Vec<Field<'a>>, TrailerError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     if raw.len() <= 2 {
         return Ok(Vec::new());
     }
-    let httparse::Status::Complete((_, fields)) = httparse::parse_headers(raw, &mut slots)? else {
-        return Err(httparse::Error::NewLine);
+    let parsed = httparse::parse_headers(raw, &mut slots).map_err(|error| match error {
+        httparse::Error::TooManyHeaders => TrailerError::TooLarge,
+        _ => TrailerError::Malformed,
+    })?;
+    let httparse::Status::Complete((_, fields)) = parsed else {
+        return Err(TrailerError::Malformed);
     };
-    Ok(fields.iter().filter(|field| passes(field.name, named)).copied().collect())
-}
-
-/// Tells whether a trailer field may be forwarded.
-pub fn passes(name: &str, named: &Named) -> bool {
-    !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
-        && !named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()))
+    Ok(fields.iter().filter(|field| passes_as_trailer(field.name, named)).copied().collect())
 }

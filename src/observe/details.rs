@@ -18,6 +18,7 @@ pub(super) fn details(
     worker: &Worker,
     peer: IpAddr,
     head: &RequestHead<'_>,
+    path: Option<&str>,
 ) -> Option<Box<Details>> {
     if worker.access_log.is_none() && !worker.config.limits.exemplars {
         return None;
@@ -27,7 +28,7 @@ pub(super) fn details(
     let subject = worker.access_log.is_some().then(|| Subject {
         peer,
         method: head.method.into(),
-        path: without_secrets(head.path()).into(),
+        path: without_secrets(path.unwrap_or("")).into(),
         version: head.version,
         referer: field("referer").map(|value| without_query(value).into_bytes().into()),
         user_agent: field("user-agent").map(Box::from),

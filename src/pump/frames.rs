@@ -1,6 +1,7 @@
 //! Bodies in HTTP/2 streams (RFC 9113 §6.1 and §6.9): flow control is what holds a sender back.
 
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,12 +10,16 @@ use http::HeaderMap;
 
 use super::SourceError;
 use crate::h1::Field;
-use crate::headers::{Fields, Named, trailer_passes};
+use crate::headers::{Fields, Named, passes_as_trailer};
+use crate::wire::Seen;
 
 /// A body that arrives in DATA frames.
 pub struct FrameSource {
     stream: RecvStream,
     trailers: HeaderMap,
+    max_trailer_bytes: usize,
+    /// What was seen of the connection, where the library may have dropped trailers.
+    seen: Option<Rc<Seen>>,
     /// Bytes whose window was not given back, because they were not written yet.
     held: usize,
     /// DATA is over; trailers may follow.
@@ -23,10 +28,12 @@ pub struct FrameSource {
 }
 
 impl FrameSource {
-    /// The body of a message whose head was received.
-    pub fn new(stream: RecvStream) -> Self {
+    /// The body of a message whose head was received; more than `max_trailer_bytes` of trailers
+    /// are an error.
+    pub fn new(stream: RecvStream, max_trailer_bytes: usize, seen: Option<Rc<Seen>>) -> Self {
         let ended = stream.is_end_stream();
-        Self { stream, trailers: HeaderMap::new(), held: 0, data_ended: ended, ended }
+        let trailers = HeaderMap::new();
+        Self { stream, trailers, max_trailer_bytes, seen, held: 0, data_ended: ended, ended }
     }
 
     /// Tells whether there is no body at all.
@@ -57,20 +64,35 @@ impl FrameSource {
                     self.data_ended = self.ended;
                     return Poll::Ready(Ok(data));
                 }
+                Some(Err(_)) if self.has_large_trailers() => {
+                    return Poll::Ready(Err(SourceError::TrailersTooLarge));
+                }
                 Some(Err(error)) => return Poll::Ready(Err(failure(error))),
                 None => self.data_ended = true,
             }
         }
         match ready!(self.stream.poll_trailers(cx)) {
             Ok(trailers) => self.trailers = trailers.unwrap_or_default(),
+            // The library may have ended the connection for them.
+            Err(_) if self.has_large_trailers() => {
+                return Poll::Ready(Err(SourceError::TrailersTooLarge));
+            }
             Err(error) => return Poll::Ready(Err(failure(error))),
         }
         self.ended = true;
-        Poll::Ready(if self.stream.is_end_stream() {
-            Ok(Bytes::new())
-        } else {
+        Poll::Ready(if !self.stream.is_end_stream() {
             Err(SourceError::Incomplete)
+        } else if self.has_large_trailers() {
+            Err(SourceError::TrailersTooLarge)
+        } else {
+            Ok(Bytes::new())
         })
+    }
+
+    fn has_large_trailers(&self) -> bool {
+        let stream = self.stream.stream_id().as_u32();
+        list_bytes(&self.trailers) > self.max_trailer_bytes
+            || self.seen.as_ref().is_some_and(|seen| seen.has_cut_trailers(stream))
     }
 
     /// The trailers that are forwarded.
@@ -79,8 +101,14 @@ impl FrameSource {
         let fields = self.trailers.iter();
         let fields =
             fields.map(|(name, value)| Field { name: name.as_str(), value: value.as_bytes() });
-        fields.filter(|field| trailer_passes(field.name, &none)).collect()
+        fields.filter(|field| passes_as_trailer(field.name, &none)).collect()
     }
+}
+
+/// The size of a field section as RFC 9113 §10.5.1 counts it.
+pub fn list_bytes(fields: &HeaderMap) -> usize {
+    const OVERHEAD: usize = 32;
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD).sum()
 }
 
 fn failure(error: h2::Error) -> SourceError {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use crate::h1::{BodyLength, Decoder, Field};
-use crate::headers::{Named, forwarded_trailers};
+use crate::h1::{BodyLength, ChunkError, Decoder, Field};
+use crate::headers::{Named, TrailerError, forwarded_trailers};
 use crate::wire::Link;
 
 /// How a body broke.
@@ -18,6 +18,26 @@ pub enum SourceError {
     Incomplete,
     /// The framing is wrong, for example a chunk size that is no number.
     Malformed,
+    /// The fields behind it are more than a head may have.
+    TrailersTooLarge,
+}
+
+impl From<ChunkError> for SourceError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Malformed => Self::Malformed,
+            ChunkError::TrailersTooLarge => Self::TrailersTooLarge,
+        }
+    }
+}
+
+impl From<TrailerError> for SourceError {
+    fn from(error: TrailerError) -> Self {
+        match error {
+            TrailerError::Malformed => Self::Malformed,
+            TrailerError::TooLarge => Self::TrailersTooLarge,
+        }
+    }
 }
 
 /// A body on its way in.
@@ -48,12 +68,18 @@ pub(super) struct Decoded {
 }
 
 impl WireSource {
-    /// A body that arrives on `link`; trailers named in `named` are dropped.
-    pub fn new(link: &Rc<Link>, length: BodyLength, named: Named) -> Self {
+    /// A body that arrives on `link`; trailers named in `named` are dropped, and more than
+    /// `max_trailer_bytes` of them are an error.
+    pub fn new(
+        link: &Rc<Link>,
+        length: BodyLength,
+        named: Named,
+        max_trailer_bytes: usize,
+    ) -> Self {
         let framing = match length {
             BodyLength::None | BodyLength::Known(0) => Framing::None,
             BodyLength::Known(bytes) => Framing::Known(bytes),
-            BodyLength::Chunked => Framing::Chunked(Box::default()),
+            BodyLength::Chunked => Framing::Chunked(Box::new(Decoder::new(max_trailer_bytes))),
             BodyLength::UntilClose => Framing::UntilClose,
         };
         Self { link: Rc::clone(link), framing, named }
@@ -94,8 +120,7 @@ impl WireSource {
     /// The trailers that are forwarded, once the body has ended.
     pub(super) fn trailers(&self) -> Result<Vec<Field<'_>>, SourceError> {
         match &self.framing {
-            Framing::Chunked(decoder) => forwarded_trailers(decoder.trailers(), &self.named)
-                .map_err(|_syntax| SourceError::Malformed),
+            Framing::Chunked(decoder) => Ok(forwarded_trailers(decoder.trailers(), &self.named)?),
             Framing::None | Framing::Known(_) | Framing::UntilClose => Ok(Vec::new()),
         }
     }
@@ -122,8 +147,8 @@ fn decode_chunks(decoder: &mut Decoder, bytes: &mut [u8]) -> Decoded {
                     data.end = end;
                 }
             }
-            Err(_malformed) => {
-                failure = Some(SourceError::Malformed);
+            Err(error) => {
+                failure = Some(error.into());
                 used = bytes.len();
             }
         }

@@ -110,10 +110,9 @@ impl Connections {
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_send_buffer_size(SEND_BUFFER_BYTES)
-            .max_header_list_size(
-                u32::try_from(pool.worker.config.max_header_bytes).unwrap_or(u32::MAX),
-            );
+            .max_send_buffer_size(SEND_BUFFER_BYTES);
+        // No `max_header_list_size`: the library drops trailers beyond it in silence. Below its
+        // 16 MiB it hands on all, and `exchange` and `pump` refuse what is beyond our limit.
         let io = LinkIo::new(&link, Some(&first));
         let handshake = builder.handshake::<_, Bytes>(io).await;
         let (send, connection) = handshake.map_err(|error| {

@@ -90,6 +90,11 @@ impl Backend {
         log.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
     }
 
+    /// What each connection received, byte for byte.
+    pub(crate) fn received_bytes(&self) -> Vec<Vec<u8>> {
+        self.log.lock().unwrap().clone()
+    }
+
     /// What the only connection received.
     pub(crate) fn received_once(&self) -> String {
         let mut received = self.received();

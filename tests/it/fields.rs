@@ -121,6 +121,24 @@ fn the_peer_is_appended_to_x_forwarded_for_and_the_rest_set_where_absent() {
 }
 
 #[test]
+fn a_front_that_says_the_scheme_in_another_way_is_not_contradicted() {
+    let append = |config: &mut Config| config.forwarded = Forwarded::Append;
+    for fields in [
+        "X-Forwarded-Ssl: on\r\n",
+        "X-Forwarded-Protocol: ssl\r\n",
+        "Front-End-Https: on\r\n",
+        "Forwarded: for=1.2.3.4;proto=https\r\n",
+    ] {
+        let sent = sent_with(fields, append);
+        assert_eq!(sent.field("x-forwarded-proto"), None, "{fields:?}");
+        assert_eq!(sent.all("x-forwarded-for"), ["127.0.0.1"], "{fields:?}");
+        let sent = sent_with(fields, |config| config.forwarded = Forwarded::Replace);
+        assert_eq!(sent.all("x-forwarded-proto"), ["http"], "{fields:?}");
+        assert_eq!(sent.head.lines().count(), 6, "{sent:?}");
+    }
+}
+
+#[test]
 fn aliases_of_framing_and_forwarding_fields_are_dropped_and_other_names_pass() {
     let sent = sent_with(
         "Content_Length: 5\r\ntransfer.encoding: chunked\r\nX_Forwarded_For: 1\r\nX_Y: 1\r\na.b: 2\r\n",

@@ -262,3 +262,17 @@ fn a_client_that_asks_for_the_end_gets_it_and_the_backend_is_not_told() {
     let sent = backend.received_once();
     assert!(!sent.to_lowercase().contains("connection"), "{sent:?}");
 }
+
+#[test]
+fn a_reason_phrase_passes_as_it_came() {
+    for reason in [&b"N\xc3\xa3o"[..], b"N\xe3o", b"", b"Not  Found at all"] {
+        let answer =
+            [b"HTTP/1.1 404 ", reason, b"\r\nDate: x\r\nContent-Length: 0\r\n\r\n"].concat();
+        let backend = Backend::answering(answer.clone());
+        let sidecar = Sidecar::before(&backend);
+        let mut client = sidecar.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.take(answer.len()), answer);
+        sidecar.ends_after(1);
+    }
+}

@@ -14,12 +14,14 @@
 // The harness.
 mod backend;
 mod client;
+mod http2;
 mod message;
 mod scrape;
 mod sidecar;
 
 // The claims.
 mod addresses;
+mod both;
 mod draining;
 mod endings;
 mod exclusions;

@@ -104,7 +104,7 @@ fn otel_names_requests_as_the_semantic_conventions_do() {
     count("GET", "/404", 404, "");
     count("GET", "/500", 500, ",error_type=\"500\"");
     count("GET", "/502", 502, ",error_type=\"502\"");
-    count("CONNECT", "_UNMATCHED", 501, ",error_type=\"http_request_error\"");
+    count("CONNECT", "_UNPARSED", 501, ",error_type=\"http_request_error\"");
     // The whole duration, as our own names have it.
     let late = "http_server_request_duration_seconds_bucket{http_request_method=\"GET\",\
         http_route=\"/late\",http_response_status_code=\"200\",url_scheme=\"http\",le=\"0.1\"}";

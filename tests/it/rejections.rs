@@ -74,6 +74,10 @@ fn targets_that_do_not_belong_to_their_method_are_refused() {
         ("authority-form GET", format!("GET foo {host}"), 400),
         ("authority-form POST", format!("POST a:80 {host}"), 400),
         ("asterisk-form GET", format!("GET * {host}"), 400),
+        ("another scheme", format!("GET ftp://x/a {host}"), 400),
+        ("no authority", format!("GET http:///a {host}"), 400),
+        ("a fragment", format!("GET /#a {host}"), 400),
+        ("a query alone", format!("GET ?a {host}"), 400),
     ];
     for (name, request, status) in &cases {
         let mut client = sidecar.client();
@@ -81,10 +85,20 @@ fn targets_that_do_not_belong_to_their_method_are_refused() {
         assert_eq!(client.answer().status(), *status, "{name}");
         client.sees_the_end();
     }
-    sidecar.requests(501).label("method", "CONNECT").eventually_is(2);
-    sidecar.metric("http_requests_total").label("error", "http_request_error").eventually_is(5);
-    sidecar.ends_after(5);
-    assert_eq!(backend.received(), Vec::<String>::new());
+    // They have no path, also where `/` is one by now.
+    assert_eq!(sidecar.client().get("/").status(), 200);
+    for (name, request, status) in &cases {
+        let mut client = sidecar.client();
+        client.send(request);
+        assert_eq!(client.answer().status(), *status, "{name}");
+        client.sees_the_end();
+    }
+    let refused = || sidecar.metric("http_requests_total").label("error", "http_request_error");
+    refused().label("path", "_UNPARSED").eventually_is(18);
+    sidecar.requests(501).label("method", "CONNECT").eventually_is(4);
+    sidecar.metric("http_requests_total").label("path", "/").eventually_is(1);
+    sidecar.ends_after(19);
+    assert_eq!(backend.count(" HTTP/1.1"), 1);
 }
 
 #[test]
@@ -97,9 +111,10 @@ fn requests_that_do_not_parse_are_refused_and_counted_without_a_path() {
         ("no target", "GET HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("no version", "GET /x\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("a lower-case version", "GET /x http/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
-        ("version 1.2", "GET /x HTTP/1.2\r\nHost: a\r\n\r\n".to_owned(), 400),
-        ("version 2.0", "GET /x HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), 400),
-        ("version 0.9", "GET /x HTTP/0.9\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("version 1.10", "GET /x HTTP/1.10\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("version 2.0", "GET /x HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        ("version 3.0", "GET /x HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        ("version 0.9", "GET /x HTTP/0.9\r\nHost: a\r\n\r\n".to_owned(), 505),
         ("two spaces", "GET  /x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("a method with a colon", "G:T /x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
         ("a bare CR before the request", "\rGET /x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
@@ -203,6 +218,10 @@ fn a_broken_chunk_is_answered_with_400_and_never_completes_upstream() {
         "2_0\r\nhi\r\n0\r\n\r\n",
         "\r\nhi\r\n0\r\n\r\n",
         "2\r\nhiXX0\r\n\r\n",
+        "2 \r\nhi\r\n0\r\n\r\n",
+        "2;\r\nhi\r\n0\r\n\r\n",
+        "2;bad[=x\r\nhi\r\n0\r\n\r\n",
+        "2;a=\"b\r\nhi\r\n0\r\n\r\n",
         "2\nhi\r\n0\r\n\r\n",
     ] {
         let backend = Backend::answering(OK);

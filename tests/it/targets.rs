@@ -44,6 +44,39 @@ fn an_origin_form_target_passes_byte_for_byte() {
 }
 
 #[test]
+fn bytes_beyond_utf8_pass_in_a_target_and_no_label_shows_them() {
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::without_pool(&backend);
+    let requests: [&[u8]; 3] = [
+        b"GET /caf\xe9?q=\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /\x80\xc3/\xed\xa0\x80 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /q?\xa0 HTTP/1.1\r\nHost: a\r\n\r\n",
+    ];
+    for request in requests {
+        let mut client = sidecar.client();
+        client.send(request);
+        assert_eq!(client.answer().status(), 200);
+    }
+    assert_eq!(backend.received_bytes(), requests);
+    sidecar.requests(200).label("path", "/{id}").eventually_is(1);
+    sidecar.requests(200).label("path", "/{id}/{id}").eventually_is(1);
+    sidecar.ends_after(3);
+}
+
+#[test]
+fn a_later_minor_version_is_processed_as_1_1() {
+    let heads = heads_of(&[
+        "GET /x HTTP/1.2\r\nHost: a\r\n\r\n".to_owned(),
+        "POST /x HTTP/1.9\r\nHost: a\r\nContent-Length: 02\r\n\r\nhi".to_owned(),
+    ]);
+    let expected = [
+        "GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+    ];
+    assert_eq!(heads, expected);
+}
+
+#[test]
 fn an_absolute_form_target_becomes_origin_form_and_its_authority_becomes_host() {
     let cases = [
         ("GET http://b.example/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x?y", "b.example"),
