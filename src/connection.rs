@@ -16,6 +16,7 @@ use crate::h1::{HeadError, parse_request, slots};
 use crate::observe::record_unparsed;
 use crate::request::{After, Request};
 use crate::streams;
+use crate::tls::Alpn;
 use crate::upstream::Pool;
 use crate::wire::Socket;
 use crate::worker::{Tick, Worker};
@@ -51,10 +52,10 @@ pub async fn serve(
     (socket, peer): (TcpStream, SocketAddr),
     guard: Guard,
 ) {
-    let socket = match &worker.tls.listener {
-        None => Socket::Tcp(socket),
+    let (socket, alpn) = match &worker.tls.listener {
+        None => (Socket::Tcp(socket), None),
         Some(listener) => match Box::pin(listener.accept(socket)).await {
-            Ok((stream, _alpn)) => Socket::TlsServer(Box::new(stream)),
+            Ok((stream, alpn)) => (Socket::TlsServer(Box::new(stream)), Some(alpn)),
             Err(error) => {
                 // Counted by the listener. It is no request.
                 tracing::debug!(%error, "a client's handshake failed");
@@ -66,6 +67,7 @@ pub async fn serve(
     let first_look = Instant::now() + timeouts.header.min(timeouts.idle);
     let downstream = Downstream::new(socket, peer, first_look);
     let mut requests = Requests::new(&worker, &pool, &downstream, &guard);
+    requests.is_http2 = alpn == Some(Alpn::Http2);
     let mut is_first = true;
     loop {
         let event = poll_fn(|cx| requests.poll_next(cx)).await;
@@ -105,6 +107,8 @@ struct Requests<'a> {
     pool: &'a Pool,
     downstream: &'a Downstream,
     guard: &'a Guard,
+    /// ALPN has chosen HTTP/2.
+    is_http2: bool,
     /// A head so far, where it came in pieces.
     partial: Vec<u8>,
     opened: Instant,
@@ -126,6 +130,7 @@ impl<'a> Requests<'a> {
             pool,
             downstream,
             guard,
+            is_http2: false,
             partial: Vec::new(),
             opened,
             head_since: None,
@@ -176,7 +181,7 @@ impl<'a> Requests<'a> {
     /// Makes an event of what was read so far, or keeps it.
     fn take(&mut self, bytes: &[u8]) -> Option<Event> {
         let is_first = self.idle_since.is_none();
-        if is_first && bytes.starts_with(b"PRI") {
+        if is_first && (self.is_http2 || bytes.starts_with(b"PRI")) {
             if bytes.len() >= PREFACE.len() && bytes.starts_with(PREFACE) {
                 self.downstream.link.put_back(bytes);
                 return Some(Event::Http2);
@@ -184,6 +189,11 @@ impl<'a> Requests<'a> {
             if PREFACE.starts_with(bytes) {
                 self.keep(bytes);
                 return None;
+            }
+            if self.is_http2 {
+                // RFC 9113 §3.4. An answer in HTTP/1 would be one more protocol that nobody chose.
+                record_unparsed(self.worker, HeadError::Malformed.status().0);
+                return Some(Event::End);
             }
         }
         let bytes = behind_empty_lines(bytes);

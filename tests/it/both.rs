@@ -413,3 +413,70 @@ fn a_fragment_never_reaches_the_app() {
     assert_eq!(backend.received_once(), "GET /p HTTP/1.1\r\nHost: a\r\n\r\n");
     sidecar.ends_after(1);
 }
+
+/// Files with a certificate for `localhost`, gone with the test.
+struct Certificate(std::path::PathBuf);
+
+impl Certificate {
+    fn new() -> (Self, tokio_rustls::rustls::RootCertStore) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = vec!["localhost".to_owned()];
+        let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        let folder = std::env::temp_dir().join(format!("redcar-it-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("cert.pem"), certificate.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+        let mut roots = tokio_rustls::rustls::RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        (Self(folder), roots)
+    }
+
+    fn identity(&self) -> redcar::tls::Identity {
+        let file = |name| self.0.join(name);
+        redcar::tls::Identity { cert: file("cert.pem"), key: file("key.pem") }
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn where_alpn_has_chosen_http2_nothing_else_is_served() {
+    use std::io::{Read, Write};
+    use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned, crypto::ring};
+
+    let (certificate, roots) = Certificate::new();
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::with(&backend, |config| {
+        http1(config);
+        config.tls.identity = Some(certificate.identity());
+    });
+    let builder =
+        ClientConfig::builder_with_provider(std::sync::Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let mut speak = |alpn: &[&[u8]], bytes: &[u8]| {
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let config = std::sync::Arc::new(config.clone());
+        let tls = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+        let socket = std::net::TcpStream::connect(sidecar.address).unwrap();
+        socket.set_read_timeout(Some(crate::message::DEADLINE)).unwrap();
+        let mut stream = StreamOwned::new(tls, socket);
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert_eq!(speak(&[b"h2"], get), "");
+    assert_eq!(speak(&[b"h2", b"http/1.1"], get), "");
+    assert_eq!(speak(&[b"h2"], b"PRI * HTTP/2.0\r\n\r\nXX"), "");
+    for alpn in [&[&b"http/1.1"[..]][..], &[]] {
+        assert!(speak(alpn, get).starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    sidecar.requests(400).label("path", "_UNPARSED").eventually_is(3);
+    sidecar.ends_after(5);
+}
