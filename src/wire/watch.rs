@@ -368,3 +368,167 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes so many bytes of each write.
+    struct Slow {
+        at_once: usize,
+        taken: Vec<u8>,
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let count = self.at_once.min(bytes.len());
+            self.taken.extend_from_slice(&bytes[..count]);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    /// Writes `first` and then `payload`, as the library does; tells what came out.
+    fn written(seen: &Rc<Seen>, at_once: usize, first: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut io = Watched::new(Slow { at_once, taken: Vec::new() }, seen, 1000);
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut first, mut payload) = (first, payload);
+        while !first.is_empty() || !payload.is_empty() {
+            let slices = [IoSlice::new(first), IoSlice::new(payload)];
+            let slices = if first.is_empty() { &slices[1..] } else { &slices };
+            match Pin::new(&mut io).poll_write_vectored(&mut cx, slices) {
+                Poll::Ready(Ok(count)) => {
+                    let of_first = count.min(first.len());
+                    first = &first[of_first..];
+                    payload = &payload[count - of_first..];
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        io.io.taken
+    }
+
+    fn reset(stream: u32, code: u8) -> Vec<u8> {
+        frame(RST_STREAM, 0, stream, &[0, 0, 0, code])
+    }
+
+    #[test]
+    fn a_reset_that_refuses_a_request_is_answered_first_however_it_is_written() {
+        let data = frame(0, 0, 3, &[9; 50]);
+        let (head, payload) = data.split_at(HEAD_BYTES);
+        for at_once in 1..80 {
+            let seen = Rc::new(Seen::default());
+            for stream in [1, 3, 5, 7, 9, 11] {
+                remember(&seen.begun, stream);
+            }
+            seen.accepted(3);
+            assert!(seen.answer_before_reset(3));
+            let out = [
+                &reset(1, 1),
+                &frame(HEADERS, 4, 7, b"431"),
+                &reset(7, 1),
+                &reset(9, 7),
+                &reset(5, 1),
+                &reset(3, 1),
+                &reset(13, 1),
+                head,
+            ];
+            let got = written(&seen, at_once, &out.concat(), payload);
+            let answer = |stream| frame(HEADERS, 5, stream, &[0x8c]);
+            let [one, head_7, reset_7, refused_9, five, three, thirteen, head] = out;
+            let expected = [
+                &answer(1),
+                one,
+                head_7,
+                reset_7,
+                refused_9,
+                &answer(5),
+                five,
+                &answer(3),
+                three,
+                thirteen,
+                head,
+                payload,
+            ];
+            assert_eq!(got, expected.concat(), "{at_once} bytes at once");
+            // 5 broke before it was handed out; 3 is counted by its task; 9 may come again.
+            seen.accepted(5);
+            assert_eq!(seen.take_refused(), [400, 431]);
+            assert_eq!(seen.take_begun(), 1);
+        }
+    }
+
+    #[test]
+    fn no_answer_goes_to_a_client_with_a_small_table() {
+        let seen = Rc::new(Seen::default());
+        let mut io = Watched::new((), &seen, 1000);
+        io.inbound.read(&[b'x'; PREFACE_BYTES]);
+        io.inbound.read(&frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0x10, 0]));
+        assert!(seen.answer_before_reset(1));
+        io.inbound.read(&frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 0, 0, 1, 0, 0, 0x0f, 0xff]));
+        assert!(!seen.answer_before_reset(1));
+        remember(&seen.begun, 5);
+        assert_eq!(written(&seen, 80, &reset(5, 1), &[]), reset(5, 1));
+        assert_eq!(seen.take_refused(), [400]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_client_begins_is_seen_in_pieces_of_any_size(size in 1_usize..40) {
+            let bytes = [
+                vec![b'x'; PREFACE_BYTES],
+                frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]),
+                frame(HEADERS, 4, 1, &[1; 900]),
+                frame(0, 0, 1, &[1; 3000]),
+                frame(HEADERS, 4, 3, &[1; 1100]),
+                // Trailers, large only together.
+                frame(HEADERS, 1, 1, &[1; 900]),
+                frame(CONTINUATION, 4, 1, &[1; 101]),
+                frame(HEADERS, 1, 3, &[1; 900]),
+                frame(CONTINUATION, 4, 3, &[1; 100]),
+                frame(HEADERS, 5, 5, &[]),
+            ]
+            .concat();
+            let seen = Rc::new(Seen::default());
+            let mut io = Watched::new((), &seen, 1000);
+            for piece in bytes.chunks(size) {
+                io.inbound.read(piece);
+            }
+            prop_assert_eq!(&*seen.begun.borrow(), &[1, 3, 5]);
+            prop_assert!(seen.has_cut_trailers(1) && !seen.has_cut_trailers(3));
+            prop_assert!(seen.has_small_table.get());
+        }
+
+        #[test]
+        fn any_bytes_pass_without_a_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 1..200),
+            at_once in 1_usize..50,
+        ) {
+            let seen = Rc::new(Seen::default());
+            let mut io = Watched::new((), &seen, 10);
+            io.inbound.read(&bytes);
+            let got = written(&Rc::new(Seen::default()), at_once, &bytes, &[]);
+            prop_assert_eq!(got, bytes);
+        }
+    }
+}
