@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::connection;
 use crate::downstream::{Downstream, close};
 use crate::error::is_out_of_descriptors;
+use crate::seldom::Seldom;
 use crate::upstream::Pool;
 use crate::wire::Socket;
 use crate::worker::Worker;
@@ -185,7 +186,9 @@ fn place(
     }
 }
 
-/// Waits longer after each failure to accept, and says so once.
+static NO_DESCRIPTORS: Seldom = Seldom::new();
+
+/// Waits longer after each failure to accept.
 #[derive(Default)]
 struct Backoff {
     failures: u32,
@@ -203,8 +206,11 @@ impl Backoff {
             tracing::debug!(%error, "a connection could not be accepted");
             return;
         }
-        if self.failures == 0 {
-            tracing::warn!(%error, "no file descriptors left; clients wait until there are");
+        // Clients can come and go so that each failure is the first one.
+        if let Some(due) = NO_DESCRIPTORS.due() {
+            let suppressed = due.suppressed;
+            let what = "no file descriptors left; clients wait until there are";
+            tracing::warn!(%error, suppressed, "{what}");
         }
         let wait = Self::FIRST.saturating_mul(1 << self.failures.min(8)).min(Self::LONGEST);
         self.failures += 1;

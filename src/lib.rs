@@ -11,7 +11,7 @@
 //! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`], [`h1`],
 //!   [`timer`]: closed label sets; text encoding; path → template; shutdown; small writes; HTTP/1
 //!   syntax; a connection's timer. Pure: no I/O.
-//! - [`tls`]: certificates and handshakes, on both sides.
+//! - [`tls`], [`seldom`]: certificates and handshakes, on both sides; log lines that peers cause.
 //! - [`error`], [`buckets`], [`routes`], [`headers`]: error → status and token; histogram bounds;
 //!   where pinned templates come from; header rewriting, the only bytes that are changed.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
@@ -57,6 +57,7 @@ pub mod render;
 pub mod request;
 pub mod resolve;
 pub mod routes;
+pub mod seldom;
 pub mod series;
 pub mod server;
 pub mod streams;

@@ -14,7 +14,7 @@ use redcar::metrics::{CATALOGUE, FLASK, OTEL};
 /// order for readers. Its own sub-modules belong to it.
 const LAYERS: &[&[&str]] = &[
     &["labels", "exposition", "paths", "drain", "coalesce", "h1", "timer"],
-    &["tls"],
+    &["tls", "seldom"],
     &["error", "buckets", "routes"],
     &["headers"],
     &["series"],
