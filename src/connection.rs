@@ -192,7 +192,8 @@ impl<'a> Requests<'a> {
             }
             if self.is_http2 {
                 // RFC 9113 §3.4. An answer in HTTP/1 would be one more protocol that nobody chose.
-                record_unparsed(self.worker, HeadError::Malformed.status().0);
+                let status = HeadError::Malformed.status().0;
+                record_unparsed(self.worker, self.downstream.peer, status);
                 return Some(Event::End);
             }
         }
@@ -293,7 +294,7 @@ fn beyond(limit: usize, bytes: &[u8]) -> HeadError {
 /// Counts and answers what is no request.
 fn refuse(worker: &Worker, downstream: &Downstream, error: HeadError) {
     let status = error.status();
-    record_unparsed(worker, status.0);
+    record_unparsed(worker, downstream.peer, status.0);
     downstream.turn_away(worker, status, &format!("{}: {error}\n", status.1));
 }
 

@@ -11,7 +11,8 @@
 //! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`], [`h1`],
 //!   [`timer`]: closed label sets; text encoding; path → template; shutdown; small writes; HTTP/1
 //!   syntax; a connection's timer. Pure: no I/O.
-//! - [`tls`], [`seldom`]: certificates and handshakes, on both sides; log lines that peers cause.
+//! - [`tls`], [`lines`], [`seldom`]: certificates and handshakes, on both sides; who writes log
+//!   lines; how often, where peers cause them.
 //! - [`error`], [`buckets`], [`routes`], [`headers`]: error → status and token; histogram bounds;
 //!   where pinned templates come from; header rewriting, the only bytes that are changed.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
@@ -49,6 +50,7 @@ pub mod forward;
 pub mod h1;
 pub mod headers;
 pub mod labels;
+pub mod lines;
 pub mod metrics;
 pub mod observe;
 pub mod paths;

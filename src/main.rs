@@ -2,10 +2,14 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use clap::{CommandFactory, Parser};
 use redcar::config::Config;
 use redcar::server::{Reloader, Server, StartError, Stop};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Cli, Command, LogFormat, LogLevel, RunArgs};
@@ -18,6 +22,7 @@ mod ask;
 mod cli;
 mod demo;
 mod forecast;
+mod log;
 mod top;
 
 /// Exit code of wrong usage; clap's own.
@@ -25,26 +30,36 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (format, level) = (cli.run.log_format, cli.run.log_level);
+    if let Err(error) = start_log(&cli) {
+        return fail(&error, 1);
+    }
+    let code = perform(cli);
+    log::flush();
+    code
+}
+
+/// Starts the log of what has one; the other sub-commands only answer a question.
+fn start_log(cli: &Cli) -> std::io::Result<()> {
+    match &cli.command {
+        None => log::start(cli.run.log_format, cli.run.log_level),
+        Some(Command::Check(flags)) => log::start(flags.log_format, flags.log_level),
+        Some(Command::Demo(_) | Command::Paths(_)) => log::start(LogFormat::Auto, LogLevel::Warn),
+        Some(
+            Command::Healthcheck(_) | Command::Top(_) | Command::Completions { .. } | Command::Man,
+        ) => Ok(()),
+    }
+}
+
+fn perform(cli: Cli) -> ExitCode {
     match cli.command {
-        None => {
-            start_logging(format, level);
-            configured(cli.run).map_or_else(|code| code, |config| exit(run(config)))
-        }
+        None => configured(cli.run).map_or_else(|code| code, |config| exit(run(config))),
         Some(Command::Check(flags)) => {
-            start_logging(flags.log_format, flags.log_level);
             configured(*flags).map_or_else(|code| code, |config| ask::check(&config))
         }
         Some(Command::Healthcheck(flags)) => ask::healthcheck(&flags),
         Some(Command::Top(flags)) => top::run(&flags),
-        Some(Command::Demo(flags)) => {
-            start_logging(LogFormat::Auto, LogLevel::Warn);
-            demo::run(&flags)
-        }
-        Some(Command::Paths(flags)) => {
-            start_logging(LogFormat::Auto, LogLevel::Warn);
-            forecast::run(*flags)
-        }
+        Some(Command::Demo(flags)) => demo::run(&flags),
+        Some(Command::Paths(flags)) => forecast::run(*flags),
         Some(Command::Completions { shell }) => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "proxy", &mut out);
@@ -75,6 +90,7 @@ fn exit(result: Result<(), StartError>) -> ExitCode {
 fn run(config: Config) -> Result<(), StartError> {
     let upstream = config.upstream.to_string();
     let server = Server::bind(config)?;
+    server.show_lost_log_lines(log::lost());
     announce(&server, &upstream);
     let reloader = server.reloader();
     server.run(async {
@@ -109,14 +125,30 @@ pub(crate) async fn first_signal() -> Stop {
         tracing::error!("signals cannot be received; only SIGKILL will end this process");
         return std::future::pending().await;
     };
-    let stop = either(&mut terminate, &mut interrupt).await;
-    drop(tokio::task::spawn_local(async move {
-        either(&mut terminate, &mut interrupt).await;
-        tracing::warn!("second signal: exiting at once");
-        #[expect(clippy::exit, reason = "whoever signals twice wants no drain")]
-        std::process::exit(1);
-    }));
-    stop
+    let _over = NextSignalExits::prepare();
+    either(&mut terminate, &mut interrupt).await
+}
+
+/// Whoever signals twice wants no drain. Dropped when nobody waits for a first signal any more:
+/// then the next one ends the process in the signal handler itself, whatever hangs.
+struct NextSignalExits(Arc<AtomicBool>);
+
+impl NextSignalExits {
+    fn prepare() -> Self {
+        let exits = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            if let Err(error) = register_conditional_shutdown(signal, 1, Arc::clone(&exits)) {
+                tracing::error!(%error, "a second signal will not be heard");
+            }
+        }
+        Self(exits)
+    }
+}
+
+impl Drop for NextSignalExits {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> Stop {
@@ -141,31 +173,9 @@ fn announce(server: &Server, upstream: &str) {
              try      curl -i http://localhost:{listen}/\n",
             redcar::metrics::VERSION
         );
-        // A closed stderr is no reason not to run.
-        let _written = std::io::stderr().write_all(banner.as_bytes());
+        log::say(banner);
     } else {
         tracing::info!(%listen, upstream, %metrics, "forwarding");
-    }
-}
-
-fn start_logging(format: LogFormat, level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(level)
-        .with_target(false);
-    let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
-    if json {
-        builder.json().flatten_event(true).init();
-    } else {
-        builder.with_ansi(terminal).init();
     }
 }
 
@@ -179,8 +189,7 @@ pub(crate) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
         source = cause.source();
     }
     text.push('\n');
-    // With stderr gone there is only the exit code left to tell.
-    let _written = std::io::stderr().write_all(text.as_bytes());
+    log::say(text);
     ExitCode::from(code)
 }
 

@@ -62,8 +62,12 @@ pub struct Cold {
     pub refused_max_connections: Counter,
     /// Connections that could not be accepted, mostly for want of file descriptors.
     pub refused_accept_error: Counter,
-    /// Access-log lines that were lost.
-    pub log_dropped: Counter,
+    log_dropped: Counter,
+    /// Lines of the program's own log that were lost, once there is one.
+    pub log_lost: OnceLock<Arc<AtomicU64>>,
+    access_log_dropped: Counter,
+    /// Access-log lines that were lost, once there is an access log.
+    pub access_log_lost: OnceLock<Arc<AtomicU64>>,
     series: Gauge,
     paths: Gauge,
     overflow_paths: Counter,
@@ -157,6 +161,9 @@ impl Cold {
             refused_max_connections: to.counter(REFUSED, Some(("reason", "max_connections"))),
             refused_accept_error: to.counter(REFUSED, Some(("reason", "accept_error"))),
             log_dropped: to.counter(LOG_DROPPED, None),
+            log_lost: OnceLock::new(),
+            access_log_dropped: to.counter(ACCESS_LOG_DROPPED, None),
+            access_log_lost: OnceLock::new(),
             series: to.gauge(SERIES, None),
             paths: to.gauge(PATHS, None),
             overflow_paths: to.counter(OVERFLOW, Some(("reason", "max_paths"))),
@@ -239,6 +246,11 @@ impl Cold {
         self.idle.set(sum(|w| &w.upstream_idle) as f64);
         self.reused.absolute(sum(|w| &w.reused));
         self.excluded.absolute(sum(|w| &w.excluded));
+        for (counter, lost) in
+            [(&self.log_dropped, &self.log_lost), (&self.access_log_dropped, &self.access_log_lost)]
+        {
+            counter.absolute(lost.get().map_or(0, |lost| lost.load(Relaxed)));
+        }
         if let Some(tls) = self.tls.get() {
             tls.collect();
         }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use crate::access_log::Outcome;
+use crate::access_log::{Outcome, Subject};
 use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::h1::RequestHead;
 use crate::labels::{ErrorToken, GrpcStatus, MethodId};
@@ -294,8 +294,9 @@ impl Drop for Observation {
     }
 }
 
-/// Counts a request that never became one: its head did not parse, or did not come in time.
-pub fn record_unparsed(worker: &Worker, status: u16) {
+/// Counts and logs a request that never became one: its head did not parse, or did not come in
+/// time.
+pub fn record_unparsed(worker: &Worker, peer: IpAddr, status: u16) {
     let key = Key {
         route: RouteId::UNPARSED,
         method: MethodId::OTHER,
@@ -306,4 +307,14 @@ pub fn record_unparsed(worker: &Worker, status: u16) {
     bump(&worker.stats.started);
     worker.shard.with_row(key, |row, buckets| row.durations.record(buckets, 0));
     bump(&worker.stats.ended);
+    if let Some(log) = &worker.access_log {
+        let outcome = Outcome {
+            status,
+            error: ErrorToken::HttpRequestError.as_str(),
+            route: &worker.shard.route_name(key.route),
+            bytes: 0,
+            duration: Duration::ZERO,
+        };
+        log.log(&Subject::unparsed(peer), outcome);
+    }
 }

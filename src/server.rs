@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -69,6 +69,9 @@ pub struct Server {
     tls: Ends,
 }
 
+/// How long the exit waits for the reader of the access log.
+const LOG_FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
 /// What clients and the upstream are offered inside TLS.
 pub const OFFER: &[Alpn] = &[Alpn::Http2, Alpn::Http1];
 
@@ -124,6 +127,12 @@ impl Server {
         }
     }
 
+    /// Has `redcar_log_dropped_total` show what `lost` counts: lines of the program's own log.
+    pub fn show_lost_log_lines(&self, lost: Arc<AtomicU64>) {
+        // Whoever comes first is shown.
+        let _first = self.cold.log_lost.set(lost);
+    }
+
     /// Serves until `shutdown` resolves, then drains. Blocks the calling thread.
     ///
     /// The order: `/readyz` turns 503, the delay passes, the listener closes, requests end or are
@@ -138,7 +147,7 @@ impl Server {
             move |source| StartError { what, source }
         };
         let runtime = local_runtime().map_err(error("cannot start the main runtime"))?;
-        let threads = runtime.block_on(async {
+        let (threads, access_log) = runtime.block_on(async {
             let mut shutdown = pin!(shutdown);
             // Polled before anything is served, so that a signal handler is in place by then.
             let early = poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx))).await;
@@ -147,12 +156,22 @@ impl Server {
                 Poll::Ready(stop) => stop,
                 Poll::Pending => shutdown.await,
             };
-            Ok(running.drain(stop).await)
+            let access_log = running.access_log.clone();
+            Ok((running.drain(stop).await, access_log))
         })?;
+        // Files that are being read again must not hold up the exit.
+        runtime.shutdown_background();
         for thread in threads {
             if thread.join().is_err() {
                 return Err(error("a thread died")(io::Error::other("panicked")));
             }
+        }
+        let unwritten = access_log.map_or(0, |log| log.flush(LOG_FLUSH_LIMIT));
+        if unwritten > 0 {
+            tracing::warn!(
+                lines = unwritten,
+                "the reader of the access log is too slow for the exit"
+            );
         }
         Ok(())
     }
@@ -170,10 +189,10 @@ impl Server {
         let mut threads = Vec::new();
         let mut access_log = None;
         if let Some(format) = config.access_log {
-            let dropped = cold.log_dropped.clone();
-            let (log, thread) = AccessLog::spawn(format, dropped).map_err(failed)?;
+            let log = AccessLog::spawn(format).map_err(failed)?;
+            // Nobody else sets it.
+            let _first = cold.access_log_lost.set(log.lost());
             access_log = Some(log);
-            threads.push(thread);
         }
         let stats: Vec<_> = (0..config.threads).map(|_| WorkerStats::new()).collect();
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..config.threads)
@@ -186,7 +205,7 @@ impl Server {
         let shared = Shared {
             config: Arc::clone(&config),
             cold: Arc::clone(&cold),
-            access_log,
+            access_log: access_log.clone(),
             tls: self.tls.clone(),
         };
         let (ready, started) = std::sync::mpsc::channel();
@@ -222,7 +241,7 @@ impl Server {
             spawn("admin", move || run_admin(metrics, sources, admin_health, gzip, finished));
         threads.push(admin.map_err(failed)?);
         health.serving.store(true, Relaxed);
-        Ok(Running { config, cold, health, handles, threads, finish })
+        Ok(Running { config, cold, health, handles, threads, finish, access_log })
     }
 }
 
@@ -234,6 +253,7 @@ struct Running {
     handles: Vec<WorkerHandle>,
     threads: Vec<JoinHandle<()>>,
     finish: oneshot::Sender<Finish>,
+    access_log: Option<AccessLog>,
 }
 
 impl Running {

@@ -83,14 +83,14 @@ impl Shared {
     /// Counts the requests that the library has refused by itself.
     fn count_refused(&self) {
         for status in self.seen.take_refused() {
-            record_unparsed(&self.worker, status);
+            record_unparsed(&self.worker, self.downstream.peer, status);
         }
     }
 
     /// Counts the request whose head made the library end the connection.
     fn count_begun(&self, status: u16) {
         for _ in 0..self.seen.take_begun() {
-            record_unparsed(&self.worker, status);
+            record_unparsed(&self.worker, self.downstream.peer, status);
         }
     }
 

@@ -14,7 +14,7 @@ use redcar::metrics::{CATALOGUE, FLASK, OTEL};
 /// order for readers. Its own sub-modules belong to it.
 const LAYERS: &[&[&str]] = &[
     &["labels", "exposition", "paths", "drain", "coalesce", "h1", "timer"],
-    &["tls", "seldom"],
+    &["tls", "lines", "seldom"],
     &["error", "buckets", "routes"],
     &["headers"],
     &["series"],
@@ -40,7 +40,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules of the program, not of the library: they may import all of it.
-const PROGRAM: &[&str] = &["main", "cli", "ask", "demo", "forecast", "top"];
+const PROGRAM: &[&str] = &["main", "cli", "ask", "demo", "forecast", "log", "top"];
 
 const MAX_COLUMNS: usize = 100;
 

@@ -350,9 +350,10 @@ def sidecar(d):
              [(f"sum by (reason) ({rate('redcar_path_overflow_total', TARGET)})", "{{reason}}")],
              "reqps", 8)
     d.series("Not recorded", "Requests that --exclude-path or --exclude-user-agent leave out of all "
-             "other figures, and access-log lines that standard output was too slow for.",
+             "other figures, and log lines that could not be written, or not in time.",
              [(f"sum({rate('redcar_excluded_requests_total', TARGET)})", "excluded requests"),
-              (f"sum({rate('redcar_access_log_dropped_total', TARGET)})", "dropped log lines")],
+              (f"sum({rate('redcar_access_log_dropped_total', TARGET)})", "lost access-log lines"),
+              (f"sum({rate('redcar_log_dropped_total', TARGET)})", "lost lines of its own log")],
              "ops", 8)
     d.series("Scrapes", "How long a scrape takes: rendering as the sidecar says, and the whole as "
              "Prometheus says.",

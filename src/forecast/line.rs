@@ -111,6 +111,10 @@ fn entry<'a>(
     user_agent: Option<Cow<'a, str>>,
 ) -> Option<Entry<'a>> {
     Method::from_bytes(method.as_bytes()).ok()?;
+    // A request whose head did not parse has no path.
+    if target == "-" {
+        return None;
+    }
     Some(Entry {
         method,
         path: match target {

@@ -177,11 +177,17 @@ pub(super) const TLS_RELOAD: Family = family(
     &[],
     "1 if the files of --tls-cert and --tls-key could be used when they last changed, else 0: the certificate before stays in use. Absent without --tls-cert.",
 );
-pub(super) const LOG_DROPPED: Family = family(
+pub(super) const ACCESS_LOG_DROPPED: Family = family(
     "redcar_access_log_dropped_total",
     Kind::Counter,
     &[],
-    "Access-log lines dropped because standard output did not keep up.",
+    "Access-log lines dropped because standard output did not keep up or could not be written.",
+);
+pub(super) const LOG_DROPPED: Family = family(
+    "redcar_log_dropped_total",
+    Kind::Counter,
+    &[],
+    "Lines of the sidecar's own log dropped because standard error did not keep up or could not be written.",
 );
 pub(super) const SERIES: Family = family(
     "redcar_series",
@@ -298,6 +304,7 @@ pub const CATALOGUE: &[Family] = &[
     TLS_HANDSHAKES,
     TLS_EXPIRY,
     TLS_RELOAD,
+    ACCESS_LOG_DROPPED,
     LOG_DROPPED,
     SERIES,
     SERIES_LIMIT,

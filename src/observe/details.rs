@@ -28,22 +28,28 @@ pub(super) fn details(
     let subject = worker.access_log.is_some().then(|| Subject {
         peer,
         method: head.method.into(),
-        path: without_secrets(path.unwrap_or("")).into(),
-        version: head.version,
-        referer: field("referer").map(|value| without_query(value).into_bytes().into()),
+        path: path.map_or_else(|| "-".into(), |path| without_secrets(path).into()),
+        version: Some(head.version),
+        referer: field("referer").map(|value| without_query(value).into()),
         user_agent: field("user-agent").map(Box::from),
     });
     Some(Box::new(Details { subject, trace_id: trace_id.flatten() }))
 }
 
 /// A Referer without what may be secret: query, fragment, credentials, segments of the path.
-fn without_query(referer: &[u8]) -> String {
-    let text = String::from_utf8_lossy(referer);
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit('@').next().unwrap_or(authority);
-    format!("{scheme}{host}{}", without_secrets(path))
+fn without_query(referer: &[u8]) -> Vec<u8> {
+    let bare = referer.split(|byte| b"?#".contains(byte)).next().unwrap_or_default();
+    let scheme = bare.windows(3).position(|bytes| bytes == b"://").map_or(0, |at| at + 3);
+    let (scheme, rest) = bare.split_at(scheme);
+    let (authority, path) =
+        rest.split_at(rest.iter().position(|b| *b == b'/').unwrap_or(rest.len()));
+    let host = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
+    let segments = path.split(|byte| *byte == b'/').map(|segment| {
+        // Nobody can tell whether what is no UTF-8 is a secret.
+        std::str::from_utf8(segment).map_or_else(|_| "{id}".to_owned(), without_secrets)
+    });
+    let path = segments.collect::<Vec<_>>().join("/");
+    [scheme, host, path.as_bytes()].concat()
 }
 
 /// The value of the first field of this name.
@@ -74,9 +80,11 @@ mod tests {
             ("https://a.example/me@b.example/x#y", "https://a.example/{id}/x"),
             ("https://app1-internal-7.a.example", "https://app1-internal-7.a.example"),
             ("/reset/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "/reset/{id}"),
+            ("https://a.example/caf\u{e9}/x", "https://a.example/caf\u{e9}/x"),
             ("", ""),
         ] {
-            assert_eq!(without_query(sent.as_bytes()), logged);
+            assert_eq!(without_query(sent.as_bytes()), logged.as_bytes());
         }
+        assert_eq!(without_query(b"a://h\xff/\xff/x"), b"a://h\xff/{id}/x");
     }
 }

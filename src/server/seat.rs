@@ -69,7 +69,8 @@ impl Seat {
         });
         // Tasks that are still there were cut off; dropping them records that.
         worker.drain.cut();
-        drop(runtime);
+        // A name that is being resolved must not hold up the exit.
+        runtime.shutdown_background();
         // Now everything is recorded, and a last scrape will show it.
         drop(ended);
     }

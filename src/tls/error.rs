@@ -3,9 +3,8 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use jiff::Timestamp;
 use tokio_rustls::rustls::pki_types::pem;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
@@ -101,9 +100,14 @@ pub struct Date(pub i64);
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Timestamp::from_second(self.0) {
-            Ok(timestamp) => timestamp.fmt(f),
-            Err(_) => write!(f, "second {} since 1970", self.0),
+        /// The last second of the year 9999.
+        const LAST: u64 = 253_402_300_799;
+        match u64::try_from(self.0) {
+            Ok(seconds) if seconds <= LAST => {
+                let at = UNIX_EPOCH + Duration::from_secs(seconds);
+                humantime::format_rfc3339_seconds(at).fmt(f)
+            }
+            _ => write!(f, "second {} since 1970", self.0),
         }
     }
 }

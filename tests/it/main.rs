@@ -33,6 +33,7 @@ mod interim;
 mod metrics_port;
 mod naming;
 mod path_list;
+mod program;
 mod rejections;
 mod reloading;
 mod retries;
