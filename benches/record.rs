@@ -14,7 +14,7 @@ use redcar::h1::{parse_request, slots};
 use redcar::headers::{Forwarded, Peer, prepare_request};
 use redcar::labels::{MethodId, Methods};
 use redcar::paths::{Namer, PathMode, Template};
-use redcar::series::{Key, Limits, Resolved, RouteId, Shard, Store};
+use redcar::series::{Key, Limits, Resolved, Settled, Shard, Store};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -44,11 +44,11 @@ fn limits() -> Limits {
 }
 
 /// Names a path and has it answered with 200, as a whole request does.
-fn serve(shard: &Shard, path: &str) -> RouteId {
+fn serve(shard: &Shard, path: &str) -> Settled {
     let route = shard.settle(&shard.resolve(path), 200, true);
     let key = Key { route, method: MethodId::OTHER, status: 200, error: None, grpc: None };
-    shard.with_row(key, |row, buckets| row.durations.record(buckets, 1_000_000));
-    route
+    shard.with_row(&key, |row, buckets| row.durations.record(buckets, 1_000_000));
+    key.route
 }
 
 /// A path that the same client just asked for.
@@ -141,7 +141,7 @@ fn record_a_warm_request(bencher: Bencher<'_, '_>) {
             grpc: None,
         };
         let nanos = clock.delta_as_nanos(begun, clock.raw());
-        shard.with_row(key, |row, buckets| row.durations.record(buckets, nanos));
+        shard.with_row(&key, |row, buckets| row.durations.record(buckets, nanos));
     });
 }
 
@@ -151,7 +151,7 @@ fn record_per_path(bencher: Bencher<'_, '_>) {
     let shard = shard(&[]);
     let route = serve(&shard, "/api/v1/users");
     bencher.bench_local(|| {
-        shard.with_route(black_box(route), |row, buckets| {
+        shard.with_route(black_box(&route), |row, buckets| {
             row.response_start.record(buckets, 1000);
             row.add_bytes(0, 512);
         });

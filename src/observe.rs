@@ -13,7 +13,7 @@ use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::h1::RequestHead;
 use crate::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::metrics::{bump, drop_one};
-use crate::series::{Exemplar, Key, Lasting, Resolved, RouteId};
+use crate::series::{Exemplar, Key, Lasting, Resolved, RouteId, Settled};
 use crate::worker::{Tick, Worker};
 
 use self::details::{Details, details, value};
@@ -173,7 +173,7 @@ impl Observation {
     }
 
     /// Records. The only place that does.
-    fn end(&mut self, end: Tick) -> Option<RouteId> {
+    fn end(&mut self, end: Tick) -> Option<Settled> {
         if std::mem::replace(&mut self.ended, true) {
             return None;
         }
@@ -186,18 +186,18 @@ impl Observation {
         };
         if let Some(since) = self.stream_begun {
             drop_one(&self.worker.stats.streams_active);
-            lasted(&self.worker, route, Lasting::Stream, since, end);
+            lasted(&self.worker, route.as_ref(), Lasting::Stream, since, end);
         }
         bump(&self.worker.stats.ended);
         // A probe that fails is worth a line.
         if !self.excluded || self.status >= 400 {
-            self.log(route, nanos);
+            self.log(route.as_ref(), nanos);
         }
         route
     }
 
     /// Writes to the rows, and tells under which route.
-    fn record(&self, nanos: u64) -> RouteId {
+    fn record(&self, nanos: u64) -> Settled {
         let worker = &self.worker;
         let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
         let nanos = match start_nanos {
@@ -215,7 +215,7 @@ impl Observation {
         };
         let is_timed = self.status != 101 && self.stream_begun.is_none();
         let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
-        worker.shard.with_row(key, |row, buckets| {
+        worker.shard.with_row(&key, |row, buckets| {
             if !is_timed {
                 return row.count_untimed();
             }
@@ -225,7 +225,7 @@ impl Observation {
                 row.keep_exemplar(buckets, exemplar);
             }
         });
-        worker.shard.with_route(route, |row, buckets| {
+        worker.shard.with_route(&key.route, |row, buckets| {
             if let Some(nanos) = start_nanos {
                 row.response_start.record(buckets, nanos);
             }
@@ -234,7 +234,7 @@ impl Observation {
             }
         });
         self.record_overhead();
-        route
+        key.route
     }
 
     fn record_overhead(&self) {
@@ -251,7 +251,7 @@ impl Observation {
         worker.stats.overhead.record(&worker.stats.overhead_bounds, before + after);
     }
 
-    fn log(&self, route: Option<RouteId>, nanos: u64) {
+    fn log(&self, route: Option<&Settled>, nanos: u64) {
         let subject = self.details.as_ref().and_then(|details| details.subject.as_ref());
         let (Some(log), Some(subject)) = (&self.worker.access_log, subject) else {
             return;
@@ -298,20 +298,20 @@ impl Drop for Observation {
 /// time.
 pub fn record_unparsed(worker: &Worker, peer: IpAddr, status: u16) {
     let key = Key {
-        route: RouteId::UNPARSED,
+        route: Settled::Named(RouteId::UNPARSED),
         method: MethodId::OTHER,
         status,
         error: Some(ErrorToken::HttpRequestError),
         grpc: None,
     };
     bump(&worker.stats.started);
-    worker.shard.with_row(key, |row, buckets| row.durations.record(buckets, 0));
+    worker.shard.with_row(&key, |row, buckets| row.durations.record(buckets, 0));
     bump(&worker.stats.ended);
     if let Some(log) = &worker.access_log {
         let outcome = Outcome {
             status,
             error: ErrorToken::HttpRequestError.as_str(),
-            route: &worker.shard.route_name(key.route),
+            route: &worker.shard.route_name(&key.route),
             bytes: 0,
             duration: Duration::ZERO,
         };

@@ -14,11 +14,12 @@ use crate::paths::{Namer, PathMode, Template, TemplateError};
 
 use self::inner::Inner;
 
+pub use self::deferred::Unnamed;
 pub use self::list::{ListedPath, PathKind, PathState};
 pub use self::row::{
     Exemplar, HistogramRow, HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow, Row,
 };
-pub use self::shard::{Resolved, Shard};
+pub use self::shard::{Resolved, Settled, Shard};
 
 mod deferred;
 mod inner;
@@ -41,24 +42,18 @@ impl RouteId {
     /// Every path, with `--paths off`.
     pub const ALL: Self = Self(3);
     const FIXED: [&'static str; 4] = ["_OTHER", "_UNPARSED", "_UNMATCHED", "_ALL"];
-    /// Marks the number of what has no name yet: see `series::deferred`.
-    const PROVISIONAL: u32 = 1 << 31;
 
     /// Its place in a [`Snapshot`]'s routes.
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
-
-    fn is_provisional(self) -> bool {
-        self.0 & Self::PROVISIONAL != 0
-    }
 }
 
-/// What identifies a row.
+/// What identifies a row; with a [`Settled`] route, what is recorded on one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Key {
+pub struct Key<R = RouteId> {
     /// Which path.
-    pub route: RouteId,
+    pub route: R,
     /// Which method.
     pub method: MethodId,
     /// Three digits, never 0.
@@ -67,6 +62,14 @@ pub struct Key {
     pub error: Option<ErrorToken>,
     /// How the gRPC call ended, if it was one.
     pub grpc: Option<GrpcStatus>,
+}
+
+impl<R> Key<R> {
+    /// The same at another route.
+    fn at<S>(&self, route: S) -> Key<S> {
+        let Self { method, status, error, grpc, .. } = *self;
+        Key { route, method, status, error, grpc }
+    }
 }
 
 impl Key {

@@ -11,13 +11,12 @@
 #![expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #![expect(clippy::cast_precision_loss, reason = "shares of counts")]
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use redcar::buckets::Buckets;
 use redcar::labels::MethodId;
 use redcar::paths::{Name, Namer, PathMode};
-use redcar::series::{Key, Limits, Resolved, RouteId, Shard, Store};
+use redcar::series::{Key, Limits, Resolved, Settled, Shard, Store};
 
 use self::plan::Plan;
 use self::score::{Score, Tally};
@@ -46,13 +45,13 @@ impl Redcar {
         Self { shard: Shard::new(std::sync::Arc::clone(&store)), store }
     }
 
-    fn serve(&self, sent: &Sent) -> RouteId {
+    fn serve(&self, sent: &Sent) -> Settled {
         let resolved: Resolved = self.shard.resolve(&sent.path);
         let route = self.shard.settle(&resolved, sent.status, true);
         let key =
             Key { route, method: MethodId::OTHER, status: sent.status, error: None, grpc: None };
-        self.shard.with_row(key, |row, buckets| row.durations.record(buckets, 1000));
-        route
+        self.shard.with_row(&key, |row, buckets| row.durations.record(buckets, 1000));
+        key.route
     }
 
     /// Serves all requests, and tallies each under the label that it ended up with.
@@ -61,10 +60,8 @@ impl Redcar {
         for interval in requests.chunks(plan.scrape_every) {
             let routes: Vec<_> = interval.iter().map(|sent| self.serve(sent)).collect();
             self.store.snapshot();
-            let mut names = HashMap::new();
             for (sent, route) in interval.iter().zip(routes) {
-                let name = names.entry(route).or_insert_with(|| self.shard.route_name(route));
-                tally.add(sent, name);
+                tally.add(sent, &self.shard.route_name(&route));
             }
         }
         if plan.labels {

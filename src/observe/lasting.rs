@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::metrics::{bump, drop_one};
-use crate::series::{Lasting, RouteId};
+use crate::series::{Lasting, Settled};
 use crate::worker::{Tick, Worker};
 
 /// A connection that was switched to another protocol, as long as it is open.
@@ -11,12 +11,12 @@ use crate::worker::{Tick, Worker};
 pub struct OpenConnection {
     worker: Rc<Worker>,
     /// `None`: its request is kept out of the metrics.
-    route: Option<RouteId>,
+    route: Option<Settled>,
     since: Tick,
 }
 
 impl OpenConnection {
-    pub(super) fn new(worker: Rc<Worker>, route: Option<RouteId>, since: Tick) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, route: Option<Settled>, since: Tick) -> Self {
         bump(&worker.stats.upgraded_active);
         Self { worker, route, since }
     }
@@ -25,14 +25,14 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         drop_one(&self.worker.stats.upgraded_active);
-        lasted(&self.worker, self.route, Lasting::Upgrade, self.since, self.worker.now());
+        lasted(&self.worker, self.route.as_ref(), Lasting::Upgrade, self.since, self.worker.now());
     }
 }
 
 /// Records how long something was open.
 pub(super) fn lasted(
     worker: &Worker,
-    route: Option<RouteId>,
+    route: Option<&Settled>,
     kind: Lasting,
     since: Tick,
     end: Tick,

@@ -5,15 +5,15 @@
 //! be renamed or lowered. Everything here happens under the store's lock: it is for paths that
 //! nothing is known of.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use super::inner::Inner;
-use super::{Key, Limits, RouteId, RouteRow, Row, Store};
+use super::{Key, Limits, RouteId, RouteRow, Row, Settled, Store};
 use crate::buckets::Buckets;
 
 /// Names that may wait at one time; beyond, they are published early.
@@ -25,62 +25,87 @@ const MAX_ROWS: usize = 4096;
 /// How long a name waits if nobody scrapes.
 const MAX_WAIT: Duration = Duration::from_mins(1);
 
+/// A path without a name, and the route that it becomes.
+///
+/// Whoever holds it finds that route, however many scrapes later: a connection that was switched
+/// is recorded when it ends.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Unnamed {
+    name: Box<str>,
+    /// Its place among those that wait, as long as it has no outcome.
+    place: usize,
+    /// Set once, under the store's lock, when it waits no longer.
+    outcome: OnceLock<RouteId>,
+}
+
+impl Unnamed {
+    /// The route that it has become, if it has.
+    pub(super) fn outcome(&self) -> Option<RouteId> {
+        self.outcome.get().copied()
+    }
+
+    /// What its name is until then.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// What waits for a name.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
-    waiting: BTreeMap<u32, Waiting>,
-    numbers: HashMap<Box<str>, u32, RandomState>,
+    /// In the order in which it came.
+    waiting: Vec<Waiting>,
+    places: HashMap<Box<str>, usize, RandomState>,
     rows: usize,
-    next: u32,
     since: Option<Instant>,
-    /// What became of the numbers given out lately: a worker may just be about to use one.
-    settled: HashMap<u32, RouteId, RandomState>,
 }
 
-/// The requests of one name.
+/// The requests of one path.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    name: Box<str>,
-    rows: Vec<(Key, Row)>,
+    path: Arc<Unnamed>,
+    rows: Vec<(Key<()>, Row)>,
     per_path: Option<RouteRow>,
 }
 
 impl Waiting {
     pub(super) fn name(&self) -> &str {
-        &self.name
+        &self.path.name
     }
 
     pub(super) fn requests(&self) -> u64 {
         self.rows.iter().map(|(_, row)| row.requests()).sum()
     }
+
+    fn row(&mut self, key: Key<()>) -> Option<&Row> {
+        self.rows.iter().find(|(own, _)| *own == key).map(|(_, row)| row)
+    }
 }
 
 impl Deferred {
-    /// The provisional route of a name, if it waits.
-    pub(super) fn find(&self, name: &str) -> Option<RouteId> {
-        self.numbers.get(name).map(|number| RouteId(number | RouteId::PROVISIONAL))
+    /// A path that waits, by its name.
+    pub(super) fn find(&self, name: &str) -> Option<Settled> {
+        let waiting = self.waiting.get(*self.places.get(name)?)?;
+        Some(Settled::Waiting(Arc::clone(&waiting.path)))
     }
 
-    /// A provisional route for a name.
-    pub(super) fn route_of(&mut self, name: &str) -> RouteId {
-        if let Some(route) = self.find(name) {
-            return route;
+    /// Has a path wait for its name. There is room: see [`Self::is_full`].
+    pub(super) fn add(&mut self, name: &str) -> Settled {
+        if let Some(known) = self.find(name) {
+            return known;
         }
-        if self.is_full() {
-            return RouteId::UNMATCHED;
-        }
-        let number = self.next;
-        self.next = (self.next + 1) % RouteId::PROVISIONAL;
+        let place = self.waiting.len();
+        let path = Arc::new(Unnamed { name: name.into(), place, outcome: OnceLock::new() });
         self.since.get_or_insert_with(Instant::now);
-        self.numbers.insert(name.into(), number);
-        let waiting = Waiting { name: name.into(), rows: Vec::new(), per_path: None };
-        self.waiting.insert(number, waiting);
-        RouteId(number | RouteId::PROVISIONAL)
+        self.places.insert(name.into(), place);
+        let (rows, per_path) = (Vec::new(), None);
+        self.waiting.push(Waiting { path: Arc::clone(&path), rows, per_path });
+        Settled::Waiting(path)
     }
 
-    /// Tells whether there is no room for one name more.
+    /// Tells whether there is no room for one name or row more.
     pub(super) fn is_full(&self) -> bool {
-        self.numbers.len() >= MAX_NAMES || self.rows >= MAX_ROWS
+        self.waiting.len() >= MAX_NAMES || self.rows >= MAX_ROWS
     }
 
     /// Tells whether something has waited long enough.
@@ -88,88 +113,71 @@ impl Deferred {
         self.since.is_some_and(|since| since.elapsed() >= MAX_WAIT)
     }
 
-    /// Takes everything out, in the order in which it came.
-    pub(super) fn take(&mut self) -> BTreeMap<u32, Waiting> {
-        self.numbers.clear();
-        self.settled.clear();
-        self.rows = 0;
-        self.since = None;
-        std::mem::take(&mut self.waiting)
+    /// Takes everything out, in the order in which it came. Each is to be absorbed.
+    pub(super) fn take(&mut self) -> Vec<Waiting> {
+        std::mem::take(self).waiting
     }
 
-    /// Remembers what became of a number.
-    pub(super) fn settled(&mut self, number: u32, route: RouteId) {
-        self.settled.insert(number, route);
-    }
-
-    /// Every name that waits, and its requests.
+    /// Every path that waits, and its requests.
     pub(super) fn list(&self) -> impl Iterator<Item = &Waiting> {
-        self.waiting.values()
+        self.waiting.iter()
     }
 
-    /// The name of a provisional route that still waits.
-    pub(super) fn name_of(&self, route: RouteId) -> Option<&str> {
-        let number = route.0 & !RouteId::PROVISIONAL;
-        self.waiting.get(&number).map(|waiting| &*waiting.name)
+    fn waiting_mut(&mut self, path: &Unnamed) -> &mut Waiting {
+        self.waiting.get_mut(path.place).expect("a path without an outcome waits at its place")
     }
 
-    /// What a provisional route has become.
-    pub(super) fn outcome_of(&self, route: RouteId) -> RouteId {
-        let number = route.0 & !RouteId::PROVISIONAL;
-        self.settled.get(&number).copied().unwrap_or(RouteId::UNMATCHED)
-    }
-
-    fn waiting_mut(&mut self, route: RouteId) -> Option<&mut Waiting> {
-        self.waiting.get_mut(&(route.0 & !RouteId::PROVISIONAL))
-    }
-
-    fn row_mut(&mut self, key: Key, limits: &Limits) -> Option<&Row> {
-        let rows = &mut self.waiting.get_mut(&(key.route.0 & !RouteId::PROVISIONAL))?.rows;
-        let known = rows.iter().position(|(own, _)| *own == key);
-        if known.is_none() {
-            if self.rows >= MAX_ROWS {
-                return None;
-            }
-            rows.push((key, Row::new(&limits.buckets, limits.exemplars)));
+    fn row(&mut self, path: &Unnamed, key: Key<()>, limits: &Limits) -> &Row {
+        if self.waiting_mut(path).row(key).is_none() {
             self.rows += 1;
+            let row = Row::new(&limits.buckets, limits.exemplars);
+            self.waiting_mut(path).rows.push((key, row));
         }
-        rows.get(known.unwrap_or(rows.len() - 1)).map(|(_, row)| row)
+        self.waiting_mut(path).row(key).expect("it was there or was added")
     }
 }
 
 impl Store {
-    /// Records on the row of a provisional route; else tells which route to record on instead.
+    /// Records on the row of a path that waits; else tells which route to record on instead.
     pub(super) fn record_deferred(
         &self,
-        key: Key,
+        path: &Unnamed,
+        key: Key<()>,
         record: impl FnOnce(&Row, &Buckets),
     ) -> Result<(), RouteId> {
         let mut inner = self.lock();
-        let Some(row) = inner.deferred.row_mut(key, &self.limits) else {
-            return Err(inner.deferred.outcome_of(key.route));
-        };
-        record(row, &self.limits.buckets);
+        if inner.deferred.is_full() {
+            self.publish_deferred(&mut inner);
+        }
+        if let Some(route) = path.outcome() {
+            return Err(route);
+        }
+        record(inner.deferred.row(path, key, &self.limits), &self.limits.buckets);
         Ok(())
     }
 
     /// The same for what is recorded per path.
     pub(super) fn record_deferred_path(
         &self,
-        route: RouteId,
+        path: &Unnamed,
         record: impl FnOnce(&RouteRow, &Buckets),
     ) -> Result<(), RouteId> {
         let mut inner = self.lock();
-        let outcome = inner.deferred.outcome_of(route);
-        let waiting = inner.deferred.waiting_mut(route).ok_or(outcome)?;
-        let row = waiting.per_path.get_or_insert_with(|| RouteRow::new(&self.limits.buckets));
+        if let Some(route) = path.outcome() {
+            return Err(route);
+        }
+        let row = &mut inner.deferred.waiting_mut(path).per_path;
+        let row = row.get_or_insert_with(|| RouteRow::new(&self.limits.buckets));
         record(row, &self.limits.buckets);
         Ok(())
     }
 
-    /// Adds what has waited to the rows of the store itself.
+    /// Adds what has waited to the rows of the store itself, and lets its holders know.
     pub(super) fn absorb(&self, inner: &mut Inner, route: RouteId, waiting: Waiting) {
+        // Nobody else sets it: what was taken out is absorbed once.
+        let _first = waiting.path.outcome.set(route);
         for (key, row) in waiting.rows {
-            let key = self.admit_locked(inner, Key { route, ..key }, row.requests());
+            let key = self.admit_locked(inner, key.at(route), row.requests());
             self.own_row(inner, key).absorb(&row);
         }
         if let Some(row) = waiting.per_path {

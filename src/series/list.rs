@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{HistogramTotals, RouteId, Store};
+use super::{RouteId, Store};
 
 /// Where a route's name comes from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -73,7 +73,7 @@ impl Store {
         let mut hits = vec![0; routes.len()];
         for (key, parts) in &rows {
             if let Some(hits) = hits.get_mut(key.route.index()) {
-                *hits += HistogramTotals::of(parts.iter().map(|row| &row.durations)).count();
+                *hits += parts.iter().map(|row| row.requests()).sum::<u64>();
             }
         }
         listed.extend(routes.into_iter().zip(states).zip(hits).map(|((route, state), hits)| {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use foldhash::fast::RandomState;
 
 use super::inner::Inner;
-use super::{PathMode, RouteId, Store};
+use super::{PathMode, RouteId, Settled, Store};
 use crate::paths::{Decision, Known, Namer, Place};
 
 /// What workers name paths with; replaced as a whole when it changes.
@@ -75,25 +75,25 @@ impl Gate {
 
 impl Store {
     /// Names a request that has ended and whose path had no route when it began.
-    pub(super) fn settle(&self, name: &str, status: u16, answered_by_upstream: bool) -> RouteId {
+    pub(super) fn settle(&self, name: &str, status: u16, answered_by_upstream: bool) -> Settled {
         let evidence = Evidence::of(status, answered_by_upstream);
         let mut inner = self.lock();
         // Another worker may have learned it meanwhile. On a path that exists every status counts.
         if let Some(route) = inner.learner.known().find(name) {
-            return RouteId(route);
+            return Settled::Named(RouteId(route));
         }
-        if let Some(route) = inner.deferred.find(name).filter(|_| evidence != Evidence::Exists) {
-            return route;
+        if let Some(known) = inner.deferred.find(name).filter(|_| evidence != Evidence::Exists) {
+            return known;
         }
         if evidence == Evidence::None {
-            return RouteId::UNMATCHED;
+            return Settled::Named(RouteId::UNMATCHED);
         }
         if evidence == Evidence::Hint && !inner.gate.admits(name) {
-            return RouteId::UNMATCHED;
+            return Settled::Named(RouteId::UNMATCHED);
         }
         if inner.is_full() {
             self.path_overflows.fetch_add(1, Relaxed);
-            return RouteId::OTHER;
+            return Settled::Named(RouteId::OTHER);
         }
         if inner.deferred.is_overdue() || inner.deferred.is_full() {
             self.publish_deferred(&mut inner);
@@ -102,12 +102,14 @@ impl Store {
         if inner.mode() == PathMode::Raw {
             decision = inner.learner.decide(name);
         }
-        let route = match decision {
-            Decision::Named(label, place) => self.name_place(&mut inner, &label, &place, 1),
-            Decision::Open => inner.deferred.route_of(name),
+        let settled = match decision {
+            Decision::Named(label, place) => {
+                Settled::Named(self.name_place(&mut inner, &label, &place, 1))
+            }
+            Decision::Open => inner.deferred.add(name),
         };
         self.spread(&mut inner);
-        route
+        settled
     }
 
     /// The route of what the learner has named.
@@ -131,13 +133,12 @@ impl Store {
 
     /// Names what has no name yet, for good; what is still open was `_UNMATCHED`.
     pub(super) fn publish_deferred(&self, inner: &mut Inner) {
-        for (number, waiting) in inner.deferred.take() {
+        for waiting in inner.deferred.take() {
             let known = inner.learner.known().find(waiting.name());
             let route = match known {
                 Some(route) => RouteId(route),
                 None => self.name_now(inner, waiting.name(), waiting.requests()),
             };
-            inner.deferred.settled(number, route);
             self.absorb(inner, route, waiting);
         }
         self.spread(inner);

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use foldhash::fast::RandomState;
 
 use super::naming::Naming;
-use super::{Key, PathMode, RouteId, RouteRow, Row, Store};
+use super::{Key, PathMode, RouteId, RouteRow, Row, Store, Unnamed};
 use crate::buckets::Buckets;
 use crate::paths::Name;
 
@@ -24,6 +24,15 @@ pub enum Resolved {
     /// Nothing is known of the path; how it is answered decides, see [`Shard::settle`]. Holds the
     /// name that the detectors made.
     Pending(Box<str>),
+}
+
+/// What a request is counted under when it has ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Settled {
+    /// A route, for good.
+    Named(RouteId),
+    /// The route that the path will have got at the next scrape.
+    Waiting(Arc<Unnamed>),
 }
 
 /// One worker's part of the store. Not `Sync`: only its worker writes.
@@ -125,32 +134,35 @@ impl Shard {
     ///
     /// Only what was answered by the app can say that a path exists. Locks if the path had no
     /// route and the answer does not say that there is none.
-    pub fn settle(&self, resolved: &Resolved, status: u16, answered_by_upstream: bool) -> RouteId {
+    pub fn settle(&self, resolved: &Resolved, status: u16, answered_by_upstream: bool) -> Settled {
         match resolved {
-            Resolved::Known(route) => *route,
+            Resolved::Known(route) => Settled::Named(*route),
             Resolved::Pending(name) => self.store.settle(name, status, answered_by_upstream),
         }
     }
 
     /// The label value of a route. Locks: for access-log lines only.
-    pub fn route_name(&self, route: RouteId) -> Arc<str> {
+    pub fn route_name(&self, route: &Settled) -> Arc<str> {
         let inner = self.store.lock();
-        let settled = if route.is_provisional() {
-            if let Some(name) = inner.deferred.name_of(route) {
-                return name.into();
-            }
-            inner.deferred.outcome_of(route)
-        } else {
-            route
+        let named = match route {
+            Settled::Named(route) => *route,
+            Settled::Waiting(path) => match path.outcome() {
+                Some(route) => route,
+                None => return path.name().into(),
+            },
         };
-        inner.routes.get(settled.index()).map_or_else(|| "_OTHER".into(), |r| Arc::clone(&r.name))
+        inner.routes.get(named.index()).map_or_else(|| "_OTHER".into(), |r| Arc::clone(&r.name))
     }
 
     /// Runs `record` on the row of `key`, or on the coarser one that stands in for it.
-    pub fn with_row(&self, key: Key, record: impl FnOnce(&Row, &Buckets)) {
-        if key.route.is_provisional() {
-            return self.with_deferred_row(key, record);
+    pub fn with_row(&self, key: &Key<Settled>, record: impl FnOnce(&Row, &Buckets)) {
+        match &key.route {
+            Settled::Named(route) => self.with_named_row(key.at(*route), record),
+            Settled::Waiting(path) => self.with_deferred_row(path, key.at(()), record),
         }
+    }
+
+    fn with_named_row(&self, key: Key, record: impl FnOnce(&Row, &Buckets)) {
         let buckets = &self.store.limits.buckets;
         if let Some(row) = self.rows.borrow().get(&key.packed()) {
             return record(row, buckets);
@@ -160,16 +172,15 @@ impl Shard {
     }
 
     #[cold]
-    fn with_deferred_row(&self, key: Key, record: impl FnOnce(&Row, &Buckets)) {
+    fn with_deferred_row(&self, path: &Unnamed, key: Key<()>, record: impl FnOnce(&Row, &Buckets)) {
         let mut record = Some(record);
-        let outcome = self.store.record_deferred(key, |row, buckets| {
+        let outcome = self.store.record_deferred(path, key, |row, buckets| {
             if let Some(record) = record.take() {
                 record(row, buckets);
             }
         });
         if let (Err(route), Some(record)) = (outcome, record) {
-            let row = self.new_row(Key { route, ..key });
-            record(&row, &self.store.limits.buckets);
+            self.with_named_row(key.at(route), record);
         }
     }
 
@@ -182,10 +193,14 @@ impl Shard {
     }
 
     /// Runs `record` on the per-path row of a route.
-    pub fn with_route(&self, route: RouteId, record: impl FnOnce(&RouteRow, &Buckets)) {
-        if route.is_provisional() {
-            return self.with_deferred_route(route, record);
+    pub fn with_route(&self, route: &Settled, record: impl FnOnce(&RouteRow, &Buckets)) {
+        match route {
+            Settled::Named(route) => self.with_named_route(*route, record),
+            Settled::Waiting(path) => self.with_deferred_route(path, record),
         }
+    }
+
+    fn with_named_route(&self, route: RouteId, record: impl FnOnce(&RouteRow, &Buckets)) {
         let buckets = &self.store.limits.buckets;
         if let Some(Some(row)) = self.routes.borrow().get(route.index()) {
             return record(row, buckets);
@@ -201,15 +216,15 @@ impl Shard {
     }
 
     #[cold]
-    fn with_deferred_route(&self, route: RouteId, record: impl FnOnce(&RouteRow, &Buckets)) {
+    fn with_deferred_route(&self, path: &Unnamed, record: impl FnOnce(&RouteRow, &Buckets)) {
         let mut record = Some(record);
-        let outcome = self.store.record_deferred_path(route, |row, buckets| {
+        let outcome = self.store.record_deferred_path(path, |row, buckets| {
             if let Some(record) = record.take() {
                 record(row, buckets);
             }
         });
         if let (Err(route), Some(record)) = (outcome, record) {
-            self.with_route(route, record);
+            self.with_named_route(route, record);
         }
     }
 }

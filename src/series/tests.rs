@@ -9,27 +9,32 @@ fn store(max_paths: usize, max_series: usize) -> Arc<Store> {
     Store::new(limits, Namer::new(&pinned).expect("no conflict"))
 }
 
-fn key(route: RouteId, status: u16) -> Key {
+fn key<R>(route: R, status: u16) -> Key<R> {
     Key { route, method: MethodId(1), status, error: None, grpc: None }
 }
 
+const fn named(route: RouteId) -> Settled {
+    Settled::Named(route)
+}
+
 /// The route of a path that the app has answered with 200.
-fn served(shard: &Shard, path: &str) -> RouteId {
+fn served(shard: &Shard, path: &str) -> Settled {
     shard.settle(&shard.resolve(path), 200, true)
 }
 
 /// Serves one request whole.
-fn serve(shard: &Shard, path: &str, status: u16) -> RouteId {
+fn serve(shard: &Shard, path: &str, status: u16) -> Settled {
     let route = shard.settle(&shard.resolve(path), status, true);
-    count(shard, key(route, status));
-    shard.with_route(route, |row, buckets| {
+    let key = key(route, status);
+    count(shard, &key);
+    shard.with_route(&key.route, |row, buckets| {
         row.response_start.record(buckets, 7);
         row.add_bytes(1, 2);
     });
-    route
+    key.route
 }
 
-fn count(shard: &Shard, key: Key) {
+fn count(shard: &Shard, key: &Key<Settled>) {
     shard.with_row(key, |row, buckets| row.durations.record(buckets, 5));
 }
 
@@ -73,10 +78,11 @@ fn paths_beyond_the_cap_are_other_and_known_ones_stay() {
     let shard = Shard::new(Arc::clone(&store));
     let known = served(&shard, "/status");
     served(&shard, "/settings");
-    assert_eq!(served(&shard, "/accounts"), RouteId::OTHER);
-    assert_eq!(shard.resolve("/status"), Resolved::Known(known));
+    assert_eq!(served(&shard, "/accounts"), named(RouteId::OTHER));
+    assert_eq!(known, named(RouteId(5)));
+    assert_eq!(shard.resolve("/status"), Resolved::Known(RouteId(5)));
     // A worker that comes late still finds what others know.
-    assert_eq!(Shard::new(Arc::clone(&store)).resolve("/status"), Resolved::Known(known));
+    assert_eq!(Shard::new(Arc::clone(&store)).resolve("/status"), Resolved::Known(RouteId(5)));
     assert!(matches!(shard.resolve("/users/x"), Resolved::Known(_)), "pinned paths are exempt");
     assert_eq!(store.path_overflows.load(Relaxed), 1);
 }
@@ -90,7 +96,7 @@ fn rows_stay_under_the_cap_and_every_request_is_counted() {
         for path in 0..200 {
             let route = served(shard, &format!("/list/{}", "users/".repeat(path % 13)));
             for status in (100..1000).step_by(7) {
-                count(shard, key(route, status));
+                count(shard, &key(route.clone(), status));
                 sent += 1;
             }
         }

@@ -39,6 +39,42 @@ fn bytes_behind_either_head_belong_to_the_new_protocol() {
 }
 
 #[test]
+fn what_outlives_scrapes_ends_under_the_path_of_its_request() {
+    const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    for (path, answer, open, duration) in [
+        (
+            "/frobnicate",
+            SWITCHES,
+            "http_upgraded_connections_active",
+            "http_upgraded_connection_duration_seconds_count",
+        ),
+        ("/zwiebel", EVENTS, "http_streams_active", "http_stream_duration_seconds_count"),
+    ] {
+        let gate = Gate::default();
+        let held = gate.clone();
+        let backend = Backend::start(move |connection| {
+            if connection.request().is_some() {
+                connection.send(answer);
+                held.wait();
+            }
+        });
+        let sidecar = Sidecar::before(&backend);
+        let mut client = sidecar.client();
+        client.send(ASKS.replace("/chat", path));
+        client.head();
+        // Each look is a scrape, and gives names for good.
+        for _ in 0..3 {
+            sidecar.metric(open).eventually_is(1);
+        }
+        gate.open();
+        drop(client);
+        sidecar.metric(duration).label("path", path).eventually_is(1);
+        sidecar.metric(duration).eventually_is(1);
+        sidecar.metric("http_requests_total").label("path", path).eventually_is(1);
+    }
+}
+
+#[test]
 fn each_direction_ends_by_itself() {
     let backend = Backend::start(|connection| {
         if connection.request().is_some() {

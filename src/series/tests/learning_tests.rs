@@ -28,7 +28,8 @@ fn only_an_answer_that_says_that_a_path_exists_names_it() {
         serve(&shard, "/settings", status);
     }
     // What we answered ourselves says nothing of the app.
-    assert_eq!(shard.settle(&shard.resolve("/settings"), 200, false), RouteId::UNMATCHED);
+    let unasked = shard.settle(&shard.resolve("/settings"), 200, false);
+    assert_eq!(unasked, named(RouteId::UNMATCHED));
     for _ in 0..4 {
         serve(&shard, "/accounts", 403);
     }
@@ -56,6 +57,78 @@ fn a_word_is_named_by_the_first_scrape_with_all_its_requests() {
     let bytes: u64 = snapshot.routes.iter().flat_map(|r| &r.rows).map(|row| row.bytes().1).sum();
     assert_eq!(bytes, 4);
     assert!(matches!(shard.resolve("/frobnicate"), Resolved::Known(_)));
+}
+
+/// How long what is open for long was, by path label.
+fn lasting(store: &Store, kind: Lasting) -> Vec<(String, u64)> {
+    let routes = store.snapshot().routes;
+    let counts = routes.iter().map(|route| {
+        let rows = route.rows.iter().filter_map(|row| row.lasting(kind));
+        (route.name.to_string(), HistogramTotals::of(rows).count())
+    });
+    counts.filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn what_is_open_for_long_ends_under_the_route_of_its_request() {
+    for scrapes in [0, 1, 2, 5] {
+        let (store, shard) = learning(PathMode::Learn);
+        let other = Shard::new(Arc::clone(&store));
+        let open: Vec<_> = [("/frobnicate", 101), ("/users/7", 101), ("/zwiebel/7/kuchen", 200)]
+            .map(|(path, status)| serve(&shard, path, status))
+            .into();
+        for scrape in 0..scrapes {
+            store.snapshot();
+            // Others take the places of those that waited.
+            serve(&other, &format!("/{}", word(scrape)), 200);
+        }
+        for (route, kind) in open.iter().zip([Lasting::Upgrade, Lasting::Upgrade, Lasting::Stream])
+        {
+            shard.with_route(route, |row, _| row.record_lasting(kind, 5_000_000_000));
+        }
+        let upgrades = [("/users/{id}".to_owned(), 1), ("/frobnicate".to_owned(), 1)];
+        let mut found = lasting(&store, Lasting::Upgrade);
+        found.sort_by(|a, b| b.cmp(a));
+        assert_eq!(found, upgrades, "{scrapes} scrapes");
+        let streams = [("/zwiebel/{id}/kuchen".to_owned(), 1)];
+        assert_eq!(lasting(&store, Lasting::Stream), streams, "{scrapes} scrapes");
+        for (route, (label, _)) in open.iter().zip([&upgrades[1], &upgrades[0], &streams[0]]) {
+            assert_eq!(*shard.route_name(route), **label);
+        }
+    }
+}
+
+#[test]
+fn a_path_whose_rows_are_too_many_to_wait_keeps_its_route() {
+    let (store, shard) = learning(PathMode::Learn);
+    let open = serve(&shard, "/frobnicate", 200);
+    let mut sent = 0;
+    for method in 1..=62 {
+        for status in 200..300 {
+            let key = Key { method: MethodId(method), ..key(open.clone(), status) };
+            count(&shard, &key);
+            sent += 1;
+        }
+    }
+    assert!(labels(&store).iter().all(|label| label == "/frobnicate" || label == "_OTHER"));
+    assert_eq!(total(&store.snapshot()), sent + 1);
+}
+
+#[test]
+fn hits_count_what_is_not_timed_before_and_after_its_path_is_named() {
+    let (store, shard) = learning(PathMode::Learn);
+    let hits = |path: &str| {
+        let listed = store.list_paths();
+        listed.iter().find(|listed| &*listed.template == path).map(|listed| listed.hits)
+    };
+    let route = served(&shard, "/frobnicate");
+    for status in [101, 200] {
+        shard.with_row(&key(route.clone(), status), |row, _| row.count_untimed());
+    }
+    count(&shard, &key(route, 200));
+    assert_eq!(hits("/frobnicate"), Some(3));
+    store.snapshot();
+    assert_eq!(hits("/frobnicate"), Some(3));
 }
 
 #[test]
@@ -244,8 +317,8 @@ proptest! {
                     let shard = &shards[index % 2];
                     let route = serve(shard, &path, status);
                     sent += 1;
-                    if !route.is_provisional() && route > RouteId::ALL {
-                        let name = shard.route_name(route).to_string();
+                    if matches!(route, Settled::Named(route) if route > RouteId::ALL) {
+                        let name = shard.route_name(&route).to_string();
                         let known = names.entry(path).or_insert_with(|| name.clone());
                         prop_assert_eq!(&*known, &name);
                     }
