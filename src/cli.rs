@@ -4,15 +4,16 @@
 //! environment twin `REDCAR_<FLAG>`. Names that Kubernetes injects for a Service called redcar
 //! (`REDCAR_PORT`, `REDCAR_SERVICE_*`, `REDCAR_PORT_*`) are no flag's twin.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use redcar::config::{
     AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, UpstreamProtocol,
-    parse_bytes, parse_duration,
+    parse_bytes, parse_duration, parse_some_time,
 };
 use redcar::headers::Forwarded;
 use redcar::tls::{Files, Identity};
@@ -81,7 +82,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub(crate) rate: u32,
     /// Stop by itself after this time.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_some_time)]
     pub(crate) duration: Option<Duration>,
 }
 
@@ -92,7 +93,7 @@ pub(crate) struct HealthcheckArgs {
     #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
     pub(crate) metrics: ListenAddr,
     /// Give up after this time.
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_some_time)]
     pub(crate) timeout: Duration,
     /// Ask for the upstream as well: not ready while it is down.
     #[arg(long)]
@@ -170,24 +171,24 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "REDCAR_EXEMPLARS", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Metrics")]
     exemplars: bool,
     /// Time to connect to the upstream, TLS handshake included. It is next door: what takes
-    /// longer is down.
+    /// longer is down. 0 is refused.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_duration, env = "REDCAR_CONNECT_TIMEOUT", help_heading = "Timeouts")]
     connect_timeout: Duration,
     /// Time for a client to send a whole request head, to send its first byte, and to do its TLS
-    /// handshake. Longer is a
-    /// slow-loris attack; the client gets 408, or nothing if it sent nothing.
+    /// handshake. Longer is a slow-loris attack; the client gets 408, or nothing if it sent
+    /// nothing. 0 is refused.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, env = "REDCAR_HEADER_TIMEOUT", help_heading = "Timeouts")]
     header_timeout: Duration,
     /// Time a client connection may be idle between requests. Above the 600 s of common load
-    /// balancers, so that they close first and never race with us.
+    /// balancers, so that they close first and never race with us. 0 is refused.
     #[arg(long, value_name = "TIME", default_value = "620s", value_parser = parse_duration, env = "REDCAR_IDLE_TIMEOUT", help_heading = "Timeouts")]
     idle_timeout: Duration,
     /// Time for the upstream to send a response head, or `off`. Off by default: a sidecar must not
-    /// cut long polls that the app allows.
+    /// cut long polls that the app allows. 0 is off.
     #[arg(long, value_name = "TIME", default_value = "off", value_parser = parse_limit, env = "REDCAR_RESPONSE_TIMEOUT", help_heading = "Timeouts")]
     response_timeout: Limit,
     /// Time an upstream connection may be idle. Below Gunicorn's keep-alive of 2 s and Node's of
-    /// 5 s, so that we close first.
+    /// 5 s, so that we close first. 0: none is used twice.
     #[arg(long, value_name = "TIME", default_value = "1500ms", value_parser = parse_duration, env = "REDCAR_UPSTREAM_IDLE_TIMEOUT", help_heading = "Timeouts")]
     upstream_idle_timeout: Duration,
     /// Client connections at one time; beyond, clients get 503. Lowered at the start to what the
@@ -226,18 +227,49 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info, env = "REDCAR_LOG_LEVEL", help_heading = "Logs")]
     pub(crate) log_level: LogLevel,
     /// After SIGTERM, time to keep accepting while /readyz says 503, so that load balancers learn
-    /// of it. 0s suits a native sidecar; 5s a plain container.
+    /// of it. 0: none. That suits a native sidecar; 5s a plain container.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration, env = "REDCAR_SHUTDOWN_DELAY", help_heading = "Timeouts")]
     shutdown_delay: Duration,
-    /// After that, time for requests to end, and for a last scrape.
+    /// After that, time for requests to end, and for a last scrape. 0: all are cut off at once.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, env = "REDCAR_SHUTDOWN_TIMEOUT", help_heading = "Timeouts")]
     shutdown_timeout: Duration,
+}
+
+impl Cli {
+    /// Reads the command line and the environment. Ends the process for what is wrong in them, and
+    /// for `--help`.
+    pub(crate) fn read() -> Self {
+        Self::parse_without_exit(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn parse_without_exit(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = without_empty_twins(Self::command());
+        let matches = command.try_get_matches_from_mut(words)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// An environment variable that is set to nothing is not set: manifests and scripts have
+/// `REDCAR_TLS_CERT: ""` where somebody may fill it in.
+fn without_empty_twins(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) {
+                arg.env(Resettable::Reset)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(without_empty_twins)
 }
 
 impl RunArgs {
     /// Flags as if none was given, for `demo`.
     pub(crate) fn for_demo(demo: &DemoArgs, upstream: Upstream) -> Result<Config, ConfigError> {
-        let parsed = Cli::try_parse_from(["proxy"]).map(|cli| cli.run);
+        let parsed = Cli::parse_without_exit(["proxy"]).map(|cli| cli.run);
         // Defaults always parse; an environment twin may not, and is none of the demo's business.
         let Ok(mut run) = parsed else {
             return Err(ConfigError::Upstream("environment".into()));

@@ -15,10 +15,12 @@ use crate::tls;
 
 pub use self::address::{ListenAddr, Upstream};
 pub use self::exclusions::{Exclusions, PathGlob};
+pub use self::times::{LONGEST, TIME_FLAGS, TimeFlag, Zero, parse_duration, parse_some_time};
 pub use crate::paths::PathMode;
 
 mod address;
 mod exclusions;
+mod times;
 
 /// Why a flag's value, or a combination of flags, is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -72,6 +74,12 @@ pub enum ConfigError {
     /// Not a duration.
     #[error("`{0}` is not a duration; give for example `500ms`, `3s` or `10m`")]
     Duration(String),
+    /// A time in which no moment can be given.
+    #[error("`{0}` is too long; 366 days are the most")]
+    TooLong(String),
+    /// 0 where something has to happen meanwhile.
+    #[error("`{0}` is no time; give for example `500ms`, `3s` or `10m`")]
+    NoTime(String),
     /// Not a size.
     #[error("`{0}` is not a size; give for example `65536`, `64KiB` or `1MiB`")]
     Bytes(String),
@@ -188,11 +196,12 @@ impl Config {
     /// # Errors
     ///
     /// The first [`ConfigError`] found; each names the flag and says what to give instead.
-    pub fn validate(self) -> Result<Self, ConfigError> {
+    pub fn validate(mut self) -> Result<Self, ConfigError> {
         if !(1..=256).contains(&self.threads) {
             out_of_range("--threads", "1 to 256", self.threads)?;
         }
         check_limits(&self.limits)?;
+        self.timeouts = self.timeouts.validate()?;
         if !(1..=1_000_000).contains(&self.max_connections) {
             out_of_range("--max-connections", "1 to 1000000", self.max_connections)?;
         }
@@ -238,15 +247,6 @@ pub fn check_limits(limits: &series::Limits) -> Result<(), ConfigError> {
 
 fn out_of_range(flag: &'static str, range: &'static str, value: usize) -> Result<(), ConfigError> {
     Err(ConfigError::Range { flag, range, value: value.to_string() })
-}
-
-/// Parses `500ms`, `3s`, `1m 30s`.
-///
-/// # Errors
-///
-/// [`ConfigError::Duration`] for anything else.
-pub fn parse_duration(text: &str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(text).map_err(|_| ConfigError::Duration(text.to_owned()))
 }
 
 /// Parses `65536`, `64KiB`, `1MiB`.

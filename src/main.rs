@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use redcar::config::Config;
 use redcar::server::{Reloader, Server, StartError, Stop};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -29,7 +29,7 @@ mod top;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     if let Err(error) = start_log(&cli) {
         return fail(&error, 1);
     }

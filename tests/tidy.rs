@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use redcar::config::TIME_FLAGS;
 use redcar::metrics::{CATALOGUE, FLASK, OTEL};
 
 /// Which layer a module is in. It imports from lower layers only; `src/lib.rs` lists the same
@@ -226,6 +227,25 @@ fn the_documented_metrics_are_the_catalogue() {
         })
         .collect();
     assert_eq!(documented, known);
+}
+
+#[test]
+fn what_zero_means_is_said_wherever_a_flag_takes_a_time() {
+    let page = read("docs/flags.md");
+    let told: BTreeMap<_, _> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" TIME` |")).collect();
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_proxy")).arg("--help").output();
+    let help = String::from_utf8(help.unwrap().stdout).unwrap();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(help.matches(" <TIME> ").count(), TIME_FLAGS.len());
+    assert_eq!(told.len(), TIME_FLAGS.len());
+    for flag in TIME_FLAGS {
+        let words = flag.zero.words();
+        assert!(told[flag.name].contains(words), "docs/flags.md, {}: {words}", flag.name);
+        let (_, entry) = help.split_once(&format!("{} <TIME> ", flag.name)).unwrap();
+        let entry = entry.split(" <").next().unwrap();
+        assert!(entry.contains(words), "--help, {}: {words}: {entry}", flag.name);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use redcar::config::{ListenAddr, parse_duration};
+use redcar::config::{ListenAddr, parse_some_time};
 
 /// Flags of `proxy top`.
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
     pub(crate) metrics: ListenAddr,
     /// Time between two looks.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_some_time)]
     pub(crate) interval: Duration,
     /// Print one table as plain text after two looks, and exit. For pipes.
     #[arg(long)]

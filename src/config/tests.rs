@@ -92,10 +92,51 @@ fn sizes_durations_and_methods_parse_or_say_why() {
         assert!(parse_bytes(text).is_err(), "{text}");
     }
     assert!(parse_duration("3").is_err() && parse_duration("-1s").is_err());
+    assert_eq!(parse_duration("366days"), Ok(LONGEST));
+    for text in
+        ["367days", "18446744073709551616s", "18446744073709551615s", "9223372036854775808s"]
+    {
+        assert_eq!(parse_duration(text), Err(ConfigError::TooLong(text.to_owned())));
+    }
+    assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
+    assert_eq!(parse_some_time("0ms"), Err(ConfigError::NoTime("0ms".to_owned())));
     assert_eq!(parse_duration("1500ms"), Ok(Duration::from_millis(1500)));
     assert!(parse_methods("GET,PRO FIND").is_err());
     assert!(parse_methods("").is_err());
     assert!(parse_methods("GET, PROPFIND").is_ok());
+}
+
+#[test]
+fn times_that_no_flag_accepts_are_refused_in_a_config_as_well() {
+    let times = |time| Timeouts {
+        connect: time,
+        header: time,
+        idle: time,
+        response: Some(time),
+        upstream_idle: time,
+        shutdown_delay: time,
+        shutdown: time,
+    };
+    let good = Duration::from_secs(1);
+    assert_eq!(times(good).validate(), Ok(times(good)));
+    assert_eq!(times(LONGEST).validate(), Ok(times(LONGEST)));
+    for bad in [Duration::ZERO, LONGEST + Duration::from_nanos(1), Duration::MAX] {
+        let refused = [
+            Timeouts { connect: bad, ..times(good) },
+            Timeouts { header: bad, ..times(good) },
+            Timeouts { idle: bad, ..times(good) },
+            Timeouts { response: Some(bad), ..times(good) },
+            Timeouts { upstream_idle: bad, ..times(good) },
+            Timeouts { shutdown_delay: bad, ..times(good) },
+            Timeouts { shutdown: bad, ..times(good) },
+        ];
+        for (flag, times) in TIME_FLAGS.iter().zip(refused) {
+            let is_good = bad.is_zero() && flag.zero != Zero::Refused;
+            assert_eq!(times.validate().is_ok(), is_good, "{} {bad:?}", flag.name);
+        }
+    }
+    let off = Timeouts { response: Some(Duration::ZERO), ..times(good) }.validate();
+    assert_eq!(off.map(|times| times.response), Ok(None));
 }
 
 proptest! {

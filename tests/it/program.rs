@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use redcar::config::{TIME_FLAGS, Zero};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::backend::{Backend, Gate, OK, eventually};
@@ -24,6 +25,15 @@ struct Program {
 impl Program {
     /// On addresses of its own, so that no port has to be found.
     fn start(flags: &[&str], out: Stdio, err: Stdio) -> Self {
+        Self::with_environment(&[], flags, out, err)
+    }
+
+    fn with_environment(
+        environment: &[(String, &str)],
+        flags: &[&str],
+        out: Stdio,
+        err: Stdio,
+    ) -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let [.., high, low] = std::process::id().to_be_bytes();
         let ip = IpAddr::V4(Ipv4Addr::new(127, 128 | high, low, NEXT.fetch_add(1, Relaxed)));
@@ -31,6 +41,7 @@ impl Program {
         let upstream = SocketAddr::new(ip, 8000);
         let child = Command::new(env!("CARGO_BIN_EXE_proxy"))
             .env_clear()
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .args(["--listen", &address.to_string(), "--metrics", &metrics.to_string()])
             .args(["--upstream", &upstream.to_string()])
             .args(flags)
@@ -234,6 +245,76 @@ fn requests_that_do_not_parse_are_in_the_access_log() {
         assert_eq!((&line["method"], &line["path"]), (&"-".into(), &"-".into()), "{log}");
         assert_eq!((&line["route"], &line["peer"]), (&"_UNPARSED".into(), &"127.0.0.1".into()));
         assert_eq!(line["error"], "http_request_error");
+    }
+}
+
+/// Runs the program to its end; tells its exit code and what it said on both outputs.
+fn run(arguments: &[&str], environment: &[(String, &str)]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxy"));
+    let variables = environment.iter().map(|(name, value)| (name, value));
+    let output = command.env_clear().envs(variables).args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn an_environment_variable_that_is_set_to_nothing_is_not_set() {
+    let (_, help) = run(&["--help"], &[]);
+    let twins = help.split("[env: ").skip(1).map(|rest| rest.split('=').next().unwrap());
+    let empty: Vec<_> = twins.map(|name| (name.to_owned(), "")).collect();
+    assert!(empty.len() > 30, "{empty:?}");
+    let mut program = Program::with_environment(&empty, &[], Stdio::null(), Stdio::null());
+    assert_eq!(program.get("/"), 502);
+    assert!((program.metric("redcar_paths_limit").value() - 500.0).abs() < 0.1);
+    program.interrupt();
+    assert_eq!(program.ends().code(), Some(0));
+    // Sub-commands have twins of their own.
+    let (code, said) = run(&["check", "--upstream", "127.0.0.1:1"], &empty);
+    assert!(code == 1 && said.contains("flags are valid"), "{code} {said}");
+    let (code, said) = run(&["healthcheck"], &empty);
+    assert!(code == 1 && said.contains(":9464"), "{code} {said}");
+    let (code, said) = run(&["paths", "/dev/null"], &empty);
+    assert_eq!(code, 0, "{said}");
+    // A flag that is given is given.
+    let (code, said) = run(&["--upstream", ""], &empty);
+    assert!(code == 2 && said.contains("--upstream"), "{code} {said}");
+}
+
+#[test]
+fn any_time_is_used_or_refused_and_none_panics() {
+    let times = TIME_FLAGS.map(|flag| flag.name);
+    for time in ["18446744073709551616s", "9223372036854775807s", "367days"] {
+        for flag in times {
+            let (code, said) = run(&[flag, time], &[]);
+            assert!(code == 2 && said.contains(flag) && said.contains("too long"), "{said}");
+        }
+    }
+    for flag in TIME_FLAGS.iter().filter(|flag| flag.zero == Zero::Refused) {
+        let (code, said) = run(&[flag.name, "0s"], &[]);
+        assert!(code == 2 && said.contains(flag.name), "{code} {said}");
+    }
+    for command in [["healthcheck", "--timeout"], ["top", "--interval"], ["demo", "--duration"]] {
+        for time in ["0s", "367days"] {
+            let (code, said) = run(&[command[0], command[1], time], &[]);
+            assert!(code == 2 && said.contains(command[1]), "{code} {said}");
+        }
+    }
+    let longest: Vec<_> = times.into_iter().flat_map(|flag| [flag, "366days"]).collect();
+    let accepted = TIME_FLAGS.iter().filter(|flag| flag.zero != Zero::Refused);
+    let shortest: Vec<_> = accepted.flat_map(|flag| [flag.name, "0s"]).collect();
+    for flags in [longest, shortest] {
+        let mut program = Program::start(&flags, Stdio::null(), Stdio::null());
+        let gate = Gate::default();
+        let _backend = backend(&program, &gate);
+        let mut client = Client::connect(program.address);
+        for _ in 0..2 {
+            eventually("an answer", || client.get("/").status() == 200);
+        }
+        gate.open();
+        assert_eq!(client.get("/held").status(), 200);
+        drop(client);
+        program.interrupt();
+        assert_eq!(program.ends().code(), Some(0), "{flags:?}");
     }
 }
 
