@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use crate::drain::Waits;
 use crate::exposition::{Format, accepts_gzip, prefers_json};
 use crate::render::{Page, Sources};
 
@@ -64,6 +65,8 @@ pub struct Health {
     pub serving: AtomicBool,
     /// The shutdown has begun.
     pub draining: AtomicBool,
+    /// Open waits of `/wait-for-drain`, which the workers look at.
+    pub waits: Arc<Waits>,
 }
 
 /// How the metrics port is asked to close.
@@ -203,7 +206,9 @@ impl Admin {
         match Patience::from_query(request.uri().query().unwrap_or("")) {
             Err(mistake) => text(StatusCode::BAD_REQUEST, mistake),
             Ok(_) if request.method() == Method::HEAD => text(StatusCode::OK, ""),
-            Ok(patience) if patience.wait(&self.sources).await => text(StatusCode::OK, "quiet\n"),
+            Ok(patience) if patience.wait(&self.sources, &self.health.waits).await => {
+                text(StatusCode::OK, "quiet\n")
+            }
             Ok(_) => text(StatusCode::OK, "not quiet, but max is over\n"),
         }
     }

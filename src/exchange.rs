@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use h2::client::ResponseFuture;
 
 use crate::downstream::Front;
-use crate::error::{ProxyError, RequestError};
+use crate::error::ProxyError;
+use crate::headers::RequestError;
 use crate::labels::ErrorToken;
 use crate::observe::Observation;
 use crate::pump::{Delimiter, Pump, PumpError, Sink, SourceError, WireSink};

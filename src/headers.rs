@@ -8,6 +8,7 @@
 
 use crate::h1::{Field, Target, items};
 
+pub use self::error::RequestError;
 pub use self::names::passes_as_trailer;
 pub(crate) use self::request::hops;
 pub use self::request::{Peer, RequestFields, prepare_request};
@@ -16,6 +17,7 @@ pub use self::trailers::{TrailerError, forwarded_trailers};
 
 use self::names::Kind;
 
+mod error;
 mod names;
 mod request;
 mod response;

@@ -265,6 +265,9 @@ impl fmt::Display for ErrorToken {
     }
 }
 
+/// nginx's status for a client that left before its answer. Only ever in metrics and logs.
+pub const CLIENT_CLOSED_REQUEST: u16 = 499;
+
 #[cfg(test)]
 mod tests {
     use super::*;

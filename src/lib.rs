@@ -11,10 +11,11 @@
 //! - [`labels`], [`exposition`], [`paths`], [`drain`], [`coalesce`], [`h1`],
 //!   [`timer`]: closed label sets; text encoding; path → template; shutdown; small writes; HTTP/1
 //!   syntax; a connection's timer. Pure: no I/O.
-//! - [`tls`], [`lines`], [`seldom`]: certificates and handshakes, on both sides; who writes log
-//!   lines; how often, where peers cause them.
-//! - [`error`], [`buckets`], [`routes`], [`headers`]: error → status and token; histogram bounds;
-//!   where pinned templates come from; header rewriting, the only bytes that are changed.
+//! - [`tls`], [`lines`], [`seldom`], [`headers`]: certificates and handshakes, on both sides; who
+//!   writes log lines; how often, where peers cause them; header rewriting, the only bytes that are
+//!   changed.
+//! - [`error`], [`buckets`], [`routes`]: error → status and token; histogram bounds; where pinned
+//!   templates come from.
 //! - [`series`]: the store of the hot family. [`metrics`]: the catalogue and the cold metrics.
 //! - [`config`]: validated values. [`access_log`]: lines and their writer.
 //! - [`worker`]: what the tasks of one thread share.

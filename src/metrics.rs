@@ -12,14 +12,13 @@ use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::buckets::Buckets;
-use crate::drain::Waits;
 use crate::labels::ErrorToken;
 use crate::series::HistogramRow;
-use crate::tls::Listener;
 
 pub use self::catalogue::*;
 pub use self::profiles::*;
 use self::tls::TlsMetrics;
+pub use self::tls::{ReadTls, TlsState};
 
 mod catalogue;
 mod profiles;
@@ -82,8 +81,6 @@ pub struct Cold {
     /// Without `--tls-cert` these do not exist: an expiry of 0 would raise alarms.
     tls: OnceLock<TlsMetrics>,
     registrar: Registrar,
-    /// Open waits of `/wait-for-drain`; no metric, but known to both planes as these are.
-    pub waits: Arc<Waits>,
 }
 
 /// Values that are known only when somebody asks; set just before a scrape is rendered.
@@ -175,7 +172,6 @@ impl Cold {
             draining: to.gauge(DRAINING, None),
             tls: OnceLock::new(),
             registrar: to,
-            waits: Arc::default(),
             handle,
         })
     }
@@ -228,8 +224,8 @@ impl Cold {
     }
 
     /// From now on shows what this listener says of its certificate and handshakes.
-    pub fn show_tls(&self, listener: Arc<Listener>) {
-        self.tls.get_or_init(|| TlsMetrics::new(&self.registrar, listener));
+    pub fn show_tls(&self, read: ReadTls) {
+        self.tls.get_or_init(|| TlsMetrics::new(&self.registrar, read));
     }
 
     /// Sets what is derived from elsewhere, then renders all cold metrics as text 0.0.4.

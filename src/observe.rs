@@ -9,9 +9,8 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::access_log::{Outcome, Subject};
-use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::h1::RequestHead;
-use crate::labels::{ErrorToken, GrpcStatus, MethodId};
+use crate::labels::{CLIENT_CLOSED_REQUEST, ErrorToken, GrpcStatus, MethodId};
 use crate::metrics::{bump, drop_one};
 use crate::series::{Exemplar, Key, Lasting, Resolved, RouteId, Settled};
 use crate::worker::{Tick, Worker};

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use crate::error::RequestError;
 use crate::h1::{BodyLength, RequestHead, Target, Version};
+use crate::headers::RequestError;
 use crate::headers::{Fields, Named, Peer, RequestFields, hops, prepare_request};
 use crate::observe::Observation;
 use crate::tunnel::Tunnel;

@@ -18,11 +18,11 @@ use crate::accept::{Command, WorkerHandle};
 use crate::access_log::AccessLog;
 use crate::admin::{self, Finish, Health};
 use crate::config::Config;
-use crate::metrics::{Cold, WorkerStats};
+use crate::metrics::{Cold, ReadTls, TlsState, WorkerStats};
 use crate::paths::Namer;
 use crate::render::Sources;
 use crate::series::Store;
-use crate::tls::{Alpn, Ends, LoadError};
+use crate::tls::{Alpn, Ends, Listener, LoadError};
 use crate::worker::Shared;
 
 pub use self::reload::Reloader;
@@ -180,7 +180,7 @@ impl Server {
         let config = self.config;
         let cold = self.cold;
         if let Some(listener) = self.tls.listener.clone() {
-            cold.show_tls(Arc::clone(&listener));
+            cold.show_tls(state_of(Arc::clone(&listener)));
             // On the main thread, which serves no requests. Ends with its runtime.
             drop(tokio::task::spawn_local(async move { listener.watch().await }));
         }
@@ -207,6 +207,7 @@ impl Server {
             cold: Arc::clone(&cold),
             access_log: access_log.clone(),
             tls: self.tls.clone(),
+            waits: Arc::clone(&health.waits),
         };
         let (ready, started) = std::sync::mpsc::channel();
         let mut listener = Some(self.listener);
@@ -243,6 +244,20 @@ impl Server {
         health.serving.store(true, Relaxed);
         Ok(Running { config, cold, health, handles, threads, finish, access_log })
     }
+}
+
+/// What the metrics show of the listener's TLS.
+fn state_of(listener: Arc<Listener>) -> ReadTls {
+    Box::new(move || {
+        let handshakes = listener.handshakes();
+        TlsState {
+            not_after_seconds: listener.not_after_seconds(),
+            last_reload_ok: listener.last_reload_ok(),
+            ok: handshakes.ok,
+            timeout: handshakes.timeout,
+            failed: handshakes.failed,
+        }
+    })
 }
 
 /// A server whose threads run.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::access_log::AccessLog;
 use crate::config::Config;
-use crate::drain::Drain;
+use crate::drain::{Drain, Waits};
 use crate::metrics::{Cold, WorkerStats};
 use crate::series::Shard;
 use crate::tls::Ends;
@@ -69,6 +69,8 @@ pub struct Shared {
     pub access_log: Option<AccessLog>,
     /// TLS on either side, if any.
     pub tls: Ends,
+    /// Open waits of `/wait-for-drain`.
+    pub waits: Arc<Waits>,
 }
 
 /// One data-plane thread's state.
@@ -85,6 +87,8 @@ pub struct Worker {
     pub access_log: Option<AccessLog>,
     /// TLS on either side, if any.
     pub tls: Ends,
+    /// Open waits of `/wait-for-drain`: answers close their connections meanwhile.
+    pub waits: Arc<Waits>,
     /// Who the shutdown waits for.
     pub drain: Rc<Drain>,
     /// Where bytes are read and decoded before they are written on. Empty between two polls.
@@ -111,11 +115,23 @@ const DATE_NANOS: u64 = 50_000_000;
 impl Worker {
     /// Puts a worker's parts together.
     pub fn new(common: Shared, shard: Shard, stats: Arc<WorkerStats>) -> Rc<Self> {
-        let Shared { config, cold, access_log, tls } = common;
+        let Shared { config, cold, access_log, tls, waits } = common;
         let (drain, clock) = (Rc::default(), Clock::new());
         let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into());
         let date = RefCell::default();
-        Rc::new(Self { config, shard, stats, cold, access_log, tls, drain, scratch, clock, date })
+        Rc::new(Self {
+            config,
+            shard,
+            stats,
+            cold,
+            access_log,
+            tls,
+            waits,
+            drain,
+            scratch,
+            clock,
+            date,
+        })
     }
 
     /// Reads the clock: about 10 ns, against 24 ns of `Instant::now` (measured).

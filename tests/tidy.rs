@@ -15,9 +15,8 @@ use redcar::metrics::{CATALOGUE, FLASK, OTEL};
 /// order for readers. Its own sub-modules belong to it.
 const LAYERS: &[&[&str]] = &[
     &["labels", "exposition", "paths", "drain", "coalesce", "h1", "timer"],
-    &["tls", "lines", "seldom"],
+    &["tls", "lines", "seldom", "headers"],
     &["error", "buckets", "routes"],
-    &["headers"],
     &["series"],
     &["metrics"],
     &["config"],

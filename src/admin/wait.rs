@@ -4,11 +4,13 @@
 //! Meanwhile answers on the data port say `Connection: close`. Nothing is remembered: when the
 //! caller hangs up, everything is as before, so a stranger or a failed probe does no harm.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::parse_duration;
+use crate::drain::Waits;
 use crate::render::Sources;
 
 /// How often the workers' counters are read.
@@ -66,8 +68,8 @@ impl Patience {
     /// # Cancel safety
     ///
     /// Safe: closing the wait is all that happens.
-    pub(super) async fn wait(self, sources: &Sources) -> bool {
-        let _open = sources.cold.waits.open();
+    pub(super) async fn wait(self, sources: &Sources, waits: &Arc<Waits>) -> bool {
+        let _open = waits.open();
         let begun = Instant::now();
         let mut last = Load::of(sources);
         // What came before is not known; it may have come just now.

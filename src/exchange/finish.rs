@@ -8,8 +8,7 @@ use h2::Reason;
 
 use super::{Exchange, HalfClose, Stop, Upload};
 use crate::downstream::{Connection, Downstream, Front, Leftover};
-use crate::error::CLIENT_CLOSED_REQUEST;
-use crate::labels::ErrorToken;
+use crate::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
 use crate::observe::Observation;
 use crate::pump::{Sink, WireSink};
 use crate::request::After;
@@ -75,7 +74,7 @@ impl<'a> Exchange<'a> {
         // A body that the client has held back may come or not: nobody could tell what is next.
         let lost = self.state == Upload::Held
             || (unread && (self.state == Upload::Refused || !upstream_keeps));
-        let leaves = self.worker.drain.is_draining() || self.worker.cold.waits.wants_close();
+        let leaves = self.worker.drain.is_draining() || self.worker.waits.wants_close();
         if self.request.keep_alive && !lost && !leaves {
             Connection::Keep
         } else {

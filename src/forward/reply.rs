@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::downstream::{Connection, Downstream, Front, Leftover, Stream, answer_head};
-use crate::error::{CLIENT_CLOSED_REQUEST, ProxyError};
+use crate::error::ProxyError;
 use crate::h1::Version;
 use crate::headers::Fields;
+use crate::labels::CLIENT_CLOSED_REQUEST;
 use crate::observe::Observation;
 use crate::pump::{Delimiter, WireSink};
 use crate::request::{After, Here, Request};
@@ -126,7 +127,7 @@ impl<'a> Reply<'a> {
 
     async fn send_wire(&self, downstream: &Downstream, local: Local, leftover: Leftover) -> After {
         let Leftover { unread, begun: mut out } = leftover;
-        let leaves = self.worker.drain.is_draining() || self.worker.cold.waits.wants_close();
+        let leaves = self.worker.drain.is_draining() || self.worker.waits.wants_close();
         let keep = self.keep_alive && !unread && !leaves;
         let connection = if keep { Connection::Keep } else { Connection::Close };
         let content = (local.media_type, local.text.len());

@@ -1,8 +1,8 @@
 //! A request's head on its way to the upstream.
 
 use super::{ConnectionOptions, Fields, Forwarded, Kind, Named, first, to_owned};
-use crate::error::RequestError;
 use crate::h1::{BodyLength, RequestHead, Target, Version, is_host, items, length, plain_length};
+use crate::headers::RequestError;
 
 /// Who sent the request, and what is to be said of it.
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,8 @@ use std::fmt::Write;
 use proptest::prelude::*;
 
 use super::*;
-use crate::error::RequestError;
 use crate::h1::{HeadError, Version, parse_request, parse_response, slots};
+use crate::headers::RequestError;
 
 /// The head that the upstream gets for `head`, or why it gets none.
 fn sent_as(head: &str, forwarded: Forwarded) -> Result<String, RequestError> {

@@ -1,8 +1,8 @@
 //! The metrics of requests under the names of `OpenTelemetry`'s semantic conventions.
 
 use super::{Items, Page, Part};
-use crate::error::CLIENT_CLOSED_REQUEST;
 use crate::exposition::{label, sample};
+use crate::labels::CLIENT_CLOSED_REQUEST;
 use crate::labels::ErrorToken;
 use crate::metrics;
 use crate::series::Key;

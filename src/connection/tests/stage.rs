@@ -121,6 +121,7 @@ impl Stage {
             config: config.into(),
             access_log: None,
             tls: crate::tls::Ends::default(),
+            waits: std::sync::Arc::default(),
         };
         let shard = Shard::new(std::sync::Arc::clone(&store));
         let worker = Worker::new(common, shard, WorkerStats::new());
