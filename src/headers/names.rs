@@ -8,7 +8,7 @@ use super::Named;
 /// | --- | --- | --- | --- |
 /// | `Host` … `ContentLength` | read, and mostly rebuilt | read, and mostly rebuilt | dropped |
 /// | `Forwarded*` | as `--forwarded` says | passes | dropped |
-/// | `HeadOnly` | passes | passes | dropped |
+/// | of [`HEAD_ONLY`] | passes | passes | dropped |
 /// | `Alias` | dropped | passes | dropped |
 /// | `Other` | passes | passes | passes |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,9 +34,6 @@ pub(super) enum Kind {
     ForwardedScheme,
     /// Anything else that apps believe because a proxy says it: address, host, path, user.
     ForwardedOther,
-    /// The client's to say, but never as a trailer (RFC 9110 §6.5.1): authentication, request
-    /// modifiers, response controls, content format.
-    HeadOnly,
     /// Another spelling of a name that is not the client's to say: `Content_Length`.
     Alias,
     Other,
@@ -49,23 +46,10 @@ pub(super) enum Kind {
 /// oauth2-proxy, and the load balancers of the large clouds.
 const NAMES: &[(&str, Kind)] = &[
     ("te", Kind::Te),
-    ("age", Kind::HeadOnly),
     ("host", Kind::Host),
     ("date", Kind::Date),
-    ("vary", Kind::HeadOnly),
-    ("range", Kind::HeadOnly),
     ("expect", Kind::Expect),
-    ("cookie", Kind::HeadOnly),
-    ("origin", Kind::HeadOnly),
-    ("pragma", Kind::HeadOnly),
-    ("accept", Kind::HeadOnly),
     ("upgrade", Kind::Upgrade),
-    ("cookie2", Kind::HeadOnly),
-    ("expires", Kind::HeadOnly),
-    ("referer", Kind::HeadOnly),
-    ("trailer", Kind::HeadOnly),
-    ("warning", Kind::HeadOnly),
-    ("location", Kind::HeadOnly),
     ("x-scheme", Kind::ForwardedScheme),
     ("client-ip", Kind::ForwardedOther),
     ("forwarded", Kind::Forwarded),
@@ -73,22 +57,15 @@ const NAMES: &[(&str, Kind)] = &[
     ("x-real-ip", Kind::ForwardedOther),
     ("connection", Kind::Connection),
     ("keep-alive", Kind::KeepAlive),
-    ("set-cookie", Kind::HeadOnly),
     ("remote-user", Kind::ForwardedOther),
-    ("retry-after", Kind::HeadOnly),
-    ("set-cookie2", Kind::HeadOnly),
     ("x-client-ip", Kind::ForwardedOther),
     ("x-forwarded", Kind::ForwardedOther),
     ("x-remote-ip", Kind::ForwardedOther),
     ("content-type", Kind::ContentType),
     ("max-forwards", Kind::MaxForwards),
     ("x-url-scheme", Kind::ForwardedScheme),
-    ("authorization", Kind::HeadOnly),
-    ("cache-control", Kind::HeadOnly),
-    ("content-range", Kind::HeadOnly),
     ("fly-client-ip", Kind::ForwardedOther),
     ("forwarded-for", Kind::ForwardedOther),
-    ("x-http-method", Kind::HeadOnly),
     ("x-remote-addr", Kind::ForwardedOther),
     ("x-remote-user", Kind::ForwardedOther),
     ("x-rewrite-url", Kind::ForwardedOther),
@@ -101,12 +78,8 @@ const NAMES: &[(&str, Kind)] = &[
     ("x-forwarded-for", Kind::ForwardedFor),
     ("x-forwarded-ssl", Kind::ForwardedScheme),
     ("cf-connecting-ip", Kind::ForwardedOther),
-    ("content-encoding", Kind::HeadOnly),
-    ("content-language", Kind::HeadOnly),
-    ("content-location", Kind::HeadOnly),
     ("fastly-client-ip", Kind::ForwardedOther),
     ("proxy-connection", Kind::HopByHop),
-    ("www-authenticate", Kind::HeadOnly),
     ("x-azure-clientip", Kind::ForwardedOther),
     ("x-azure-socketip", Kind::ForwardedOther),
     ("x-forwarded-host", Kind::ForwardedHost),
@@ -114,16 +87,13 @@ const NAMES: &[(&str, Kind)] = &[
     ("x-originating-ip", Kind::ForwardedOther),
     ("transfer-encoding", Kind::TransferEncoding),
     ("x-forwarded-proto", Kind::ForwardedProto),
-    ("x-method-override", Kind::HeadOnly),
     ("proxy-authenticate", Kind::HopByHop),
     ("x-forwarded-scheme", Kind::ForwardedScheme),
-    ("content-disposition", Kind::HeadOnly),
     ("proxy-authorization", Kind::HopByHop),
     ("x-appengine-user-ip", Kind::ForwardedOther),
     ("x-cluster-client-ip", Kind::ForwardedOther),
     ("x-forwarded-protocol", Kind::ForwardedScheme),
     ("x-http-host-override", Kind::ForwardedOther),
-    ("x-http-method-override", Kind::HeadOnly),
     ("x-envoy-external-address", Kind::ForwardedOther),
     ("cloudfront-forwarded-proto", Kind::ForwardedScheme),
 ];
@@ -136,11 +106,44 @@ const PREFIXES: &[(&str, Kind)] = &[
     ("ssl-client-", Kind::ForwardedOther),
     ("x-ssl-client-", Kind::ForwardedOther),
     ("wl-proxy-", Kind::ForwardedOther),
-    ("if-", Kind::HeadOnly),
-    ("sec-", Kind::HeadOnly),
-    ("accept-", Kind::HeadOnly),
-    ("access-control-", Kind::HeadOnly),
 ];
+
+/// Names that anybody may say, but never as a trailer (RFC 9110 §6.5.1): authentication, request
+/// modifiers, response controls, content format. Heads do not ask for them.
+const HEAD_ONLY: &[&str] = &[
+    "accept",
+    "age",
+    "authorization",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-range",
+    "content-type",
+    "cookie",
+    "cookie2",
+    "date",
+    "expires",
+    "location",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "retry-after",
+    "set-cookie",
+    "set-cookie2",
+    "trailer",
+    "vary",
+    "warning",
+    "www-authenticate",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
+
+/// Beginnings of such names.
+const HEAD_ONLY_PREFIXES: &[&str] = &["if-", "sec-", "accept-", "access-control-"];
 
 const MAX_LENGTH: usize = 26;
 
@@ -219,10 +222,9 @@ impl Kind {
 
     /// The kind itself for the name as listed, in any case; what its alias is for another spelling.
     fn if_same(self, name: &str, known: &str) -> Option<Self> {
-        let is_respelt = || known.bytes().eq(name.bytes().map(fold));
         if name.eq_ignore_ascii_case(known) {
             Some(self)
-        } else if is_respelt() {
+        } else if is_spelt(name.as_bytes(), known) {
             Some(self.of_alias())
         } else {
             None
@@ -231,8 +233,8 @@ impl Kind {
 
     fn of_alias(self) -> Self {
         match self {
-            // The client's to say in any spelling, though not behind the content.
-            Self::Date | Self::ContentType | Self::HeadOnly => Self::HeadOnly,
+            // The client's to say in any spelling.
+            Self::Date | Self::ContentType | Self::Other => Self::Other,
             Self::Host
             | Self::Te
             | Self::Expect
@@ -250,7 +252,6 @@ impl Kind {
             | Self::ForwardedScheme
             | Self::ForwardedOther
             | Self::Alias => Self::Alias,
-            Self::Other => Self::Other,
         }
     }
 }
@@ -261,12 +262,27 @@ fn fold(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
+/// Tells whether a name stands in [`HEAD_ONLY`], in any spelling.
+fn is_head_only(name: &str) -> bool {
+    let begins = |known: &&str| {
+        name.as_bytes().get(..known.len()).is_some_and(|start| is_spelt(start, known))
+    };
+    HEAD_ONLY.iter().any(|known| name.len() == known.len() && is_spelt(name.as_bytes(), known))
+        || HEAD_ONLY_PREFIXES.iter().any(begins)
+}
+
+/// Tells whether `name` is some spelling of `known`, which has the same length.
+fn is_spelt(name: &[u8], known: &str) -> bool {
+    known.bytes().eq(name.iter().map(|byte| fold(*byte)))
+}
+
 /// Tells whether a trailer field may be forwarded, in either direction and in every `--forwarded`
 /// mode: a recipient that merges trailers into the head must not learn anything from them that
 /// decides about framing, routing, authentication or who is asking. `named` is what Connection
 /// named.
 pub fn passes_as_trailer(name: &str, named: &Named) -> bool {
     Kind::of(name) == Kind::Other
+        && !is_head_only(name)
         && !named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()))
 }
 
@@ -293,6 +309,17 @@ mod tests {
             assert_eq!(Kind::of(&format!("{prefix}anything")), *kind);
             assert_eq!(Kind::of(&format!("{prefix}any_thing").to_uppercase()), *kind);
             assert_eq!(Kind::of(&format!("{}x", prefix.replace('-', "_"))), kind.of_alias());
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_heads_is_no_trailer_in_any_spelling() {
+        let prefixed = HEAD_ONLY_PREFIXES.iter().map(|prefix| format!("{prefix}x"));
+        for name in HEAD_ONLY.iter().map(|name| (*name).to_owned()).chain(prefixed) {
+            for spelt in [name.to_uppercase(), name.replace('-', "_"), name.replace('-', ".")] {
+                assert!(!passes_as_trailer(&spelt, &Named::new()), "{spelt}");
+                assert_ne!(Kind::of(&spelt), Kind::Alias, "{spelt}");
+            }
         }
     }
 

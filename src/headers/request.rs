@@ -221,9 +221,7 @@ impl<'a> Scan<'a> {
                 | Kind::KeepAlive
                 | Kind::HopByHop
                 | Kind::Alias => false,
-                Kind::Date | Kind::ContentType | Kind::HeadOnly | Kind::Other => {
-                    !self.connection.names(field.name)
-                }
+                Kind::Date | Kind::ContentType | Kind::Other => !self.connection.names(field.name),
             };
             if passes {
                 out.field(field.name, field.value);
