@@ -39,6 +39,7 @@ def upload():
     size = 0
     while chunk := request.stream.read(64 * 1024):
         size += len(chunk)
+    time.sleep(float(request.args.get("seconds", "0")))
     return str(size)
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-pytest.register_assert_rewrite("helpers")
+pytest.register_assert_rewrite("helpers", "peers", "apps", "h2_frames")
 
 from helpers import PROXY, Gunicorn, Nginx, Processes, Prometheus, Proxy
+from test_tls import certificate
 
 
 def pytest_sessionstart(session):
@@ -46,6 +47,12 @@ def nginx(processes):
 def proxy(processes):
     """Starts a sidecar: `proxy(upstream, *flags)`."""
     return lambda upstream, *flags, **kwargs: Proxy(processes, upstream, *flags, **kwargs)
+
+
+@pytest.fixture
+def pair(processes):
+    """Certificate and key for `localhost`."""
+    return certificate(processes.folder, "localhost")
 
 
 @pytest.fixture

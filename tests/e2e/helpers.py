@@ -70,7 +70,8 @@ class Processes:
         self.running = []
         self.logs = []
 
-    def spawn(self, name, argv, env=None):
+    def spawn(self, name, argv, env=None, stdout=None, stderr=None):
+        """Starts a program; what it writes goes to files, or to the descriptors that are given."""
         number = len(self.logs)
         out = self.folder / f"{number}-{name}.stdout"
         err = self.folder / f"{number}-{name}.stderr"
@@ -79,8 +80,8 @@ class Processes:
             process = subprocess.Popen(
                 [str(a) for a in argv],
                 stdin=subprocess.DEVNULL,
-                stdout=o,
-                stderr=e,
+                stdout=o if stdout is None else stdout,
+                stderr=e if stderr is None else stderr,
                 env=clean_env(**(env or {})),
                 start_new_session=True,
             )
@@ -315,10 +316,10 @@ class Gunicorn:
 class Nginx:
     """A backend that is faster than anything in front of it."""
 
-    def __init__(self, processes):
+    def __init__(self, processes, port=None):
         folder = processes.folder / "nginx"
-        folder.mkdir()
-        self.port = free_port()
+        folder.mkdir(exist_ok=True)
+        self.port = port or free_port()
         self.upstream = f"127.0.0.1:{self.port}"
         temp = "\n".join(
             f"{name}_temp_path {folder}/{name};"
