@@ -22,6 +22,7 @@ use crate::upstream::{Lease, Protocol};
 use crate::wire::Link;
 use crate::worker::Worker;
 
+use self::answer::Answer;
 use self::limits::HeadDeadline;
 
 mod answer;
@@ -100,7 +101,7 @@ pub struct Exchange<'a> {
     interim_room_bytes: usize,
     /// We have said 100 ourselves.
     continued: bool,
-    answer: Option<answer::Answer>,
+    answer: Option<Answer>,
     tunnel: Option<Box<Tunnel>>,
     deadline: HeadDeadline,
     stall: limits::Stall,
@@ -248,6 +249,17 @@ impl<'a> Exchange<'a> {
     ///
     /// A [`Stop`].
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        match self.poll_directions(cx) {
+            Poll::Ready(Err(Stop::Gone))
+                if self.answer.as_ref().is_some_and(Answer::is_delivered) =>
+            {
+                Poll::Ready(Ok(()))
+            }
+            polled => polled,
+        }
+    }
+
+    fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         if self.tunnel.is_some() {
             return self.poll_interim(cx);
         }

@@ -56,6 +56,15 @@ enum Stage {
     Told,
 }
 
+/// Whether the client may still have to read something when the library has ended the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owes {
+    /// It has acknowledged what was sent behind the last answer.
+    Nothing,
+    /// An answer was on its way when the connection was asked to end, or nothing is acknowledged.
+    Perhaps,
+}
+
 impl Stage {
     /// How long nothing may happen before the next step is taken.
     fn pause(self, idle_limit: Duration) -> Duration {
@@ -92,6 +101,12 @@ impl Shared {
         for _ in 0..self.seen.take_begun() {
             record_unparsed(&self.worker, self.downstream.peer, status);
         }
+    }
+
+    /// What a client that is asked to leave may still have to read.
+    fn owes(&self, connection: &Connection<Watched<LinkIo>, Bytes>) -> Owes {
+        let carries = self.running.get() > 0 || connection.has_streams();
+        if carries { Owes::Perhaps } else { Owes::Nothing }
     }
 
     /// The connection has failed.
@@ -178,10 +193,13 @@ async fn accept(
     let idle_limit = shared.worker.config.timeouts.idle;
     let mut stage = Stage::Open;
     let mut idle = pin!(tokio::time::sleep(idle_limit));
+    // What a client has not read yet would be lost if it sends something to a closed socket.
+    let mut owes = Owes::Nothing;
     loop {
         let next = poll_fn(|cx| {
             if stage == Stage::Open && guard.is_draining(cx) {
                 stage = Stage::Asked;
+                owes = shared.owes(&connection);
                 idle.as_mut().reset(Instant::now() + LEAVE_GRACE);
                 connection.graceful_shutdown();
             }
@@ -208,6 +226,7 @@ async fn accept(
                     // again (RFC 9113 §6.8).
                     Stage::Asked if is_idle => {
                         stage = Stage::Told;
+                        owes = Owes::Perhaps;
                         connection.abrupt_shutdown(Reason::NO_ERROR);
                     }
                     Stage::Told => return Poll::Ready(None),
@@ -219,11 +238,20 @@ async fn accept(
             Poll::Pending
         });
         match next.await {
-            None => return shared.count_refused(),
+            None => {
+                shared.count_refused();
+                return match owes {
+                    Owes::Nothing => {}
+                    Owes::Perhaps => shared.downstream.mark_unread(),
+                };
+            }
             Some(Err(error)) => return shared.failed(&error),
             Some(Ok((request, respond))) => {
                 shared.seen.accepted(respond.stream_id().as_u32());
                 idle.as_mut().reset(Instant::now() + stage.pause(idle_limit));
+                if stage != Stage::Open {
+                    owes = Owes::Perhaps;
+                }
                 spawn(shared, request, respond);
             }
         }

@@ -21,9 +21,19 @@ pub(super) struct Answer {
     pub(super) is_delimited: bool,
     pub(super) upstream_keeps: bool,
     is_event_stream: bool,
+    /// Bytes of body that the head announced, if it did.
+    known_bytes: Option<u64>,
     /// The client had sent its FIN before there was a head to send.
     pub(super) half_closed_before_head: bool,
     pub(super) keep_alive_seconds: Option<u64>,
+}
+
+impl Answer {
+    /// Tells whether the client has got all that the head announced. The end may come apart from
+    /// the last byte, and a client that has counted does not wait for it.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.known_bytes == Some(self.pump.bytes) && !self.pump.sink.is_blocked()
+    }
 }
 
 /// What a head was.
@@ -234,6 +244,7 @@ impl Exchange<'_> {
             is_delimited: !ends_with_connection,
             upstream_keeps: fields.keep_alive,
             is_event_stream: fields.is_event_stream,
+            known_bytes: known_bytes(head.body),
             keep_alive_seconds: fields.keep_alive_seconds,
         };
         (answer, std::mem::take(&mut fields.named))
@@ -263,6 +274,7 @@ impl Exchange<'_> {
             is_delimited: true,
             upstream_keeps: fields.keep_alive,
             is_event_stream: fields.is_event_stream,
+            known_bytes: known_bytes(head.body),
             keep_alive_seconds: fields.keep_alive_seconds,
         };
         Ok((answer, std::mem::take(&mut fields.named)))
@@ -319,6 +331,14 @@ impl Exchange<'_> {
             return Ok(());
         }
         answer.pump.push(cx, rest).map_err(|_io| Stop::Gone)
+    }
+}
+
+fn known_bytes(body: BodyLength) -> Option<u64> {
+    match body {
+        BodyLength::None => Some(0),
+        BodyLength::Known(bytes) => Some(bytes),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
     }
 }
 

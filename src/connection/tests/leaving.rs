@@ -288,3 +288,34 @@ fn an_app_that_gives_up_is_not_asked_again() {
         stage.counted(&[(200, "", ms(0)), (499, "downstream_aborted", ms(100))]).await;
     });
 }
+
+#[test]
+fn a_client_that_has_all_of_its_answer_has_not_given_up() {
+    let http2 = |config: &mut Config| config.upstream_protocol = UpstreamProtocol::Http2;
+    for from in [Protocol::Http1, Protocol::Http2] {
+        played_with(http2, async |stage| {
+            let mut client = begin(stage, from, false).await;
+            let mut app = stage.http2_app().await;
+            let head = http::Response::builder().header("content-length", 5);
+            let head = head.body(()).expect("a head");
+            let mut body = app.respond.send_response(head, false).expect("a stream");
+            // The end of the stream would come in a frame of its own, later.
+            body.send_data(Bytes::from_static(b"first"), false).expect("a body");
+            stage.at(ms(70)).await;
+            match &mut client {
+                Client::Http1(client) => {
+                    client.reads_head().await;
+                    client.reads("first").await;
+                }
+                Client::Http2(response, body) => {
+                    let mut stream = response.await.expect("an answer").into_body();
+                    assert_eq!(stream.data().await.expect("data").expect("data"), "first");
+                    *body = Some(stream);
+                }
+            }
+            drop(client);
+            stage.at(ms(400)).await;
+            stage.counted(&[(200, "", ms(70))]).await;
+        });
+    }
+}
