@@ -1,6 +1,7 @@
 //! The one list of field names that mean something to a proxy, in whatever spelling.
 
 use super::Named;
+use crate::h1::{Field, MAX_FIELDS};
 
 /// What a field name means. Heads and trailers of both protocols ask here and nowhere else.
 ///
@@ -253,6 +254,36 @@ impl Kind {
             | Self::ForwardedOther
             | Self::Alias => Self::Alias,
         }
+    }
+}
+
+/// The kinds of a head's fields: each name is classified once, and its kind asked for twice.
+pub(super) struct Kinds([Kind; MAX_FIELDS]);
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self([Kind::Other; MAX_FIELDS])
+    }
+}
+
+impl Kinds {
+    pub(super) fn of(fields: &[Field<'_>]) -> Self {
+        let mut kinds = Self::default();
+        for (kind, field) in kinds.0.iter_mut().zip(fields) {
+            *kind = Kind::of(field.name);
+        }
+        kinds
+    }
+
+    /// The same fields with their kinds. A head of HTTP/2 may have more than are remembered.
+    pub(super) fn with<'k, 'a>(
+        &'k self,
+        fields: &'k [Field<'a>],
+    ) -> impl Iterator<Item = (Kind, &'k Field<'a>)> {
+        fields.iter().enumerate().map(|(index, field)| {
+            let known = self.0.get(index).copied();
+            (known.unwrap_or_else(|| Kind::of(field.name)), field)
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A request's head on its way to the upstream.
 
+use super::names::Kinds;
 use super::{ConnectionOptions, Fields, Forwarded, Kind, Named, first, to_owned};
 use crate::h1::{BodyLength, RequestHead, Target, Version, is_host, items, length, plain_length};
 use crate::headers::RequestError;
@@ -86,6 +87,7 @@ pub fn prepare_request<'a>(
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of flags, filled in one place")]
 struct Scan<'a> {
+    kinds: Kinds,
     hosts: usize,
     host: &'a [u8],
     connection: ConnectionOptions<'a>,
@@ -103,12 +105,13 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     fn of(head: &RequestHead<'a>) -> Result<Self, RequestError> {
         let mut scan = Self::default();
-        for field in head.fields {
+        let kinds = Kinds::of(head.fields);
+        for (kind, field) in kinds.with(head.fields) {
             // RFC 9113 §8.2.1. Of HTTP/1 the parser has removed it.
             if head.version == Version::Http2 && field.value.trim_ascii() != field.value {
                 return Err(RequestError::FieldInvalid);
             }
-            match Kind::of(field.name) {
+            match kind {
                 Kind::Host => {
                     scan.hosts += 1;
                     scan.host = field.value;
@@ -129,6 +132,7 @@ impl<'a> Scan<'a> {
                 _ => {}
             }
         }
+        scan.kinds = kinds;
         Ok(scan)
     }
 
@@ -187,8 +191,8 @@ impl<'a> Scan<'a> {
             out.field("Host", host.as_bytes());
         }
         let mut has_length = false;
-        for field in head.fields {
-            let passes = match Kind::of(field.name) {
+        for (kind, field) in self.kinds.with(head.fields) {
+            let passes = match kind {
                 Kind::Host => host.is_none(),
                 Kind::ContentLength => {
                     if !std::mem::replace(&mut has_length, true) {

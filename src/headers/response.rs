@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::names::Kinds;
 use super::{ConnectionOptions, Fields, Kind, Named, to_owned};
 use crate::h1::{BodyLength, ResponseHead, Version, items, plain_length};
 
@@ -50,8 +51,9 @@ pub fn prepare_response<'a>(
     let mut connection = ConnectionOptions::default();
     let mut result = ResponseFields::default();
     let (mut is_chunked, mut has_known) = (false, false);
-    for field in head.fields {
-        match Kind::of(field.name) {
+    let kinds = Kinds::of(head.fields);
+    for (kind, field) in kinds.with(head.fields) {
+        match kind {
             Kind::Connection => connection.add(field.value),
             Kind::KeepAlive => result.keep_alive_seconds = keep_alive_seconds(field.value),
             Kind::Upgrade => result.upgrade = Some(field.value),
@@ -65,8 +67,8 @@ pub fn prepare_response<'a>(
     let has_framing = !matches!(head.status, 100..=199 | 204);
     let has_length = has_framing && !is_chunked;
     let mut length_written = false;
-    for field in head.fields {
-        match Kind::of(field.name) {
+    for (kind, field) in kinds.with(head.fields) {
+        match kind {
             Kind::ContentLength => {
                 if has_length && !length_written {
                     length_written = true;
