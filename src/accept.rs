@@ -13,10 +13,9 @@ use tokio::time::Instant;
 
 use crate::connection;
 use crate::downstream::{Downstream, close};
-use crate::error::is_out_of_descriptors;
 use crate::seldom::Seldom;
 use crate::upstream::Pool;
-use crate::wire::Socket;
+use crate::wire::{Socket, is_out_of_descriptors};
 use crate::worker::Worker;
 
 /// What a worker is told by another thread.

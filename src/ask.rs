@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use redcar::config::{Config, ListenAddr};
-use redcar::error::ProxyError;
-use redcar::resolve::Resolver;
+use redcar::resolve::Dialer;
 use redcar::server::OFFER;
 use redcar::tls::{Date, Ends};
-use redcar::wire::Socket;
+use tokio::runtime::{Builder, LocalOptions};
 
 use crate::cli::HealthcheckArgs;
 use crate::{fail, print};
@@ -56,7 +55,8 @@ pub(crate) fn reachable(listener: ListenAddr) -> SocketAddr {
 /// Says that the flags and files are valid, and whether the upstream can be reached now.
 pub(crate) fn check(config: &Config) -> ExitCode {
     let upstream = &config.upstream;
-    let tls = Ends::load(&config.tls, upstream.tls_host(), OFFER, config.timeouts.header);
+    let tls =
+        Ends::load(&config.tls, upstream.tls_host().as_deref(), OFFER, config.timeouts.header);
     let tls = match tls {
         Ok(tls) => tls,
         Err(error) => return fail(&error, 1),
@@ -74,27 +74,18 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         let until = Date(listener.not_after_seconds());
         print(format!("  tls       certificate valid until {until}\n").as_bytes());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    let resolver = Resolver::new(upstream.clone());
-    let attempt = async {
-        match (resolver.connect().await?, &tls.connector) {
-            (Socket::Tcp(socket), Some(connector)) => {
-                let (_stream, _alpn) =
-                    connector.connect(socket, OFFER).await.map_err(ProxyError::Tls)?;
-                Ok("the upstream accepts connections, and its certificate is valid\n")
-            }
-            _plain => Ok("the upstream accepts connections\n"),
-        }
-    };
-    let result: Result<Result<&str, ProxyError>, _> =
-        runtime.block_on(async { tokio::time::timeout(config.timeouts.connect, attempt).await });
-    match result {
-        Ok(Ok(good)) => print(good.as_bytes()),
-        Ok(Err(error)) => fail(&error, 1),
-        Err(_elapsed) => fail(&io::Error::other("the upstream did not answer in time"), 1),
+    let dialer = Dialer::new(upstream.clone(), tls.connector, config.timeouts.connect);
+    let alpn = runtime.block_on(async { dialer.dial(OFFER).await.map(|dialled| dialled.alpn) });
+    // A name that is being resolved must not hold up the answer.
+    runtime.shutdown_background();
+    match alpn {
+        Ok(Some(_)) => print(b"the upstream accepts connections, and its certificate is valid\n"),
+        Ok(None) => print(b"the upstream accepts connections\n"),
+        Err(error) => fail(&error, 1),
     }
 }

@@ -122,9 +122,9 @@ pub(crate) struct RunArgs {
     /// addresses, IPv6 and IPv4.
     #[arg(long, value_name = "ADDR", default_value = ":7001", env = "REDCAR_LISTEN")]
     listen: ListenAddr,
-    /// The backend: `:8000` (127.0.0.1), `app:8000`, `http://app:8000`, `https://app:8443`,
-    /// `unix:/run/app.sock`. It need not be up when the sidecar starts. A name is resolved again
-    /// when connecting fails.
+    /// The backend: `:8000` (this machine, by IPv4 or IPv6), `app:8000`, `http://app:8000`,
+    /// `https://app:8443`, `unix:/run/app.sock`. It need not be up when the sidecar starts. A name
+    /// is resolved again when its address refuses or is silent.
     #[arg(long, value_name = "ADDR", default_value = ":8000", env = "REDCAR_UPSTREAM")]
     upstream: Upstream,
     /// The metrics port: /metrics, /livez, /readyz, and the live page at /. A port of its own, so

@@ -13,7 +13,7 @@ use crate::routes::{RouteSources, RoutesError};
 use crate::series;
 use crate::tls;
 
-pub use self::address::{ListenAddr, Upstream};
+pub use self::address::{Host, LOOPBACK, ListenAddr, Upstream};
 pub use self::exclusions::{Exclusions, PathGlob};
 pub use self::times::{LONGEST, TIME_FLAGS, TimeFlag, Zero, parse_duration, parse_some_time};
 pub use crate::paths::PathMode;

@@ -33,7 +33,7 @@ pub(crate) fn run(flags: &DemoArgs) -> ExitCode {
         Ok(address) => address.port(),
         Err(error) => return fail(&error, 1),
     };
-    let upstream = Upstream::Tcp { host: "127.0.0.1".to_owned(), port };
+    let upstream = Upstream::Tcp { host: "127.0.0.1".into(), port };
     let config = match RunArgs::for_demo(flags, upstream) {
         Ok(config) => config,
         Err(error) => return fail(&error, 2),

@@ -127,21 +127,6 @@ impl ProxyError {
             _ => INTERNAL,
         }
     }
-
-    /// Classifies why a connection could not be opened.
-    pub fn from_connect(error: io::Error) -> Self {
-        use io::ErrorKind::{AddrInUse, AddrNotAvailable, ConnectionRefused, TimedOut};
-        let kind = error.kind();
-        if kind == ConnectionRefused {
-            Self::ConnectionRefused(error)
-        } else if kind == TimedOut {
-            Self::ConnectionTimeout
-        } else if matches!(kind, AddrInUse | AddrNotAvailable) || is_out_of_descriptors(&error) {
-            Self::ConnectionLimitReached(error)
-        } else {
-            Self::DestinationUnavailable(error)
-        }
-    }
 }
 
 fn tls_token(error: &HandshakeError) -> ErrorToken {
@@ -159,31 +144,23 @@ fn tls_token(error: &HandshakeError) -> ErrorToken {
     }
 }
 
-/// Tells whether an error means that this process (EMFILE) or machine (ENFILE) has no file
-/// descriptor left.
-pub fn is_out_of_descriptors(error: &io::Error) -> bool {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn connect_failures_have_the_status_rfc_9209_recommends() {
-        let of = |kind| {
-            let error = ProxyError::from_connect(io::Error::from(kind));
-            (error.status(), error.token())
-        };
-        assert_eq!(of(io::ErrorKind::ConnectionRefused), (502, ErrorToken::ConnectionRefused));
-        assert_eq!(of(io::ErrorKind::TimedOut), (504, ErrorToken::ConnectionTimeout));
-        assert_eq!(of(io::ErrorKind::NotFound), (503, ErrorToken::DestinationUnavailable));
+        let io = || io::Error::from(io::ErrorKind::Other);
+        let of = |error: ProxyError| (error.status(), error.token());
+        let refused = of(ProxyError::ConnectionRefused(io()));
+        assert_eq!(refused, (502, ErrorToken::ConnectionRefused));
+        assert_eq!(of(ProxyError::ConnectionTimeout), (504, ErrorToken::ConnectionTimeout));
+        let unreachable = of(ProxyError::DestinationUnavailable(io()));
+        assert_eq!(unreachable, (503, ErrorToken::DestinationUnavailable));
         let stranger = ProxyError::Tls(HandshakeError::UnknownIssuer { roots: String::new() });
         let (status, token) = (stranger.status(), stranger.token());
         assert_eq!((status, token), (502, ErrorToken::TlsCertificateError));
-        let no_descriptor = ProxyError::from_connect(io::Error::from_raw_os_error(24));
-        assert_eq!(no_descriptor.token(), ErrorToken::ConnectionLimitReached);
+        let none_left = of(ProxyError::ConnectionLimitReached(io()));
+        assert_eq!(none_left, (503, ErrorToken::ConnectionLimitReached));
     }
 }

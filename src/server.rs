@@ -88,7 +88,7 @@ impl Server {
             source: io::Error::other(error),
         })?;
         let upstream = config.upstream.tls_host();
-        let tls = Ends::load(&config.tls, upstream, OFFER, config.timeouts.header);
+        let tls = Ends::load(&config.tls, upstream.as_deref(), OFFER, config.timeouts.header);
         let tls = tls.map_err(StartError::of_file)?;
         config.max_connections = affordable_connections(config.max_connections);
         let listener = bind("--listen", config.listen)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::config::{Upstream, UpstreamProtocol};
 use crate::error::ProxyError;
 use crate::metrics::bump;
-use crate::resolve::Resolver;
+use crate::resolve::{ConnectError, Dialer, Dialled};
 use crate::tls::Alpn;
 use crate::wire::{Link, Socket};
 use crate::worker::{Tick, Worker};
@@ -65,7 +65,7 @@ pub struct Pool {
     worker: Rc<Worker>,
     /// Host of a request that names none.
     pub(crate) authority: Box<str>,
-    resolver: Resolver,
+    dialer: Dialer,
     /// Last in, first out: the warmest connection first, and the surplus ages.
     idle: RefCell<Vec<Idle>>,
     sweeping: Cell<bool>,
@@ -79,7 +79,11 @@ impl Pool {
     pub fn new(worker: &Rc<Worker>) -> Rc<Self> {
         Rc::new(Self {
             authority: worker.config.upstream.authority().into(),
-            resolver: Resolver::new(worker.config.upstream.clone()),
+            dialer: Dialer::new(
+                worker.config.upstream.clone(),
+                worker.tls.connector.clone(),
+                worker.config.timeouts.connect,
+            ),
             worker: Rc::clone(worker),
             idle: RefCell::default(),
             sweeping: Cell::new(false),
@@ -209,17 +213,9 @@ impl Pool {
         Ok(Lease::Wire(self.lease(Rc::new(Link::new(socket)), false)))
     }
 
-    /// Connects, and does the handshake with an https upstream.
     async fn socket(&self, offer: &[Alpn]) -> Result<(Socket, Option<Alpn>), ProxyError> {
-        let socket = self.resolver.connect().await?;
-        match (socket, &self.worker.tls.connector) {
-            (Socket::Tcp(socket), Some(connector)) => {
-                let connected = connector.connect(socket, offer).await;
-                let (stream, alpn) = connected.map_err(ProxyError::Tls)?;
-                Ok((Socket::TlsClient(Box::new(stream)), Some(alpn)))
-            }
-            (socket, _) => Ok((socket, None)),
-        }
+        let Dialled { socket, alpn } = self.dialer.dial(offer).await?;
+        Ok((socket, alpn))
     }
 
     fn lease(self: &Rc<Self>, link: Rc<Link>, reused: bool) -> WireLease {
@@ -268,6 +264,19 @@ impl Pool {
     /// Why the upstream cannot be reached.
     pub async fn try_connect(self: &Rc<Self>) -> Result<(), ProxyError> {
         self.connect(self.protocol(false)).await.map(drop)
+    }
+}
+
+impl From<ConnectError> for ProxyError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Refused(error) => Self::ConnectionRefused(error),
+            ConnectError::Timeout => Self::ConnectionTimeout,
+            ConnectError::Exhausted(error) => Self::ConnectionLimitReached(error),
+            ConnectError::Name(error) => Self::Dns(error),
+            ConnectError::Unreachable(error) => Self::DestinationUnavailable(error),
+            ConnectError::Tls(error) => Self::Tls(error),
+        }
     }
 }
 

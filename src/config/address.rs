@@ -1,7 +1,7 @@
 //! Where to listen and where to forward to, as text.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -16,25 +16,74 @@ pub enum ListenAddr {
     Socket(SocketAddr),
 }
 
+/// Whom to connect to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Host {
+    /// To be looked up.
+    Name(String),
+    /// To be taken as it is.
+    Address(IpAddr),
+    /// This machine, by whichever family the app listens on: what `:8000` means.
+    Loopback,
+}
+
+/// Both addresses of this machine, the more common one first.
+pub const LOOPBACK: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
 /// Where the backend is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Upstream {
     /// A host name or address, and a port.
     Tcp {
-        /// A name, or an IP address without brackets.
-        host: String,
+        /// Whom to connect to.
+        host: Host,
         /// 1 to 65535.
         port: u16,
     },
     /// The same, spoken to in TLS.
     Tls {
-        /// A name, or an IP address without brackets. The upstream's certificate has to name it.
-        host: String,
+        /// Whom to connect to. The upstream's certificate has to name it.
+        host: Host,
         /// 1 to 65535.
         port: u16,
     },
     /// A Unix domain socket.
     Unix(PathBuf),
+}
+
+impl Host {
+    /// What a request or a certificate calls it, without brackets.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Address(ip) => ip.to_string(),
+            Self::Loopback => Ipv4Addr::LOCALHOST.to_string(),
+        }
+    }
+}
+
+impl From<&str> for Host {
+    /// A name, an address without brackets, or nothing for this machine.
+    fn from(text: &str) -> Self {
+        match text.parse() {
+            Ok(ip) => Self::Address(ip),
+            Err(_) if text.is_empty() => Self::Loopback,
+            Err(_) => Self::Name(text.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    /// As it stands before a port.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Address(IpAddr::V4(ip)) => ip.fmt(f),
+            Self::Loopback => Ok(()),
+        }
+    }
 }
 
 impl ListenAddr {
@@ -64,7 +113,7 @@ impl ListenAddr {
 
 impl Upstream {
     /// Host and port, unless it is a Unix domain socket.
-    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+    pub fn host_and_port(&self) -> Option<(&Host, u16)> {
         match self {
             Self::Tcp { host, port } | Self::Tls { host, port } => Some((host, *port)),
             Self::Unix(_) => None,
@@ -72,9 +121,9 @@ impl Upstream {
     }
 
     /// The name to verify, if TLS is spoken.
-    pub fn tls_host(&self) -> Option<&str> {
+    pub fn tls_host(&self) -> Option<String> {
         match self {
-            Self::Tls { host, .. } => Some(host),
+            Self::Tls { host, .. } => Some(host.name()),
             Self::Tcp { .. } | Self::Unix(_) => None,
         }
     }
@@ -87,15 +136,17 @@ impl Upstream {
         if port != listen.port() {
             return false;
         }
-        let ip = match host.parse::<IpAddr>() {
-            Ok(ip) => ip.to_canonical(),
-            Err(_) if host.eq_ignore_ascii_case("localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Err(_) => return false,
-        };
-        match listen.ip() {
+        let reaches = |ip: IpAddr| match listen.ip() {
             None => ip.is_loopback() || ip.is_unspecified(),
             Some(listen) => {
                 ip == listen.to_canonical() || (ip.is_unspecified() && listen.is_loopback())
+            }
+        };
+        match host {
+            Host::Address(ip) => reaches(ip.to_canonical()),
+            Host::Loopback => LOOPBACK.into_iter().any(reaches),
+            Host::Name(name) => {
+                name.eq_ignore_ascii_case("localhost") && LOOPBACK.into_iter().any(reaches)
             }
         }
     }
@@ -162,13 +213,12 @@ impl FromStr for Upstream {
             None => return Err(wrong()),
         };
         let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-            Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_err() => return Err(wrong()),
+            Some(v6) if v6.parse::<Ipv6Addr>().is_err() => return Err(wrong()),
             Some(v6) => v6,
-            None if host.is_empty() => "127.0.0.1",
             None if host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => host,
             None => return Err(wrong()),
         };
-        let host = host.to_owned();
+        let host = Host::from(host);
         Ok(if https.is_some() { Self::Tls { host, port } } else { Self::Tcp { host, port } })
     }
 }
@@ -178,7 +228,10 @@ impl Upstream {
     pub fn authority(&self) -> String {
         match self {
             Self::Unix(_) => "localhost".to_owned(),
-            Self::Tcp { .. } | Self::Tls { .. } => self.to_string().replace("https://", ""),
+            Self::Tcp { host: Host::Loopback, port } | Self::Tls { host: Host::Loopback, port } => {
+                format!("{}:{port}", Host::Loopback.name())
+            }
+            Self::Tcp { host, port } | Self::Tls { host, port } => format!("{host}:{port}"),
         }
     }
 }
@@ -186,9 +239,7 @@ impl Upstream {
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tls { host, port } if host.contains(':') => write!(f, "https://[{host}]:{port}"),
             Self::Tls { host, port } => write!(f, "https://{host}:{port}"),
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }

@@ -24,11 +24,14 @@ fn listen_addresses_are_ports_or_sockets() {
 
 #[test]
 fn upstreams_are_hosts_ports_or_sockets() {
-    let tcp = |host: &str, port| Ok(Upstream::Tcp { host: host.to_owned(), port });
-    let tls = |host: &str, port| Ok(Upstream::Tls { host: host.to_owned(), port });
+    let tcp = |host: &str, port| Ok(Upstream::Tcp { host: Host::from(host), port });
+    let tls = |host: &str, port| Ok(Upstream::Tls { host: Host::from(host), port });
     for (text, expected) in [
-        (":8000", tcp("127.0.0.1", 8000)),
-        ("8000", tcp("127.0.0.1", 8000)),
+        (":8000", tcp("", 8000)),
+        ("8000", tcp("", 8000)),
+        ("127.0.0.1:8000", tcp("127.0.0.1", 8000)),
+        ("http://:8000", tcp("", 8000)),
+        ("https://:8443", tls("", 8443)),
         ("app:8000", tcp("app", 8000)),
         ("http://app:8000", tcp("app", 8000)),
         ("http://app:8000/", tcp("app", 8000)),
@@ -57,6 +60,23 @@ fn upstreams_are_hosts_ports_or_sockets() {
 }
 
 #[test]
+fn an_upstream_is_named_as_it_was_given_and_requests_to_it_by_an_address() {
+    for (text, shown, authority) in [
+        (":8000", ":8000", "127.0.0.1:8000"),
+        ("https://:8443", "https://:8443", "127.0.0.1:8443"),
+        ("127.0.0.1:8000", "127.0.0.1:8000", "127.0.0.1:8000"),
+        ("[::1]:8000", "[::1]:8000", "[::1]:8000"),
+        ("http://app:8000", "app:8000", "app:8000"),
+        ("https://[::1]:8443", "https://[::1]:8443", "[::1]:8443"),
+        ("https://app", "https://app:443", "app:443"),
+        ("unix:/run/app.sock", "unix:/run/app.sock", "localhost"),
+    ] {
+        let upstream: Upstream = text.parse().expect("an upstream");
+        assert_eq!((upstream.to_string(), upstream.authority()), (shown.into(), authority.into()));
+    }
+}
+
+#[test]
 fn forwarding_to_ourselves_is_found() {
     let loops = |upstream: &str, listen: &str| {
         let upstream: Upstream = upstream.parse().expect("an upstream");
@@ -68,6 +88,10 @@ fn forwarding_to_ourselves_is_found() {
         ("https://localhost:7001", ":7001"),
         ("127.0.0.2:7001", ":7001"),
         ("[::1]:7001", "[::1]:7001"),
+        (":7001", "[::1]:7001"),
+        (":7001", "127.0.0.1:7001"),
+        ("https://:7001", "[::1]:7001"),
+        ("localhost:7001", "[::1]:7001"),
         ("0.0.0.0:7001", "127.0.0.1:7001"),
         ("[::ffff:127.0.0.1]:7001", "127.0.0.1:7001"),
     ] {
@@ -76,6 +100,8 @@ fn forwarding_to_ourselves_is_found() {
     for (upstream, listen) in [
         (":7000", ":7001"),
         ("app:7001", ":7001"),
+        (":7001", "10.0.0.1:7001"),
+        ("127.0.0.1:7001", "[::1]:7001"),
         ("127.0.0.1:7001", "10.0.0.1:7001"),
         ("unix:/7001", ":7001"),
     ] {

@@ -97,3 +97,11 @@ impl Socket {
         }
     }
 }
+
+/// Tells whether an error means that this process (EMFILE) or machine (ENFILE) has no file
+/// descriptor left.
+pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}

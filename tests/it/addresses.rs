@@ -1,7 +1,7 @@
 //! Where the backend may be, and where clients may come from.
 
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 
 use redcar::config::{ListenAddr, Upstream};
@@ -46,7 +46,7 @@ fn a_missing_unix_socket_is_a_503() {
 #[test]
 fn the_upstream_may_be_a_host_name() {
     let backend = Backend::answering(OK);
-    let upstream = Upstream::Tcp { host: "localhost".to_owned(), port: backend.address.port() };
+    let upstream = Upstream::Tcp { host: "localhost".into(), port: backend.address.port() };
     let sidecar = Sidecar::to(upstream, |_| {});
     assert_eq!(sidecar.client().get("/").text(), "ok");
     sidecar.ends_after(1);
@@ -55,7 +55,7 @@ fn the_upstream_may_be_a_host_name() {
 #[test]
 fn a_name_that_does_not_resolve_is_a_502() {
     // RFC 6761 §6.4: `.invalid` never resolves.
-    let upstream = Upstream::Tcp { host: "app.invalid".to_owned(), port: 80 };
+    let upstream = Upstream::Tcp { host: "app.invalid".into(), port: 80 };
     let sidecar = Sidecar::to(upstream, |config| {
         config.timeouts.connect = std::time::Duration::from_secs(10);
     });
@@ -74,6 +74,26 @@ fn the_upstream_may_be_reached_by_ipv6() {
     let sidecar = Sidecar::before(&backend);
     assert_eq!(sidecar.client().get("/").text(), "ok");
     sidecar.ends_after(1);
+}
+
+#[test]
+fn an_upstream_without_a_host_is_this_machine_in_either_family() {
+    for ip in [IpAddr::from(Ipv6Addr::LOCALHOST), IpAddr::from(Ipv4Addr::LOCALHOST)] {
+        let backend = Backend::on(TcpListener::bind((ip, 0)).unwrap(), |connection| {
+            while connection.request().is_some() {
+                connection.send(OK);
+            }
+        });
+        let port = backend.address.port();
+        let sidecar = Sidecar::to(format!(":{port}").parse().unwrap(), |_| {});
+        let mut client = sidecar.client();
+        // A request that names no host gets the one that `:8000` always meant.
+        client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!(client.answer().text(), "ok", "{ip}");
+        sidecar.metric("redcar_upstream_up").eventually_is(1);
+        sidecar.ends_after(1);
+        assert_eq!(backend.count(&format!("\r\nHost: 127.0.0.1:{port}\r\n")), 1, "{ip}");
+    }
 }
 
 #[test]

@@ -150,5 +150,5 @@ impl Sidecar {
 }
 
 pub(crate) fn address(of: SocketAddr) -> Upstream {
-    Upstream::Tcp { host: of.ip().to_string(), port: of.port() }
+    Upstream::Tcp { host: of.ip().to_string().as_str().into(), port: of.port() }
 }
