@@ -220,7 +220,7 @@ impl Admin {
             text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
         } else if !self.health.serving.load(Relaxed) {
             text(StatusCode::SERVICE_UNAVAILABLE, "starting\n")
-        } else if asks_upstream && !self.sources.cold.is_upstream_reachable() {
+        } else if asks_upstream && !self.sources.cold.upstream.is_up() {
             text(StatusCode::SERVICE_UNAVAILABLE, "the upstream is not reachable\n")
         } else {
             text(StatusCode::OK, "ok\n")

@@ -170,8 +170,9 @@ pub(crate) struct RunArgs {
     /// Attach the trace id of sampled requests (traceparent) to `OpenMetrics` buckets.
     #[arg(long, env = "REDCAR_EXEMPLARS", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Metrics")]
     exemplars: bool,
-    /// Time to connect to the upstream, TLS handshake included. It is next door: what takes
-    /// longer is down. 0 is refused.
+    /// Time to connect to the upstream: its name, TCP and the TLS handshake. It is next door: what
+    /// takes longer is down. What it does then is no matter of connecting; a busy one is up. 0 is
+    /// refused.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_duration, env = "REDCAR_CONNECT_TIMEOUT", help_heading = "Timeouts")]
     connect_timeout: Duration,
     /// Time for a client to send a whole request head, to send its first byte, and to do its TLS

@@ -169,7 +169,7 @@ pub struct Config {
 /// Time limits. A `None` is a limit that is off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timeouts {
-    /// Opening a connection to the upstream.
+    /// Opening a connection to the upstream: its name, TCP and TLS.
     pub connect: Duration,
     /// From the first byte of a request head to its last, and from connect to the first byte.
     pub header: Duration,

@@ -4,7 +4,7 @@
 //! equal to [`CATALOGUE`] by tests. The cold metrics (changed per connection, not per request) go
 //! through the `metrics` facade; the hot family has its own store, `series`.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
@@ -17,11 +17,13 @@ use crate::series::HistogramRow;
 
 pub use self::catalogue::*;
 pub use self::profiles::*;
+pub use self::reachability::Reachability;
 use self::tls::TlsMetrics;
 pub use self::tls::{ReadTls, TlsState};
 
 mod catalogue;
 mod profiles;
+mod reachability;
 mod tls;
 
 /// The version of this build.
@@ -30,10 +32,6 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const REVISION: &str = env!("REDCAR_REVISION");
 /// The compiler this build was made with.
 pub const RUSTC: &str = env!("REDCAR_RUSTC");
-
-/// Values of `Cold::reachability`; 0 is unknown.
-const REACHABLE: u8 = 1;
-const UNREACHABLE: u8 = 2;
 
 /// Handles of the cold metrics, registered once.
 pub struct Cold {
@@ -48,7 +46,8 @@ pub struct Cold {
     /// Retries of idempotent requests that got not one byte back.
     pub retries_no_response: Counter,
     up: Gauge,
-    reachability: AtomicU8,
+    /// Whether the upstream can be connected to.
+    pub upstream: Reachability,
     /// Open client connections that speak HTTP/1.
     pub downstream_http1: Gauge,
     /// Open client connections that speak HTTP/2.
@@ -150,7 +149,7 @@ impl Cold {
             retries_not_sent: to.counter(RETRIES, Some(("reason", "not_sent"))),
             retries_no_response: to.counter(RETRIES, Some(("reason", "no_response"))),
             up: to.gauge(UP, None),
-            reachability: AtomicU8::new(0),
+            upstream: Reachability::default(),
             downstream_http1: to.gauge(DOWNSTREAM, Some(("protocol", "http1"))),
             downstream_http1_total: to.counter(DOWNSTREAM_TOTAL, Some(("protocol", "http1"))),
             downstream_http2: to.gauge(DOWNSTREAM, Some(("protocol", "http2"))),
@@ -187,26 +186,17 @@ impl Cold {
         ErrorToken::TlsAlertReceived,
     ];
 
-    /// Counts an attempt to connect to the upstream, and tells whether the upstream is up.
-    ///
-    /// Returns whether that is news.
-    pub fn connected(&self, result: Result<(), ErrorToken>) -> bool {
-        let state = if result.is_ok() { REACHABLE } else { UNREACHABLE };
-        let before = self.reachability.swap(state, Relaxed);
+    /// Counts an attempt to connect to the upstream.
+    pub fn connected(&self, result: Result<(), ErrorToken>) {
         match result {
-            Ok(()) => {
-                self.connects_ok.increment(1);
-                self.up.set(1.0);
-            }
+            Ok(()) => self.connects_ok.increment(1),
             Err(token) => {
                 let index = Self::CONNECT_ERRORS.iter().position(|known| *known == token);
                 if let Some(counter) = index.and_then(|index| self.connect_errors.get(index)) {
                     counter.increment(1);
                 }
-                self.up.set(0.0);
             }
         }
-        before != state
     }
 
     /// The files of routes were read, at the start or again. A failure leaves the time as it is.
@@ -216,11 +206,6 @@ impl Cold {
             let now = UNIX_EPOCH.elapsed().unwrap_or_default();
             self.reload_timestamp.set(now.as_secs_f64());
         }
-    }
-
-    /// Tells whether the last attempt to connect to the upstream succeeded.
-    pub fn is_upstream_reachable(&self) -> bool {
-        self.reachability.load(Relaxed) == REACHABLE
     }
 
     /// From now on shows what this listener says of its certificate and handshakes.
@@ -234,6 +219,7 @@ impl Cold {
         let sum = |read: fn(&WorkerStats) -> &AtomicU64| -> u64 {
             workers.iter().map(|worker| read(worker).load(Relaxed)).sum()
         };
+        self.up.set(if self.upstream.is_up() { 1.0 } else { 0.0 });
         self.series.set(collected.series as f64);
         self.paths.set(collected.paths as f64);
         self.overflow_paths.absolute(collected.path_overflows);

@@ -103,7 +103,7 @@ impl Request {
         let mut protocol = pool.protocol(head.version == Version::Http2);
         let (prepared, outgoing) = match protocol {
             Protocol::Http1 => wire(head, peer),
-            Protocol::Http2 => frames(head, peer),
+            Protocol::Http2 | Protocol::Grpc => frames(head, peer),
         };
         let mut request = Self {
             observation,
@@ -126,6 +126,8 @@ impl Request {
                     // HTTP/2 has no upgrade; the app may have one in HTTP/1.
                     protocol = Protocol::Http1;
                     request.outgoing = wire(head, peer).1;
+                } else if protocol == Protocol::Http2 && fields.is_grpc {
+                    protocol = Protocol::Grpc;
                 }
                 request.protocol = protocol;
                 request.is_grpc = fields.is_grpc;

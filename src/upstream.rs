@@ -4,23 +4,30 @@
 //! while the upstream is expected to keep it open.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::config::{Upstream, UpstreamProtocol};
 use crate::error::ProxyError;
+use crate::labels::ErrorToken;
 use crate::metrics::bump;
 use crate::resolve::{ConnectError, Dialer, Dialled};
 use crate::tls::Alpn;
-use crate::wire::{Link, Socket};
+use crate::wire::{Link, Verdict};
 use crate::worker::{Tick, Worker};
+
+use self::counted::{Counted, Use};
+use self::speech::{Speech, VERDICT_LIMIT, VERDICT_WAIT};
 
 pub use self::frames::StreamLease;
 pub use self::lease::WireLease;
 
+mod counted;
 mod frames;
 mod lease;
+mod life;
+mod speech;
 
 /// What a request is sent on. Dropping it tells the upstream that nobody waits.
 pub enum Lease {
@@ -45,8 +52,10 @@ impl Lease {
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2, with prior knowledge or by ALPN.
+    /// HTTP/2, with prior knowledge or by ALPN; HTTP/1.1 as long as that is not decided.
     Http2,
+    /// HTTP/2, unless the upstream is known not to speak it: there is no gRPC in HTTP/1.1.
+    Grpc,
 }
 
 /// How long a connection may have been idle to carry a request that cannot be sent again. Shorter
@@ -56,6 +65,7 @@ const FRESH: Duration = Duration::from_millis(500);
 /// A connection that waits for a request.
 struct Idle {
     link: Rc<Link>,
+    counted: Counted,
     since: Tick,
     keep: Duration,
 }
@@ -70,78 +80,81 @@ pub struct Pool {
     idle: RefCell<Vec<Idle>>,
     sweeping: Cell<bool>,
     streams: frames::Connections,
-    /// Whether the upstream speaks HTTP/2, as far as is known.
-    speaks_http2: Cell<Option<bool>>,
+    speech: Speech,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new(worker: &Rc<Worker>) -> Rc<Self> {
+        let config = &worker.config;
+        let (upstream, tls) = (config.upstream.clone(), worker.tls.connector.clone());
         Rc::new(Self {
-            authority: worker.config.upstream.authority().into(),
-            dialer: Dialer::new(
-                worker.config.upstream.clone(),
-                worker.tls.connector.clone(),
-                worker.config.timeouts.connect,
-            ),
+            authority: config.upstream.authority().into(),
+            dialer: Dialer::new(upstream, tls, config.timeouts.connect),
+            speech: Speech::new(config.upstream_protocol),
             worker: Rc::clone(worker),
             idle: RefCell::default(),
             sweeping: Cell::new(false),
             streams: frames::Connections::default(),
-            speaks_http2: Cell::new(None),
         })
     }
 
-    /// Which protocol a request is sent by: what its client spoke, unless `--upstream-protocol`
-    /// says otherwise or the upstream turned out not to speak HTTP/2.
+    /// Which protocol a request is prepared for: what its client spoke, unless
+    /// `--upstream-protocol` says otherwise or the upstream turned out not to speak HTTP/2.
     pub fn protocol(&self, is_http2: bool) -> Protocol {
-        match self.worker.config.upstream_protocol {
-            UpstreamProtocol::Http2 => Protocol::Http2,
-            UpstreamProtocol::Auto if is_http2 && self.speaks_http2.get() != Some(false) => {
-                Protocol::Http2
-            }
-            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => Protocol::Http1,
-        }
+        self.speech.protocol(is_http2)
     }
 
     /// Takes an idle connection that is open, as far as can be known.
+    pub fn checkout(self: &Rc<Self>, protocol: Protocol, replayable: bool) -> Option<Lease> {
+        if protocol != Protocol::Http1 {
+            if let Some(lease) = self.streams.checkout(self) {
+                return Some(Lease::Stream(Box::new(lease)));
+            }
+            if self.speech.goes_by_http2(protocol) {
+                return None;
+            }
+        }
+        self.checkout_wire(replayable).map(Lease::Wire)
+    }
+
+    /// Takes an idle HTTP/1 connection.
     ///
     /// For a request that cannot be sent a second time (not `replayable`) the kernel is asked,
     /// too, and only a connection that was busy just now is taken: a server that closes idle
     /// connections may decide to do so while the request is on its way, which no probe can see.
-    pub fn checkout(self: &Rc<Self>, protocol: Protocol, replayable: bool) -> Option<Lease> {
-        if protocol == Protocol::Http2 {
-            return self.streams.checkout(self).map(|lease| Lease::Stream(Box::new(lease)));
-        }
+    fn checkout_wire(self: &Rc<Self>, replayable: bool) -> Option<WireLease> {
         let limit = if replayable { Duration::MAX } else { FRESH };
         let now = self.worker.now();
         let mut idle = self.idle.borrow_mut();
-        let link = loop {
-            let Some(entry) = idle.pop() else { break None };
+        let entry = loop {
+            let entry = idle.pop()?;
             if entry.link.is_spoilt() || self.idle_time(&entry, now) >= entry.keep {
                 continue;
             }
             if self.idle_time(&entry, now) >= limit {
                 // All below have been idle for longer.
                 idle.push(entry);
-                break None;
+                return None;
             }
             if replayable || !entry.link.is_readable() {
-                break Some(entry.link);
+                break entry;
             }
         };
-        self.worker.stats.upstream_idle.store(idle.len() as u64, Relaxed);
         drop(idle);
-        let link = link?;
         bump(&self.worker.stats.reused);
-        Some(Lease::Wire(self.lease(link, true)))
+        entry.counted.set(Use::Active);
+        Some(self.lease(entry.link, entry.counted, true))
     }
 
     fn idle_time(&self, entry: &Idle, now: Tick) -> Duration {
         Duration::from_nanos(self.worker.nanos_between(entry.since, now))
     }
 
-    /// Opens a connection within `--connect-timeout`.
+    /// Opens a connection, or finds one that was opened meanwhile.
+    ///
+    /// Connecting is TCP and TLS, within `--connect-timeout`; what the app says then, and when, is
+    /// no matter of connecting.
     ///
     /// # Errors
     ///
@@ -151,83 +164,140 @@ impl Pool {
     ///
     /// Dropping the future abandons the attempt.
     pub async fn connect(self: &Rc<Self>, protocol: Protocol) -> Result<Lease, ProxyError> {
+        let mut over = pin!(tokio::time::sleep(self.worker.config.timeouts.connect));
+        while self.speech.goes_by_http2(protocol) {
+            // Many streams that begin at once need one connection, not one each. Whoever waits for
+            // another that connects, connects.
+            let turn = tokio::select! {
+                turn = self.streams.turn() => turn,
+                () = &mut over => return Err(ProxyError::ConnectionTimeout),
+            };
+            if let Some(lease) = self.streams.checkout(self) {
+                return Ok(Lease::Stream(Box::new(lease)));
+            }
+            if turn.is_none() {
+                continue;
+            }
+            if let Some(lease) = self.streams.revive(self).await {
+                return Ok(Lease::Stream(Box::new(lease)));
+            }
+            match self.open_http2(protocol).await? {
+                Some(lease) => return Ok(lease),
+                None => break,
+            }
+        }
+        if protocol != Protocol::Http1
+            && let Some(lease) = self.checkout_wire(false)
+        {
+            return Ok(Lease::Wire(lease));
+        }
+        let Dialled { socket, .. } = self.dial(&[Alpn::Http1]).await?;
+        Ok(Lease::Wire(self.fresh(Rc::new(Link::new(socket)))))
+    }
+
+    /// Connects for HTTP/2. `None`: the request goes by HTTP/1.1, on another connection.
+    async fn open_http2(self: &Rc<Self>, protocol: Protocol) -> Result<Option<Lease>, ProxyError> {
+        self.speech.still_refused()?;
+        let Dialled { socket, alpn } = self.dial(BOTH).await?;
+        let link = Rc::new(Link::new(socket));
+        match alpn {
+            Some(Alpn::Http2) => {
+                self.speech.learned(Verdict::Http2);
+                let lease = self.streams.offer(frames::open(self, link).await?);
+                return Ok(Some(Lease::Stream(Box::new(lease))));
+            }
+            Some(Alpn::Http1) => {
+                self.speech.learned(Verdict::Other);
+                self.speech.refuse()?;
+                return Ok(Some(Lease::Wire(self.fresh(link))));
+            }
+            None => {}
+        }
+        let shared = frames::open(self, link).await?;
+        let hearing = Rc::clone(&shared.life.hearing);
+        let verdict = tokio::time::timeout(VERDICT_WAIT, hearing.verdict()).await.ok();
+        if let Some(verdict) = verdict {
+            self.speech.learned(verdict);
+        }
+        match verdict {
+            Some(Verdict::Other) => self.speech.refuse().map(|()| None),
+            Some(Verdict::Nothing) if self.speech.is_forced() => {
+                let closed = std::io::ErrorKind::UnexpectedEof.into();
+                Err(ProxyError::ConnectionTerminated(closed))
+            }
+            Some(Verdict::Nothing) => Ok(None),
+            None if !self.speech.needs_no_verdict(protocol) => {
+                self.speech.asking();
+                drop(tokio::task::spawn_local(Rc::clone(self).hear_later(shared)));
+                Ok(None)
+            }
+            None | Some(Verdict::Http2) => {
+                let lease = self.streams.offer(shared);
+                if verdict.is_none() {
+                    drop(tokio::task::spawn_local(Rc::clone(self).hear_of(lease.life())));
+                }
+                Ok(Some(Lease::Stream(Box::new(lease))))
+            }
+        }
+    }
+
+    /// Waits for the first bytes of an upstream that is busy, on a connection that carries nothing.
+    async fn hear_later(self: Rc<Self>, shared: frames::Shared) {
+        let heard = tokio::time::timeout(VERDICT_LIMIT, shared.life.hearing.verdict()).await;
+        let verdict = heard.unwrap_or(Verdict::Nothing);
+        self.speech.learned(verdict);
+        if verdict == Verdict::Http2 {
+            self.streams.add(shared);
+        }
+    }
+
+    /// Waits for the first bytes on a connection that is in use already.
+    async fn hear_of(self: Rc<Self>, life: Rc<life::Life>) {
+        let verdict = life.hearing.verdict().await;
+        self.speech.learned(verdict);
+        if verdict != Verdict::Http2 {
+            life.close();
+        }
+    }
+
+    /// Connects, which is counted and tells whether the upstream is up.
+    async fn dial(&self, offer: &[Alpn]) -> Result<Dialled, ProxyError> {
         let worker = &self.worker;
         let begun = worker.now();
-        let limit = worker.config.timeouts.connect;
-        let result = match tokio::time::timeout(limit, self.open(protocol)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(ProxyError::ConnectionTimeout),
-        };
-        if let Ok(lease) = &result
-            && lease.is_reused()
-        {
-            // Somebody else opened it meanwhile.
-            return result;
-        }
+        let result = self.dialer.dial(offer).await.map_err(ProxyError::from);
         let nanos = worker.nanos_between(begun, worker.now());
         worker.stats.connect.record(&worker.stats.connect_bounds, nanos);
-        let changed = worker.cold.connected(result.as_ref().map(drop).map_err(ProxyError::token));
-        if changed {
-            report(&worker.config.upstream, result.as_ref().err());
-        }
-        if result.is_err() {
-            // Whatever comes back may be another program.
-            self.speaks_http2.set(None);
-        }
+        worker.cold.connected(result.as_ref().map(drop).map_err(ProxyError::token));
+        self.seen(result.as_ref().err());
         result
     }
 
-    async fn open(self: &Rc<Self>, protocol: Protocol) -> Result<Lease, ProxyError> {
-        while protocol == Protocol::Http2 && self.protocol(true) == Protocol::Http2 {
-            // Many streams that begin at once need one connection, not one each.
-            match self.streams.turn().await {
-                Some(_opening) => return self.open_http2().await,
-                None => {
-                    if let Some(lease) = self.checkout(protocol, true) {
-                        return Ok(lease);
-                    }
-                }
-            }
+    /// What an attempt tells of the upstream.
+    fn seen(&self, error: Option<&ProxyError>) {
+        if error.is_some_and(|error| error.token() == ErrorToken::ConnectionLimitReached) {
+            // That is this process's trouble, not the upstream's.
+            return;
         }
-        let (socket, _) = self.socket(&[Alpn::Http1]).await?;
-        Ok(Lease::Wire(self.lease(Rc::new(Link::new(socket)), false)))
-    }
-
-    /// Connects and finds out whether the upstream speaks HTTP/2.
-    async fn open_http2(self: &Rc<Self>) -> Result<Lease, ProxyError> {
-        let is_forced = self.worker.config.upstream_protocol == UpstreamProtocol::Http2;
-        let (socket, alpn) = self.socket(&[Alpn::Http2, Alpn::Http1]).await?;
-        let link = Rc::new(Link::new(socket));
-        if alpn != Some(Alpn::Http1) {
-            if let Some(lease) = self.streams.open(self, Rc::clone(&link)).await? {
-                self.speaks_http2.set(Some(true));
-                return Ok(Lease::Stream(Box::new(lease)));
-            }
-            if is_forced {
-                return Err(ProxyError::Protocol("it does not speak HTTP/2"));
-            }
+        if self.worker.cold.upstream.seen(error.is_none()) {
+            report(&self.worker.config.upstream, error);
         }
-        tracing::info!("the upstream does not speak HTTP/2; it gets HTTP/1.1");
-        self.speaks_http2.set(Some(false));
-        let (socket, _) = self.socket(&[Alpn::Http1]).await?;
-        Ok(Lease::Wire(self.lease(Rc::new(Link::new(socket)), false)))
+        if error.is_some() {
+            self.speech.forget();
+        }
     }
 
-    async fn socket(&self, offer: &[Alpn]) -> Result<(Socket, Option<Alpn>), ProxyError> {
-        let Dialled { socket, alpn } = self.dialer.dial(offer).await?;
-        Ok((socket, alpn))
+    fn fresh(self: &Rc<Self>, link: Rc<Link>) -> WireLease {
+        self.lease(link, Counted::new(&self.worker.stats, Use::Active), false)
     }
 
-    fn lease(self: &Rc<Self>, link: Rc<Link>, reused: bool) -> WireLease {
-        bump(&self.worker.stats.upstream_active);
+    fn lease(self: &Rc<Self>, link: Rc<Link>, counted: Counted, reused: bool) -> WireLease {
         link.begin_exchange();
-        WireLease { pool: Rc::clone(self), link, released: false, reused }
+        WireLease { pool: Rc::clone(self), link, counted, reused }
     }
 
-    fn put(self: &Rc<Self>, link: Rc<Link>, keep: Duration) {
-        let mut idle = self.idle.borrow_mut();
-        idle.push(Idle { link, since: self.worker.now(), keep });
-        bump(&self.worker.stats.upstream_idle);
+    fn put(self: &Rc<Self>, link: Rc<Link>, counted: Counted, keep: Duration) {
+        counted.set(Use::Idle);
+        self.idle.borrow_mut().push(Idle { link, counted, since: self.worker.now(), keep });
         if !self.sweeping.replace(true) {
             drop(tokio::task::spawn_local(Rc::clone(self).sweep()));
         }
@@ -242,7 +312,6 @@ impl Pool {
             let now = self.worker.now();
             let mut idle = self.idle.borrow_mut();
             idle.retain(|entry| !entry.link.is_spoilt() && self.idle_time(entry, now) < entry.keep);
-            self.worker.stats.upstream_idle.store(idle.len() as u64, Relaxed);
             if idle.is_empty() {
                 self.sweeping.set(false);
                 return;
@@ -258,14 +327,18 @@ impl Pool {
 
     /// Tries once to connect, and closes the connection: a waiting one would occupy a worker of
     /// an app that serves one connection at a time, as Gunicorn's sync workers do.
-    ///
-    /// # Errors
-    ///
-    /// Why the upstream cannot be reached.
-    pub async fn try_connect(self: &Rc<Self>) -> Result<(), ProxyError> {
-        self.connect(self.protocol(false)).await.map(drop)
+    pub async fn probe(self: Rc<Self>) {
+        let offer = match self.worker.config.upstream_protocol {
+            UpstreamProtocol::Http1 => &[Alpn::Http1],
+            UpstreamProtocol::Auto | UpstreamProtocol::Http2 => BOTH,
+        };
+        // It is counted and logged.
+        let _reachable = self.dial(offer).await;
     }
 }
+
+/// What an upstream may choose from inside TLS where HTTP/2 would do.
+const BOTH: &[Alpn] = &[Alpn::Http2, Alpn::Http1];
 
 impl From<ConnectError> for ProxyError {
     fn from(error: ConnectError) -> Self {

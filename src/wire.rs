@@ -15,7 +15,7 @@ use tokio::task::coop::has_budget_remaining;
 
 use crate::coalesce::coalesced;
 
-pub use self::io::{FirstBytes, LinkIo};
+pub use self::io::{Hearing, LinkIo, Verdict};
 pub use self::socket::{Socket, is_out_of_descriptors};
 pub use self::watch::{Seen, Watched};
 

@@ -5,7 +5,7 @@ use h2::client::ResponseFuture;
 use crate::h1::BodyLength;
 use crate::pump::{Delimiter, FrameSink, Sink, WireSink};
 use crate::request::{Outgoing, Request};
-use crate::upstream::Lease;
+use crate::upstream::{Lease, Protocol};
 
 /// Hands the request's head to the upstream: to a sink, or as a new stream.
 ///
@@ -17,6 +17,8 @@ pub(super) fn begin(lease: &mut Lease, request: &mut Request) -> (Sink, Option<R
     };
     match lease {
         Lease::Wire(lease) => {
+            // The head is not kept in its other form: sent again, it goes the same way.
+            request.protocol = Protocol::Http1;
             let outgoing = std::mem::replace(&mut request.outgoing, Outgoing::Wire(Vec::new()));
             let head = outgoing.into_wire(request.body);
             (Sink::Wire(WireSink::new(&lease.link, head, delimiter)), None)

@@ -88,7 +88,10 @@ impl Exchange<'_> {
             io.unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into())
         };
         Stop::Failed(match error.as_ref().and_then(h2::Error::reason) {
-            Some(Reason::PROTOCOL_ERROR) => ProxyError::Protocol("its frames are malformed"),
+            // What is not HTTP/2 at all reads as a frame of some megabytes.
+            Some(Reason::PROTOCOL_ERROR | Reason::FRAME_SIZE_ERROR) => {
+                ProxyError::Protocol("its frames are malformed")
+            }
             _ => ProxyError::ConnectionTerminated(broken(error)),
         })
     }

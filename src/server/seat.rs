@@ -49,7 +49,7 @@ impl Seat {
         let ended = runtime.block_on(async {
             let (accept_ended, accept_end) = oneshot::channel::<()>();
             if let Some(listener) = listener {
-                probe(&pool);
+                drop(tokio::task::spawn_local(Rc::clone(&pool).probe()));
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => {
                         let accepting =
@@ -75,16 +75,6 @@ impl Seat {
         // Now everything is recorded, and a last scrape will show it.
         drop(ended);
     }
-}
-
-/// Says at the start whether the upstream is there. It need not be: in a pod the app starts after
-/// its sidecar.
-fn probe(pool: &Rc<Pool>) {
-    let pool = Rc::clone(pool);
-    drop(tokio::task::spawn_local(async move {
-        // The pool has logged and counted it.
-        let _reachable = pool.try_connect().await;
-    }));
 }
 
 /// Serves what the accepting worker hands over, until the shutdown is complete. Returns whom to

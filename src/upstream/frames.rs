@@ -2,16 +2,21 @@
 //! enough.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::client::{Builder, Connection, SendRequest};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::Pool;
+use super::counted::{Counted, Use};
+use super::life::{Leave, Life};
 use crate::error::ProxyError;
-use crate::metrics::{bump, drop_one};
-use crate::wire::{FirstBytes, Link, LinkIo};
+use crate::metrics::bump;
+use crate::wire::{Link, LinkIo, Verdict};
 
 /// Window of one stream: what a sender may have on the way. Four round trips of a local network
 /// at full speed.
@@ -21,12 +26,13 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What a stream buffers before its sender has to wait.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
+/// How long an idle connection may take to say goodbye.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+
 /// One HTTP/2 connection.
-struct Shared {
+pub(super) struct Shared {
     send: SendRequest<Bytes>,
-    /// Its task has ended, or the upstream will not take another stream.
-    closed: Rc<Cell<bool>>,
-    streams: Rc<Cell<usize>>,
+    pub(super) life: Rc<Life>,
 }
 
 /// The HTTP/2 connections of one worker.
@@ -49,11 +55,9 @@ impl Drop for Opening<'_> {
 
 /// One stream of an HTTP/2 connection, not yet begun.
 pub struct StreamLease {
-    pool: Rc<Pool>,
     /// Begins the stream.
     pub send: SendRequest<Bytes>,
-    closed: Rc<Cell<bool>>,
-    streams: Rc<Cell<usize>>,
+    pub(super) life: Rc<Life>,
     /// The connection served a request before.
     pub reused: bool,
 }
@@ -61,28 +65,51 @@ pub struct StreamLease {
 impl StreamLease {
     /// The upstream wants no more streams on this connection.
     pub fn close(&self) {
-        self.closed.set(true);
+        self.life.close();
+    }
+
+    pub(super) fn life(&self) -> Rc<Life> {
+        Rc::clone(&self.life)
     }
 }
 
 impl Drop for StreamLease {
     fn drop(&mut self) {
-        self.streams.set(self.streams.get() - 1);
-        drop_one(&self.pool.worker.stats.upstream_active);
+        self.life.stream_ends();
+    }
+}
+
+impl Shared {
+    fn has_room(&self) -> bool {
+        !self.life.is_closed() && self.life.streams() < self.send.current_max_send_streams()
+    }
+
+    fn lease(&self, reused: bool) -> StreamLease {
+        self.life.stream_begins();
+        StreamLease { send: self.send.clone(), life: Rc::clone(&self.life), reused }
     }
 }
 
 impl Connections {
-    /// A stream on a connection that has room for one.
-    pub(super) fn checkout(&self, pool: &Rc<Pool>) -> Option<StreamLease> {
-        let mut connections = self.open.borrow_mut();
-        connections.retain(|shared| !shared.closed.get());
-        let shared = connections
-            .iter()
-            .filter(|shared| shared.streams.get() < shared.send.current_max_send_streams())
-            .min_by_key(|shared| shared.streams.get())?;
+    /// A stream on a connection that lives and has room for one.
+    pub(super) fn checkout(&self, pool: &Pool) -> Option<StreamLease> {
+        let connections = self.open.borrow();
+        let usable = connections.iter().filter(|shared| shared.has_room());
+        let proven = usable.filter(|shared| shared.life.is_proven());
+        let shared = proven.min_by_key(|shared| shared.life.streams())?;
         bump(&pool.worker.stats.reused);
-        Some(lease(pool, shared, true))
+        Some(shared.lease(true))
+    }
+
+    /// Asks a connection that has been silent whether it lives.
+    pub(super) async fn revive(&self, pool: &Pool) -> Option<StreamLease> {
+        let silent = {
+            let connections = self.open.borrow();
+            let usable = connections.iter().filter(|shared| shared.has_room());
+            let silent = usable.filter(|shared| shared.life.may_be_asked());
+            silent.min_by_key(|shared| shared.life.streams()).map(|s| Rc::clone(&s.life))
+        };
+        if silent?.gives_a_sign().await { self.checkout(pool) } else { None }
     }
 
     /// Waits for a connection that is being opened, or says that the caller has to open one.
@@ -98,44 +125,20 @@ impl Connections {
         Some(Opening(self))
     }
 
-    /// Makes HTTP/2 of a connected socket. `None`: the upstream does not speak it.
-    pub(super) async fn open(
-        &self,
-        pool: &Rc<Pool>,
-        link: Rc<Link>,
-    ) -> Result<Option<StreamLease>, ProxyError> {
-        let first = Rc::new(FirstBytes::default());
-        let mut builder = Builder::new();
-        builder
-            .enable_push(false)
-            .initial_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_send_buffer_size(SEND_BUFFER_BYTES);
-        // No `max_header_list_size`: the library drops trailers beyond it in silence. Below its
-        // 16 MiB it hands on all, and `exchange` and `pump` refuse what is beyond our limit.
-        let io = LinkIo::new(&link, Some(&first));
-        let handshake = builder.handshake::<_, Bytes>(io).await;
-        let (send, connection) = handshake.map_err(|error| {
-            let io = error.into_io().unwrap_or_else(|| std::io::ErrorKind::BrokenPipe.into());
-            ProxyError::ConnectionTerminated(io)
-        })?;
-        let closed = Rc::new(Cell::new(false));
-        let (ended, settled) = (Rc::clone(&closed), Rc::clone(&first));
-        drop(tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "upstream HTTP/2 connection ended");
-            }
-            ended.set(true);
-            settled.settle(false);
-        }));
-        if !first.verdict().await {
-            closed.set(true);
-            return Ok(None);
-        }
-        let shared = Shared { send, closed, streams: Rc::default() };
-        let lease = lease(pool, &shared, false);
+    /// A stream on a new connection, and more for whoever comes.
+    pub(super) fn offer(&self, shared: Shared) -> StreamLease {
+        let lease = shared.lease(false);
         self.open.borrow_mut().push(shared);
-        Ok(Some(lease))
+        lease
+    }
+
+    /// A new connection for whoever comes.
+    pub(super) fn add(&self, shared: Shared) {
+        self.open.borrow_mut().push(shared);
+    }
+
+    fn remove(&self, life: &Rc<Life>) {
+        self.open.borrow_mut().retain(|shared| !Rc::ptr_eq(&shared.life, life));
     }
 
     /// Closes the connections that carry nothing.
@@ -144,14 +147,58 @@ impl Connections {
     }
 }
 
-fn lease(pool: &Rc<Pool>, shared: &Shared, reused: bool) -> StreamLease {
-    shared.streams.set(shared.streams.get() + 1);
-    bump(&pool.worker.stats.upstream_active);
-    StreamLease {
-        pool: Rc::clone(pool),
-        send: shared.send.clone(),
-        closed: Rc::clone(&shared.closed),
-        streams: Rc::clone(&shared.streams),
-        reused,
+/// Makes HTTP/2 of a connected socket. Whether the upstream takes it as such, its first bytes will
+/// tell. Dropping what is returned ends the connection.
+pub(super) async fn open(pool: &Rc<Pool>, link: Rc<Link>) -> Result<Shared, ProxyError> {
+    let life = Life::new(Counted::new(&pool.worker.stats, Use::Idle));
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES);
+    // No `max_header_list_size`: the library drops trailers beyond it in silence. Below its 16 MiB
+    // it hands on all, and `exchange` and `pump` refuse what is beyond our limit.
+    let io = LinkIo::new(&link, Some(&life.hearing));
+    let handshake = builder.handshake::<_, Bytes>(io).await;
+    let (send, connection) = handshake.map_err(|error| {
+        let io = error.into_io().unwrap_or_else(|| std::io::ErrorKind::BrokenPipe.into());
+        ProxyError::ConnectionTerminated(io)
+    })?;
+    drop(tokio::task::spawn_local(drive(Rc::clone(pool), connection, Rc::clone(&life))));
+    Ok(Shared { send, life })
+}
+
+/// Moves a connection's frames until it ends or is to be left. Whoever waits on it then learns that
+/// it is lost.
+async fn drive(pool: Rc<Pool>, mut connection: Connection<LinkIo>, life: Rc<Life>) {
+    let pings = connection.ping_pong();
+    let idle_limit = pool.worker.config.timeouts.upstream_idle;
+    let watch = async {
+        match pings {
+            Some(pings) => life.watch(pings, idle_limit).await,
+            // Taken once, just above.
+            None => std::future::pending().await,
+        }
+    };
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = &mut connection => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "upstream HTTP/2 connection ended");
+            }
+        }
+        leave = watch => {
+            tracing::debug!(?leave, "upstream HTTP/2 connection is left");
+            life.close();
+            pool.streams.remove(&life);
+            if leave == Leave::Idle {
+                // Without a sender the library says goodbye and ends.
+                let _ended = timeout(GOODBYE_LIMIT, &mut connection).await;
+            }
+        }
     }
+    pool.streams.remove(&life);
+    life.end();
+    life.hearing.settle(Verdict::Nothing);
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Pool;
-use crate::metrics::drop_one;
+use super::counted::Counted;
 use crate::wire::Link;
 
 /// An HTTP/1 connection in use. Dropping it closes the connection, which is the only way in
@@ -13,7 +13,7 @@ pub struct WireLease {
     pub(super) pool: Rc<Pool>,
     /// The connection.
     pub link: Rc<Link>,
-    pub(super) released: bool,
+    pub(super) counted: Counted,
     /// It served a request before.
     pub(super) reused: bool,
 }
@@ -28,25 +28,15 @@ impl WireLease {
     ///
     /// `keep_alive_seconds` is what the upstream announced; half a second less is used, so that
     /// the upstream does not close while the next request is on its way.
-    pub fn release(mut self, keep_alive_seconds: Option<u64>) {
+    pub fn release(self, keep_alive_seconds: Option<u64>) {
         const MARGIN: Duration = Duration::from_millis(500);
-        self.released = true;
-        drop_one(&self.pool.worker.stats.upstream_active);
-        let link = Rc::clone(&self.link);
+        let Self { pool, link, counted, .. } = self;
         let announced = keep_alive_seconds.map(Duration::from_secs);
-        let limit = self.pool.worker.config.timeouts.upstream_idle;
+        let limit = pool.worker.config.timeouts.upstream_idle;
         let keep = announced.map_or(limit, |announced| announced.saturating_sub(MARGIN).min(limit));
-        if keep.is_zero() || link.is_eof() || link.has_ahead() || self.pool.worker.drain.is_cut() {
+        if keep.is_zero() || link.is_eof() || link.has_ahead() || pool.worker.drain.is_cut() {
             return;
         }
-        self.pool.put(link, keep);
-    }
-}
-
-impl Drop for WireLease {
-    fn drop(&mut self) {
-        if !self.released {
-            drop_one(&self.pool.worker.stats.upstream_active);
-        }
+        pool.put(link, counted, keep);
     }
 }

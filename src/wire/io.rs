@@ -11,60 +11,130 @@ use tokio::sync::Notify;
 
 use super::Link;
 
-/// What the first bytes of a peer say: whether it speaks HTTP/2.
+/// What a peer answers to the preface of HTTP/2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Its own preface.
+    Http2,
+    /// Something else.
+    Other,
+    /// Nothing: it closed.
+    Nothing,
+}
+
+/// What is heard of a peer whose connection a library reads: its verdict, and when it last gave a
+/// sign of life.
 #[derive(Default)]
-pub struct FirstBytes {
-    verdict: Cell<Option<bool>>,
+pub struct Hearing {
+    verdict: Cell<Option<Verdict>>,
+    /// Beats since the last byte.
+    quiet: Cell<u8>,
+    /// Messages went out since the last one came in.
+    unanswered: Cell<u8>,
+    /// Somebody waits for the next byte.
+    awaited: Cell<bool>,
     heard: Notify,
 }
 
-impl FirstBytes {
-    /// An HTTP/2 server begins with a SETTINGS frame (RFC 9113 §3.4); HTTP/1 with a letter.
-    fn look(&self, bytes: &[u8]) {
-        const SETTINGS: u8 = 4;
-        if self.verdict.get().is_none() && !bytes.is_empty() {
-            let is_frame = match bytes {
-                [first, _, _, kind, ..] => *first == 0 && *kind == SETTINGS,
-                [first, ..] => *first == 0,
-                [] => false,
-            };
-            self.settle(is_frame);
+impl Hearing {
+    /// Takes note of bytes that arrived. Never panics.
+    fn hear(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.quiet.set(0);
+        if is_message(bytes) {
+            self.unanswered.set(0);
+        }
+        self.settle(if begins_http2(bytes) { Verdict::Http2 } else { Verdict::Other });
+        if self.awaited.replace(false) {
+            self.heard.notify_waiters();
         }
     }
 
     /// Decides, if that has not happened.
-    pub fn settle(&self, speaks_http2: bool) {
+    pub fn settle(&self, verdict: Verdict) {
         if self.verdict.get().is_none() {
-            self.verdict.set(Some(speaks_http2));
-            self.heard.notify_one();
+            self.verdict.set(Some(verdict));
+            self.heard.notify_waiters();
         }
     }
 
-    /// Waits for the verdict. One caller.
+    /// Waits for the verdict.
     ///
     /// # Cancel safety
     ///
     /// Safe: it only waits.
-    pub async fn verdict(&self) -> bool {
+    pub async fn verdict(&self) -> Verdict {
         loop {
+            let heard = self.heard.notified();
             if let Some(verdict) = self.verdict.get() {
                 return verdict;
             }
-            self.heard.notified().await;
+            heard.await;
         }
     }
+
+    /// Waits for the next byte.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only waits.
+    pub async fn next(&self) {
+        self.awaited.set(true);
+        self.heard.notified().await;
+    }
+
+    /// Counts a beat; the connection's owner has a clock, this has none. Returns how many have
+    /// passed since a byte came.
+    pub fn beat(&self) -> u8 {
+        let quiet = self.quiet.get().saturating_add(1);
+        self.quiet.set(quiet);
+        quiet
+    }
+
+    /// How many beats have passed since a byte came.
+    pub fn quiet_beats(&self) -> u8 {
+        self.quiet.get()
+    }
+
+    /// Counts a PING that is to be sent. Returns how many were since the peer last sent a message:
+    /// its answers to PING are none.
+    pub fn count_ping(&self) -> u8 {
+        let unanswered = self.unanswered.get().saturating_add(1);
+        self.unanswered.set(unanswered);
+        unanswered
+    }
+}
+
+/// An HTTP/2 server begins with a SETTINGS frame (RFC 9113 §3.4); HTTP/1 with a letter.
+fn begins_http2(bytes: &[u8]) -> bool {
+    const SETTINGS: u8 = 4;
+    match bytes {
+        [first, _, _, kind, ..] => *first == 0 && *kind == SETTINGS,
+        [first, ..] => *first == 0,
+        [] => false,
+    }
+}
+
+/// Tells whether what was read has more than a frame of the connection itself, such as the answer
+/// to a PING: DATA or HEADERS in front, or more than a few such frames.
+fn is_message(bytes: &[u8]) -> bool {
+    const SOME_FRAMES_BYTES: usize = 64;
+    const HEADERS: u8 = 1;
+    bytes.len() > SOME_FRAMES_BYTES || bytes.get(3).is_some_and(|kind| *kind <= HEADERS)
 }
 
 /// A shared connection with the traits of a socket.
 pub struct LinkIo {
     link: Rc<Link>,
-    first: Option<Rc<FirstBytes>>,
+    hearing: Option<Rc<Hearing>>,
 }
 
 impl LinkIo {
-    /// Reads and writes `link`; shows the first bytes that arrive to `first`.
-    pub fn new(link: &Rc<Link>, first: Option<&Rc<FirstBytes>>) -> Self {
-        Self { link: Rc::clone(link), first: first.map(Rc::clone) }
+    /// Reads and writes `link`; shows what arrives to `hearing`.
+    pub fn new(link: &Rc<Link>, hearing: Option<&Rc<Hearing>>) -> Self {
+        Self { link: Rc::clone(link), hearing: hearing.map(Rc::clone) }
     }
 }
 
@@ -79,8 +149,8 @@ impl AsyncRead for LinkIo {
         // The caller reuses its buffer, so this fills it with zeros once.
         let room = buffer.initialize_unfilled();
         let count = ready!(self.link.poll_read(cx, room))?;
-        if let Some(first) = &self.first {
-            first.look(room.get(..count).unwrap_or_default());
+        if let Some(hearing) = &self.hearing {
+            hearing.hear(room.get(..count).unwrap_or_default());
         }
         buffer.advance(count);
         Poll::Ready(Ok(()))

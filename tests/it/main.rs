@@ -14,6 +14,7 @@
 // The harness.
 mod backend;
 mod client;
+mod frames;
 mod http2;
 mod message;
 mod scrape;
@@ -41,4 +42,6 @@ mod streaming;
 mod targets;
 mod timeouts;
 mod upgrades;
+mod upstream_frames;
+mod upstream_tls;
 mod waiting;
