@@ -18,11 +18,20 @@ use crate::error::ProxyError;
 use crate::metrics::bump;
 use crate::wire::{Link, LinkIo, Verdict};
 
-/// Window of one stream: what a sender may have on the way. Four round trips of a local network
-/// at full speed.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Window of a connection.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Window of one stream: what a sender may have on the way, and what is kept for a client that does
+/// not read. Two of the largest segments of loopback: with one, an app that leaves Nagle's
+/// algorithm on sends its last bytes only after a delayed acknowledgement, each time (1.6 MB/s,
+/// measured).
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+
+/// Window of a connection: the largest there is (RFC 9113 §6.9.1), so that only streams hold their
+/// senders back. With less, some streams whose clients do not read would hold up all others.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
+/// Streams of a connection at most, whatever the upstream allows: so many windows fit into the
+/// connection's, twice. The library gives room back only when a part of it has been used.
+const MAX_STREAMS: usize = (CONNECTION_WINDOW_BYTES / STREAM_WINDOW_BYTES / 2) as usize;
+
 /// What a stream buffers before its sender has to wait.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -81,7 +90,8 @@ impl Drop for StreamLease {
 
 impl Shared {
     fn has_room(&self) -> bool {
-        !self.life.is_closed() && self.life.streams() < self.send.current_max_send_streams()
+        let allowed = self.send.current_max_send_streams().min(MAX_STREAMS);
+        !self.life.is_closed() && self.life.streams() < allowed
     }
 
     fn lease(&self, reused: bool) -> StreamLease {

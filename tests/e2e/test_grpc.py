@@ -24,7 +24,7 @@ def client(request, service, proxy):
     """A client of the service, with it and the sidecar (or None) as attributes."""
     sidecar = None if request.param == "direct" else proxy(service.upstream)
     with Client(sidecar.port if sidecar else service.port) as client:
-        client.shapes, client.sidecar = service.shapes, sidecar
+        client.shapes, client.sidecar, client.port = service.shapes, sidecar, service.port
         yield client
 
 
@@ -53,6 +53,21 @@ def test_an_empty_message_passes(client):
 def test_a_message_of_any_size_passes_both_ways(client, size):
     message = bytes(range(256)) * (size // 256 + 1)
     assert client.unary("Echo", message[:size]) == message[:size]
+
+
+def test_a_call_does_not_wait_for_consumers_of_streams_that_are_slow(client):
+    """All share the sidecar's one connection to the service."""
+    port = client.sidecar.port if client.sidecar else client.port
+    others = [Client(port) for _ in range(6)]
+    try:
+        for other in others:
+            stream = other.call("unary_stream", "Repeat")(b"1000 65536", timeout=60)
+            assert len(next(stream)) == 65536
+            other.stream = stream
+        assert client.unary("Echo", b"quick", timeout=5) == b"quick"
+    finally:
+        for other in others:
+            other.channel.close()
 
 
 def test_a_client_stream_passes(client):

@@ -8,8 +8,30 @@ use std::time::Duration;
 use redcar::config::UpstreamProtocol;
 
 use crate::backend::{Backend, Connection, Gate, OK, Tally, eventually};
-use crate::frames::{App, Client, run};
+use crate::frames::{App, BIG_BYTES, Client, read, run};
 use crate::sidecar::{Sidecar, address};
+
+#[test]
+fn nobody_waits_for_another_ones_reader() {
+    let app = App::start(100);
+    let sidecar = Sidecar::to(address(app.address), |_| {});
+    run(async {
+        let slow = Client::connect(sidecar.address).await;
+        let mut unread = Vec::new();
+        for _ in 0..12 {
+            unread.push(slow.begin("/big").await.await.unwrap().into_body());
+        }
+        let quick = Client::connect(sidecar.address).await;
+        for client in [&slow, &quick] {
+            assert_eq!(client.get("/").await, (200, "ok".to_owned()));
+        }
+        for body in unread {
+            assert_eq!(read(body).await.len(), BIG_BYTES);
+        }
+    });
+    assert_eq!(app.connections.get(), 1);
+    sidecar.ends_after(14);
+}
 
 #[test]
 fn an_app_gets_as_many_streams_on_a_connection_as_it_allows() {
