@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::{Host, LOOPBACK, Upstream};
 use crate::tls::{Alpn, Connector, HandshakeError};
-use crate::wire::{Socket, is_out_of_descriptors};
+use crate::wire::{Socket, is_out_of_descriptors, notice_silence};
 
 use self::race::{Addresses, Network};
 
@@ -147,6 +147,7 @@ impl Network for Tcp {
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
+        notice_silence(&socket)?;
         Ok(socket)
     }
 }

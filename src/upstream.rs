@@ -45,6 +45,14 @@ impl Lease {
             Self::Stream(lease) => lease.reused,
         }
     }
+
+    /// The upstream may leave unread what is sent from now on, and is not lost for it.
+    pub fn be_patient(&self) {
+        match self {
+            Self::Wire(lease) => lease.link.be_patient(),
+            Self::Stream(lease) => lease.life.be_patient(),
+        }
+    }
 }
 
 /// What a request should be sent by.

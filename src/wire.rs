@@ -16,7 +16,7 @@ use tokio::task::coop::has_budget_remaining;
 use crate::coalesce::coalesced;
 
 pub use self::io::{Hearing, LinkIo, Verdict};
-pub use self::socket::{Socket, is_out_of_descriptors};
+pub use self::socket::{Socket, is_out_of_descriptors, notice_silence};
 pub use self::watch::{Seen, Watched};
 
 mod io;
@@ -42,6 +42,8 @@ pub struct Link {
     watched: Cell<bool>,
     /// The socket has a buffer of its own: TLS.
     buffers: bool,
+    /// The peer may take its time to read.
+    patient: Cell<bool>,
 }
 
 impl Link {
@@ -55,6 +57,15 @@ impl Link {
             sent: Cell::new(false),
             received: Cell::new(false),
             watched: Cell::new(false),
+            patient: Cell::new(false),
+        }
+    }
+
+    /// The peer may leave unread what is sent from now on: a body, or another protocol. Costs one
+    /// system call, the first time.
+    pub fn be_patient(&self) {
+        if !self.patient.replace(true) {
+            self.socket.borrow().be_patient();
         }
     }
 

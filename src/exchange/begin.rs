@@ -15,6 +15,9 @@ pub(super) fn begin(lease: &mut Lease, request: &mut Request) -> (Sink, Option<R
         BodyLength::Chunked => Delimiter::Chunked,
         _ => Delimiter::Plain,
     };
+    if request.has_body() || request.upgrade.is_some() {
+        lease.be_patient();
+    }
     match lease {
         Lease::Wire(lease) => {
             // The head is not kept in its other form: sent again, it goes the same way.

@@ -133,7 +133,7 @@ pub(super) const RETRIES: Family = family(
     "redcar_upstream_retries_total",
     Kind::Counter,
     &["reason"],
-    "Requests sent again on a fresh connection because the reused one was closed; reason is not_sent or no_response.",
+    "Requests sent again on another connection because the reused one was closed or lost; reason is not_sent or no_response.",
 );
 /// Whether the upstream can be connected to.
 pub const UP: Family = family(

@@ -160,7 +160,7 @@ impl Connections {
 /// Makes HTTP/2 of a connected socket. Whether the upstream takes it as such, its first bytes will
 /// tell. Dropping what is returned ends the connection.
 pub(super) async fn open(pool: &Rc<Pool>, link: Rc<Link>) -> Result<Shared, ProxyError> {
-    let life = Life::new(Counted::new(&pool.worker.stats, Use::Idle));
+    let life = Life::new(&link, Counted::new(&pool.worker.stats, Use::Idle));
     let mut builder = Builder::new();
     builder
         .enable_push(false)

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::counted::{Counted, Use};
-use crate::wire::Hearing;
+use crate::wire::{Hearing, Link};
 
 /// How often a connection is looked at.
 const BEAT: Duration = Duration::from_millis(500);
@@ -51,6 +51,7 @@ pub(super) enum Leave {
 /// What is known of one connection.
 pub(super) struct Life {
     pub(super) hearing: Rc<Hearing>,
+    link: Rc<Link>,
     /// It takes no more streams.
     closed: Cell<bool>,
     /// It gave no sign when it was asked; until it does, it gets no request.
@@ -83,9 +84,10 @@ impl Pings for PingPong {
 }
 
 impl Life {
-    pub(super) fn new(counted: Counted) -> Rc<Self> {
+    pub(super) fn new(link: &Rc<Link>, counted: Counted) -> Rc<Self> {
         Rc::new(Self {
             hearing: Rc::default(),
+            link: Rc::clone(link),
             closed: Cell::new(false),
             late: Cell::new(false),
             streams: Cell::new(0),
@@ -131,6 +133,11 @@ impl Life {
         if let Some(counted) = &*self.counted.borrow() {
             counted.set(now);
         }
+    }
+
+    /// The upstream may leave what is sent unread.
+    pub(super) fn be_patient(&self) {
+        self.link.be_patient();
     }
 
     /// Tells whether a byte came lately.

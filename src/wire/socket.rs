@@ -3,11 +3,24 @@
 use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
+
+/// How long a peer's kernel may leave bytes unanswered before it counts as lost. The peer is next
+/// door, and its kernel answers however busy its program is; five are sent again by then.
+const UNANSWERED_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a peer may leave a body unread once its buffers are full, which the kernel counts as
+/// unanswered, too. nginx's `proxy_send_timeout`.
+const UNREAD_LIMIT: Duration = Duration::from_mins(1);
+
+/// When a peer that says nothing is first asked whether it is there, and how often then: its kernel
+/// answers for it. A lost one is found after twice the time.
+const KEEPALIVE: Duration = Duration::from_secs(5);
 
 /// A connected socket.
 pub enum Socket {
@@ -84,6 +97,13 @@ impl Socket {
         }
     }
 
+    pub(super) fn be_patient(&self) {
+        if !matches!(self, Self::Unix(_)) {
+            // If it cannot, an app that does not read is lost early, which is seen.
+            let _set = self.os().set_tcp_user_timeout(Some(UNREAD_LIMIT));
+        }
+    }
+
     pub(super) fn is_tls(&self) -> bool {
         matches!(self, Self::TlsServer(_) | Self::TlsClient(_))
     }
@@ -96,6 +116,20 @@ impl Socket {
             Self::TlsClient(socket) => SockRef::from(socket.get_ref().0),
         }
     }
+}
+
+/// Has the kernel notice that a peer was lost in silence: its power, its network, a firewall that
+/// has forgotten the connection. Without it what is sent is sent again for a quarter of an hour,
+/// and who only waits waits for ever.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn notice_silence(socket: &TcpStream) -> std::io::Result<()> {
+    let socket = SockRef::from(socket);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(UNANSWERED_LIMIT))
 }
 
 /// Tells whether an error means that this process (EMFILE) or machine (ENFILE) has no file

@@ -171,10 +171,12 @@ def client(port, timeout=DEADLINE):
 class Acceptor:
     """Listens, and runs `_serve(socket)` for each connection on a thread of its own."""
 
+    host = "127.0.0.1"
+
     def __init__(self, backlog=2048):
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self.listener = socket.create_server((self.host, 0), backlog=backlog)
         self.port = self.listener.getsockname()[1]
-        self.upstream = f"127.0.0.1:{self.port}"
+        self.upstream = f"{self.host}:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self):

@@ -7,6 +7,7 @@ import time
 
 import requests
 from helpers import tool, wait_until
+from peers import Backend, client
 
 BUSY = 6
 CURL = (tool("curl"), "--silent", "--output", "/dev/null", "--write-out", "%{http_code} %{http_version}")
@@ -43,3 +44,36 @@ def test_a_busy_app_costs_an_http2_client_no_more_than_an_http1_client(gunicorn,
     assert time.monotonic() - began < BUSY + 2
     connects = "redcar_upstream_connects_total"
     assert sidecar.samples().total(connects) == sidecar.samples().total(connects, result="ok")
+
+
+def test_a_body_that_an_app_leaves_unread_for_a_while_is_no_lost_connection(proxy):
+    """The kernel counts what waits for a closed window as unanswered, too."""
+    pause, size = 8, 16 << 20
+    read = []
+
+    def script(wire):
+        head = wire.head()
+        if head.get("upgrade"):
+            wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() > began + pause, "a slow app", pause + 2)
+        read.append(len(wire.take(size)))
+        if not head.get("upgrade"):
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with Backend(script) as app:
+        sidecar = proxy(app.upstream)
+        upload = b"PUT / HTTP/1.1\r\nHost: app\r\nContent-Length: %d\r\n\r\n" % size
+        switch = b"GET / HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+        with client(sidecar.port, timeout=30) as one, client(sidecar.port, timeout=30) as other:
+            one.send(upload)
+            other.send(switch)
+            assert other.head().status == 101
+            senders = [
+                threading.Thread(target=wire.send, args=(bytes(size),), daemon=True)
+                for wire in (one, other)
+            ]
+            for sender in senders:
+                sender.start()
+            assert one.answer().status == 200
+            wait_until(lambda: read == [size, size], "both were read whole")

@@ -8,7 +8,7 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::metrics::WorkerStats;
-use crate::wire::{Link, LinkIo, Socket};
+use crate::wire::{LinkIo, Socket};
 
 const MS: Duration = Duration::from_millis(1);
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -41,7 +41,7 @@ impl Stage {
     fn new() -> Self {
         let (own, peer) = UnixStream::pair().unwrap();
         let link = Rc::new(Link::new(Socket::Unix(own)));
-        let life = Life::new(Counted::new(&WorkerStats::new(), Use::Idle));
+        let life = Life::new(&link, Counted::new(&WorkerStats::new(), Use::Idle));
         let io = LinkIo::new(&link, Some(&life.hearing));
         Self { life, sent: Sent(Rc::default(), Instant::now()), io, peer }
     }
