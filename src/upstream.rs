@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::config::{Upstream, UpstreamProtocol};
 use crate::error::ProxyError;
 use crate::labels::ErrorToken;
-use crate::metrics::bump;
+use crate::metrics::{Cold, bump};
 use crate::resolve::{ConnectError, Dialer, Dialled};
 use crate::tls::Alpn;
 use crate::wire::{Link, Verdict};
@@ -27,6 +27,7 @@ mod counted;
 mod frames;
 mod lease;
 mod life;
+mod prober;
 mod speech;
 
 /// What a request is sent on. Dropping it tells the upstream that nobody waits.
@@ -272,7 +273,9 @@ impl Pool {
     async fn dial(&self, offer: &[Alpn]) -> Result<Dialled, ProxyError> {
         let worker = &self.worker;
         let begun = worker.now();
+        let mut doubt = Doubt(Some(&worker.cold));
         let result = self.dialer.dial(offer).await.map_err(ProxyError::from);
+        doubt.0 = None;
         let nanos = worker.nanos_between(begun, worker.now());
         worker.stats.connect.record(&worker.stats.connect_bounds, nanos);
         worker.cold.connected(result.as_ref().map(drop).map_err(ProxyError::token));
@@ -333,20 +336,47 @@ impl Pool {
         self.streams.close_idle();
     }
 
+    /// Keeps an eye on the upstream while nobody asks for it; for the process, not for each worker.
+    /// Ends with the drain.
+    pub async fn watch_upstream(self: Rc<Self>) {
+        let worker = &self.worker;
+        let is_draining = || worker.drain.is_draining();
+        prober::keep_trying(&worker.cold.upstream, is_draining, || self.probe()).await;
+    }
+
     /// Tries once to connect, and closes the connection: a waiting one would occupy a worker of
     /// an app that serves one connection at a time, as Gunicorn's sync workers do.
-    pub async fn probe(self: Rc<Self>) {
+    ///
+    /// Only the first is counted: attempts are those of requests, and their errors users' errors.
+    async fn probe(&self) {
         let offer = match self.worker.config.upstream_protocol {
             UpstreamProtocol::Http1 => &[Alpn::Http1],
             UpstreamProtocol::Auto | UpstreamProtocol::Http2 => BOTH,
         };
-        // It is counted and logged.
-        let _reachable = self.dial(offer).await;
+        if self.worker.cold.upstream.attempts() == 0 {
+            // It is logged.
+            let _reachable = self.dial(offer).await;
+        } else {
+            let result = self.dialer.dial(offer).await.map_err(ProxyError::from);
+            self.seen(result.as_ref().err());
+        }
     }
 }
 
 /// What an upstream may choose from inside TLS where HTTP/2 would do.
 const BOTH: &[Alpn] = &[Alpn::Http2, Alpn::Http1];
+
+/// An attempt to connect that has told nothing yet. If it is given up, as by a client that leaves,
+/// somebody else has to look: nobody would notice an app that answers none in time.
+struct Doubt<'a>(Option<&'a Cold>);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(cold) = self.0 {
+            cold.upstream.doubt();
+        }
+    }
+}
 
 impl From<ConnectError> for ProxyError {
     fn from(error: ConnectError) -> Self {

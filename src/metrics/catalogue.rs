@@ -115,7 +115,7 @@ pub(super) const CONNECTS: Family = family(
     "redcar_upstream_connects_total",
     Kind::Counter,
     &["result"],
-    "Attempts to connect to the upstream; result is ok or the error.",
+    "Attempts to connect to the upstream for a request, and the first at the start; result is ok or the error.",
 );
 pub(super) const UPSTREAM_CONNECTIONS: Family = family(
     "redcar_upstream_connections",
@@ -140,7 +140,7 @@ pub const UP: Family = family(
     "redcar_upstream_up",
     Kind::Gauge,
     &[],
-    "1 if the last attempt to connect to the upstream succeeded, else 0.",
+    "1 if the upstream could be connected to at the last attempt, else 0; while it is 0 it is tried every second.",
 );
 pub(super) const DOWNSTREAM: Family =
     family("redcar_downstream_connections", Kind::Gauge, &["protocol"], "Open client connections.");

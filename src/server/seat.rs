@@ -49,7 +49,7 @@ impl Seat {
         let ended = runtime.block_on(async {
             let (accept_ended, accept_end) = oneshot::channel::<()>();
             if let Some(listener) = listener {
-                drop(tokio::task::spawn_local(Rc::clone(&pool).probe()));
+                drop(tokio::task::spawn_local(Rc::clone(&pool).watch_upstream()));
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => {
                         let accepting =

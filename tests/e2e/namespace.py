@@ -14,7 +14,7 @@ CLONE_NEWNET = 0x40000000
 class Machine:
     """A network namespace with one wire to this one. Needs root.
 
-    Nothing outside its own pair of interfaces is touched; the kernel removes both with it.
+    Nothing outside its own pair of interfaces is touched, and both go with it.
     """
 
     number = 0
@@ -80,10 +80,17 @@ class Machine:
             }}"""
         )
 
+    def appear(self):
+        """From now on drops nothing any more."""
+        self.nft("flush ruleset")
+
     def nft(self, rules):
         run("ip", "netns", "exec", self.name, tool("nft"), "-f", "-", text=rules)
 
     def close(self):
+        # The namespace itself lives on until its last connection is forgotten; its wire must not.
+        if os.path.exists(f"/sys/class/net/{self.near}"):
+            run("ip", "link", "delete", self.near)
         run("ip", "netns", "delete", self.name)
 
     def __enter__(self):

@@ -200,3 +200,19 @@ def test_the_second_address_is_used_when_the_first_is_silent(machine, hosts, pro
         sidecar = proxy(f"app.test:{app.port}", "--threads", "1")
         times = [ask(sidecar, "/") for _ in range(5)]
         assert all(status == 200 and seconds < 1 for status, seconds in times), times
+
+
+def test_an_app_that_falls_silent_shows_as_down_though_every_client_gives_up_first(machine, proxy):
+    with h1_app(machine, closing) as app:
+        sidecar = proxy(app.upstream)
+        up = lambda: sidecar.samples().total("redcar_upstream_up")
+        assert ask(sidecar, "/")[0] == 200 and up() == 1
+        machine.drop(address=machine.address)
+        # Sooner than --connect-timeout.
+        with pytest.raises(requests.exceptions.ReadTimeout):
+            requests.get(sidecar.url, timeout=0.5)
+        wait_until(lambda: up() == 0, "the sidecar looks for itself")
+        ready = requests.get(f"{sidecar.metrics_url}/readyz?upstream=1", timeout=5)
+        assert ready.status_code == 503
+        machine.appear()
+        wait_until(lambda: up() == 1, "it has seen that the app is back")

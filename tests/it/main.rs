@@ -43,5 +43,6 @@ mod targets;
 mod timeouts;
 mod upgrades;
 mod upstream_frames;
+mod upstream_health;
 mod upstream_tls;
 mod waiting;
