@@ -1,7 +1,7 @@
 //! `proxy healthcheck` and `proxy check`: questions that end in an exit code.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -45,6 +45,10 @@ fn ask(flags: &HealthcheckArgs) -> io::Result<Answer> {
 pub(crate) fn reachable(listener: ListenAddr) -> SocketAddr {
     match listener {
         ListenAddr::Port(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        ListenAddr::Socket(SocketAddr::V6(address)) if address.ip().is_unspecified() => {
+            // Given so, and not as a port, it takes IPv6 only.
+            SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
+        }
         ListenAddr::Socket(address) if address.ip().is_unspecified() => {
             SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
         }
@@ -87,5 +91,24 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         Ok(Some(_)) => print(b"the upstream accepts connections, and its certificate is valid\n"),
         Ok(None) => print(b"the upstream accepts connections\n"),
         Err(error) => fail(&error, 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_reached_in_its_own_family() {
+        for (listener, address) in [
+            (":9464", "127.0.0.1:9464"),
+            ("0.0.0.0:9464", "127.0.0.1:9464"),
+            ("[::]:9464", "[::1]:9464"),
+            ("[::1]:9464", "[::1]:9464"),
+            ("10.0.0.1:9464", "10.0.0.1:9464"),
+        ] {
+            let listener = listener.parse().expect("an address");
+            assert_eq!(reachable(listener).to_string(), address);
+        }
     }
 }
