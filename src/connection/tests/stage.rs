@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 
 use crate::buckets::Buckets;
-use crate::config::{Config, ListenAddr, PathMode, Timeouts, Upstream, UpstreamProtocol};
+use crate::config::{Config, Host, ListenAddr, PathMode, Timeouts, Upstream, UpstreamProtocol};
 use crate::connection::serve;
 use crate::headers::Forwarded;
 use crate::labels::{ErrorToken, Methods};
@@ -112,7 +112,7 @@ impl Stage {
         let app = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let door = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = app.local_addr().expect("an address").port();
-        let mut config = config(Upstream::Tcp { host: "127.0.0.1".to_owned(), port });
+        let mut config = config(Upstream::Tcp { host: Host::Name("127.0.0.1".to_owned()), port });
         change(&mut config);
         let namer = Namer::new(&[]).expect("no templates").with_mode(config.path_mode);
         let store = Store::new(config.limits.clone(), namer);
