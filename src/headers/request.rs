@@ -33,7 +33,7 @@ pub struct RequestFields<'a> {
     pub upgrade: Option<&'a [u8]>,
     /// The client waits for a 100 before it sends its body.
     pub expects_continue: bool,
-    /// Content-Type says gRPC: errors have to be gRPC statuses.
+    /// Content-Type says gRPC: errors have to be gRPC statuses. Not of gRPC-Web.
     pub is_grpc: bool,
     /// Fields that a Connection field named, to be dropped from the trailers as well.
     pub named: Named,
@@ -128,7 +128,7 @@ impl<'a> Scan<'a> {
                 Kind::ContentLength if length(field.value).is_none() => {
                     return Err(RequestError::LengthInvalid);
                 }
-                Kind::ContentType => scan.is_grpc |= field.value.starts_with(b"application/grpc"),
+                Kind::ContentType => scan.is_grpc |= is_grpc(field.value),
                 _ => {}
             }
         }
@@ -330,6 +330,16 @@ fn add_forwarded(
     if !keeps(scan.forwarded_host, "x-forwarded-host") && !says("host") && !authority.is_empty() {
         out.field("X-Forwarded-Host", authority);
     }
+}
+
+/// `application/grpc`, also with the format of its messages (`+proto`). Not gRPC-Web, which has its
+/// status in the last bytes of the body: to us it is HTTP like any other.
+fn is_grpc(media_type: &[u8]) -> bool {
+    const NAME: &[u8] = b"application/grpc";
+    media_type.split_at_checked(NAME.len()).is_some_and(|(name, rest)| {
+        let ends = matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'));
+        ends && name.eq_ignore_ascii_case(NAME)
+    })
 }
 
 /// Of TE only `trailers` is forwarded (RFC 9110 §10.1.4).

@@ -31,6 +31,44 @@ fn refused(head: &str) -> Option<HeadError> {
 }
 
 #[test]
+fn grpc_web_is_not_grpc() {
+    let is_grpc = |media_type: &str| {
+        let head = format!("POST /a.B/C HTTP/1.1\r\nHost: a\r\nContent-Type: {media_type}\r\n\r\n");
+        let mut slots = slots();
+        let (head, _) = parse_request(head.as_bytes(), &mut slots).ok()??;
+        let peer = Peer {
+            address: "192.0.2.7",
+            scheme: "http",
+            forwarded: Forwarded::Off,
+            via: false,
+            upstream: "app:8080",
+        };
+        Some(prepare_request(&head, peer, &mut Vec::new()).ok()?.is_grpc)
+    };
+    for grpc in [
+        "application/grpc",
+        "Application/gRPC",
+        "application/grpc+proto",
+        "application/grpc;charset=utf-8",
+        "application/grpc ; a=b",
+    ] {
+        assert_eq!(is_grpc(grpc), Some(true), "{grpc}");
+    }
+    for other in [
+        "application/grpc-web",
+        "application/grpc-web+proto",
+        "application/grpc-web-text",
+        "application/grpcx",
+        "application/grp",
+        "application/json",
+        "text/application/grpc",
+        "",
+    ] {
+        assert_eq!(is_grpc(other), Some(false), "{other}");
+    }
+}
+
+#[test]
 fn connection_named_fields_are_not_forwarded() {
     let sent = get("Host: a\r\nConnection: X-One , close\r\nCONNECTION: x-tWo,keep-alive\r\n\
         X-One: 1\r\nX-Two: 2\r\nX-Three: 3\r\nKeep-Alive: timeout=5\r\nProxy-Connection: x\r\n\
