@@ -148,7 +148,7 @@ impl ErrorToken {
         }
     }
 
-    /// Who failed.
+    /// Who failed. The live page and the table in `docs/metrics.md` are held to it by tests.
     pub const fn side(self) -> Side {
         match self {
             Self::ConnectionRefused
@@ -156,13 +156,13 @@ impl ErrorToken {
             | Self::HttpResponseIncomplete
             | Self::HttpProtocolError
             | Self::HttpResponseTimeout
-            | Self::HttpUpgradeFailed => Side::App,
-            Self::ConnectionTimeout
-            | Self::DnsError
-            | Self::DestinationUnavailable
+            | Self::HttpUpgradeFailed
             | Self::TlsProtocolError
             | Self::TlsCertificateError
-            | Self::TlsAlertReceived => Side::Network,
+            | Self::TlsAlertReceived => Side::App,
+            Self::ConnectionTimeout | Self::DnsError | Self::DestinationUnavailable => {
+                Side::Network
+            }
             Self::ConnectionLimitReached | Self::ProxyInternalError | Self::Draining => {
                 Side::Sidecar
             }

@@ -9,7 +9,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use redcar::config::TIME_FLAGS;
+use redcar::error::{ProxyError, RequestError};
+use redcar::h1::HeadError;
+use redcar::labels::ErrorToken;
 use redcar::metrics::{CATALOGUE, FLASK, OTEL};
+use redcar::tls::HandshakeError;
+use tokio_rustls::rustls;
 
 /// Which layer a module is in. It imports from lower layers only; `src/lib.rs` lists the same
 /// order for readers. Its own sub-modules belong to it.
@@ -226,6 +231,80 @@ fn the_documented_metrics_are_the_catalogue() {
         })
         .collect();
     assert_eq!(documented, known);
+}
+
+/// One of each kind of failure that is answered here.
+fn failures() -> Vec<ProxyError> {
+    let io = || std::io::Error::other("a test");
+    let tls = || rustls::Error::HandshakeNotComplete;
+    let request = [
+        RequestError::HostMissing,
+        RequestError::HostRepeated,
+        RequestError::HostInvalid,
+        RequestError::TargetInvalid,
+        RequestError::FieldInvalid,
+        RequestError::LengthInvalid,
+        RequestError::TrailersTooLarge,
+        RequestError::ConnectUnsupported,
+    ];
+    let mut failures = vec![
+        ProxyError::ConnectionRefused(io()),
+        ProxyError::ConnectionTerminated(io()),
+        ProxyError::ConnectionTimeout,
+        ProxyError::ConnectionLimitReached(io()),
+        ProxyError::Dns(io()),
+        ProxyError::DestinationUnavailable(io()),
+        ProxyError::Tls(HandshakeError::Protocol(tls())),
+        ProxyError::Tls(HandshakeError::Certificate(tls())),
+        ProxyError::Tls(HandshakeError::Alert(rustls::AlertDescription::AccessDenied)),
+        ProxyError::ResponseIncomplete(io()),
+        ProxyError::Protocol("a test"),
+        ProxyError::ResponseTimeout,
+        ProxyError::UpgradeFailed,
+        ProxyError::DownstreamBody,
+        ProxyError::DownstreamAborted,
+    ];
+    failures.extend(request.map(ProxyError::Request));
+    failures
+}
+
+#[test]
+fn the_documented_errors_are_those_of_the_program() {
+    let page = read("docs/metrics.md");
+    let table = page.split("| error | status | who failed |").nth(1).unwrap();
+    let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| `"));
+    let rows: BTreeMap<_, _> = rows
+        .map(|row| {
+            let mut cells = row.split(" | ");
+            let name = cells.next().unwrap().trim_end_matches('`');
+            (name, (cells.next().unwrap(), cells.next().unwrap()))
+        })
+        .collect();
+    let sides: BTreeMap<_, _> =
+        ErrorToken::ALL.map(|token| (token.as_str(), token.side().as_str())).into();
+    assert_eq!(rows.iter().map(|(name, row)| (*name, row.1)).collect::<BTreeMap<_, _>>(), sides);
+    let unparsed = [
+        HeadError::Malformed,
+        HeadError::TooLarge,
+        HeadError::MethodTooLong,
+        HeadError::TargetTooLong,
+        HeadError::CodingUnsupported,
+        HeadError::Version,
+        HeadError::Timeout,
+    ];
+    let unparsed: BTreeMap<_, _> = unparsed.map(|error| (error.status().0, "_UNPARSED")).into();
+    let refused = unparsed.keys().map(|status| (ErrorToken::HttpRequestError, *status));
+    let failed = failures().into_iter().map(|error| (error.token(), error.status()));
+    for (token, status) in failed.chain(refused) {
+        let told = rows[token.as_str()].0;
+        let is_told = told.split(", ").any(|word| word == status.to_string());
+        assert!(is_told, "{token}: {status} is not in `{told}`");
+    }
+    let (_, said) = page.split_once("path=\"_UNPARSED\", error=\"http_request_error\"`").unwrap();
+    let said = said.split('.').next().unwrap();
+    for status in unparsed.keys() {
+        assert!(said.contains(&status.to_string()), "{status} is not among those without a path");
+    }
 }
 
 #[test]
