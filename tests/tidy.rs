@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use redcar::config::TIME_FLAGS;
-use redcar::error::{ProxyError, RequestError};
+use redcar::error::ProxyError;
+use redcar::headers::RequestError;
 use redcar::h1::HeadError;
 use redcar::labels::ErrorToken;
 use redcar::metrics::{CATALOGUE, FLASK, OTEL};
