@@ -9,12 +9,12 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use divan::{AllocProfiler, Bencher, black_box};
-use redcar::buckets::Buckets;
-use redcar::h1::{parse_request, slots};
-use redcar::headers::{Forwarded, Peer, prepare_request};
-use redcar::labels::{MethodId, Methods};
+use redcar::http::h1::{parse_request, slots};
+use redcar::http::rewrite::{Forwarded, Peer, prepare_request};
+use redcar::metrics::buckets::Buckets;
+use redcar::metrics::labels::{MethodId, Methods};
+use redcar::metrics::store::{Key, Limits, Resolved, Settled, Shard, Store};
 use redcar::paths::{Namer, PathMode, Template};
-use redcar::series::{Key, Limits, Resolved, Settled, Shard, Store};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -197,7 +197,7 @@ fn render_5000_series(bencher: Bencher<'_, '_>) {
         let word: String = format!("{index:04}").bytes().map(|b| char::from(b + 49)).collect();
         serve(&shard, &format!("/api/{word}"));
     }
-    let sources = redcar::render::Sources {
+    let sources = redcar::metrics::page::Sources {
         store,
         cold: redcar::metrics::Cold::new(6000, 5000, 1000),
         workers: vec![redcar::metrics::WorkerStats::new()],
@@ -206,7 +206,8 @@ fn render_5000_series(bencher: Bencher<'_, '_>) {
         scheme: "http",
     };
     bencher.bench_local(|| {
-        let page = redcar::render::Page::new(sources.clone(), redcar::exposition::Format::Text);
+        let page =
+            redcar::metrics::page::Page::new(sources.clone(), redcar::metrics::text::Format::Text);
         page.map(|piece| piece.len()).sum::<usize>()
     });
 }

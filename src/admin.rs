@@ -22,9 +22,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::drain::Waits;
-use crate::exposition::{Format, accepts_gzip, prefers_json};
-use crate::render::{Page, Sources};
+use crate::metrics::page::{Page, Sources};
+use crate::metrics::text::{Format, accepts_gzip, prefers_json};
+use crate::shutdown::Waits;
 
 use self::answer::{AdminBody, Reader, ScrapeBody, text};
 use self::listing::Listing;

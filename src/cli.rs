@@ -15,17 +15,22 @@ use redcar::config::{
     AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, UpstreamProtocol,
     parse_bytes, parse_duration, parse_some_time,
 };
-use redcar::headers::Forwarded;
-use redcar::tls::{Files, Identity};
+use redcar::http::rewrite::Forwarded;
+use redcar::net::tls::{Files, Identity};
 
 pub(crate) use self::series::SeriesSettings;
 use self::series::{ExcludeArgs, SeriesArgs};
-pub(crate) use self::top::TopArgs;
+pub(crate) use self::top_flags::TopArgs;
 use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, ProtocolMode, parse_limit};
 pub(crate) use self::values::{LogFormat, LogLevel};
 
+pub(crate) mod demo;
+pub(crate) mod log;
+pub(crate) mod probe;
+pub(crate) mod replay;
 mod series;
-mod top;
+pub(crate) mod top;
+mod top_flags;
 mod values;
 
 /// RED metrics per path for any HTTP backend, from a sidecar.

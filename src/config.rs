@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use crate::headers::Forwarded;
-use crate::labels::Methods;
+use crate::config::routes::{RouteSources, RoutesError};
+use crate::http::rewrite::Forwarded;
 use crate::metrics::Naming;
+use crate::metrics::labels::Methods;
+use crate::metrics::store;
+use crate::net::tls;
 use crate::paths::{Namer, Template, TemplateError};
-use crate::routes::{RouteSources, RoutesError};
-use crate::series;
-use crate::tls;
 
 pub use self::address::{Host, LOOPBACK, ListenAddr, Upstream};
 pub use self::exclusions::{Exclusions, PathGlob};
@@ -20,6 +20,7 @@ pub use crate::paths::PathMode;
 
 mod address;
 mod exclusions;
+pub mod routes;
 mod times;
 
 /// Why a flag's value, or a combination of flags, is wrong.
@@ -147,7 +148,7 @@ pub struct Config {
     /// Requests that are not measured, if any.
     pub exclusions: Option<Exclusions>,
     /// Bounds of paths and series, and the histogram's buckets.
-    pub limits: series::Limits,
+    pub limits: store::Limits,
     /// Methods with a label of their own.
     pub methods: Methods,
     /// Time limits.
@@ -235,7 +236,7 @@ impl Config {
 /// # Errors
 ///
 /// [`ConfigError::Range`] names the flag.
-pub fn check_limits(limits: &series::Limits) -> Result<(), ConfigError> {
+pub fn check_limits(limits: &store::Limits) -> Result<(), ConfigError> {
     if !(Config::MIN_SERIES..=1_000_000).contains(&limits.max_series) {
         return out_of_range("--max-series", "64 to 1000000", limits.max_series);
     }

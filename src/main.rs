@@ -18,12 +18,7 @@ use crate::cli::{Cli, Command, LogFormat, LogLevel, RunArgs};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-mod ask;
 mod cli;
-mod demo;
-mod forecast;
-mod log;
-mod top;
 
 /// Exit code of wrong usage; clap's own.
 const USAGE: u8 = 2;
@@ -34,16 +29,18 @@ fn main() -> ExitCode {
         return fail(&error, 1);
     }
     let code = perform(cli);
-    log::flush();
+    cli::log::flush();
     code
 }
 
 /// Starts the log of what has one; the other sub-commands only answer a question.
 fn start_log(cli: &Cli) -> std::io::Result<()> {
     match &cli.command {
-        None => log::start(cli.run.log_format, cli.run.log_level),
-        Some(Command::Check(flags)) => log::start(flags.log_format, flags.log_level),
-        Some(Command::Demo(_) | Command::Paths(_)) => log::start(LogFormat::Auto, LogLevel::Warn),
+        None => cli::log::start(cli.run.log_format, cli.run.log_level),
+        Some(Command::Check(flags)) => cli::log::start(flags.log_format, flags.log_level),
+        Some(Command::Demo(_) | Command::Paths(_)) => {
+            cli::log::start(LogFormat::Auto, LogLevel::Warn)
+        }
         Some(
             Command::Healthcheck(_) | Command::Top(_) | Command::Completions { .. } | Command::Man,
         ) => Ok(()),
@@ -54,12 +51,12 @@ fn perform(cli: Cli) -> ExitCode {
     match cli.command {
         None => configured(cli.run).map_or_else(|code| code, |config| exit(run(config))),
         Some(Command::Check(flags)) => {
-            configured(*flags).map_or_else(|code| code, |config| ask::check(&config))
+            configured(*flags).map_or_else(|code| code, |config| cli::probe::check(&config))
         }
-        Some(Command::Healthcheck(flags)) => ask::healthcheck(&flags),
-        Some(Command::Top(flags)) => top::run(&flags),
-        Some(Command::Demo(flags)) => demo::run(&flags),
-        Some(Command::Paths(flags)) => forecast::run(*flags),
+        Some(Command::Healthcheck(flags)) => cli::probe::healthcheck(&flags),
+        Some(Command::Top(flags)) => cli::top::run(&flags),
+        Some(Command::Demo(flags)) => cli::demo::run(&flags),
+        Some(Command::Paths(flags)) => cli::replay::run(*flags),
         Some(Command::Completions { shell }) => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "proxy", &mut out);
@@ -90,7 +87,7 @@ fn exit(result: Result<(), StartError>) -> ExitCode {
 fn run(config: Config) -> Result<(), StartError> {
     let upstream = config.upstream.to_string();
     let server = Server::bind(config)?;
-    server.show_lost_log_lines(log::lost());
+    server.show_lost_log_lines(cli::log::lost());
     announce(&server, &upstream);
     let reloader = server.reloader();
     server.run(async {
@@ -173,7 +170,7 @@ fn announce(server: &Server, upstream: &str) {
              try      curl -i http://localhost:{listen}/\n",
             redcar::metrics::VERSION
         );
-        log::say(banner);
+        cli::log::say(banner);
     } else {
         tracing::info!(%listen, upstream, %metrics, "forwarding");
     }
@@ -189,7 +186,7 @@ pub(crate) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
         source = cause.source();
     }
     text.push('\n');
-    log::say(text);
+    cli::log::say(text);
     ExitCode::from(code)
 }
 

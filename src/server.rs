@@ -14,25 +14,25 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::accept::{Command, WorkerHandle};
-use crate::access_log::AccessLog;
 use crate::admin::{self, Finish, Health};
 use crate::config::Config;
+use crate::logs::access::AccessLog;
+use crate::metrics::page::Sources;
+use crate::metrics::store::Store;
 use crate::metrics::{Cold, ReadTls, TlsState, WorkerStats};
+use crate::net::tls::{Alpn, Ends, Listener, LoadError};
 use crate::paths::Namer;
-use crate::render::Sources;
-use crate::series::Store;
-use crate::tls::{Alpn, Ends, Listener, LoadError};
-use crate::worker::Shared;
+use crate::proxy::downstream::accept::{Command, WorkerHandle};
+use crate::proxy::worker::Shared;
 
 pub use self::reload::Reloader;
 
-use self::seat::Seat;
-use self::sockets::{affordable_connections, bind};
+use self::listen::{affordable_connections, bind};
+use self::worker_thread::Seat;
 
+mod listen;
 mod reload;
-mod seat;
-mod sockets;
+mod worker_thread;
 
 /// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]

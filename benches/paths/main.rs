@@ -13,10 +13,10 @@
 
 use std::path::PathBuf;
 
-use redcar::buckets::Buckets;
-use redcar::labels::MethodId;
+use redcar::metrics::buckets::Buckets;
+use redcar::metrics::labels::MethodId;
+use redcar::metrics::store::{Key, Limits, Resolved, Settled, Shard, Store};
 use redcar::paths::{Name, Namer, PathMode};
-use redcar::series::{Key, Limits, Resolved, Settled, Shard, Store};
 
 use self::plan::Plan;
 use self::score::{Score, Tally};

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use redcar::h1::{Decoder, Field, Version, parse_request, parse_response, slots};
-use redcar::headers::{Forwarded, Peer, Reply, prepare_request, prepare_response};
+use redcar::http::h1::{Decoder, Field, Version, parse_request, parse_response, slots};
+use redcar::http::rewrite::{Forwarded, Peer, Reply, prepare_request, prepare_response};
 
 fn count(fields: &[Field<'_>], name: &str) -> usize {
     fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)).count()
@@ -35,7 +35,7 @@ fn request(data: &[u8]) {
             assert!(count(again.fields, "host") <= 1);
         }
         // Our own fields may be the ones too many.
-        Err(redcar::h1::HeadError::TooLarge) => {}
+        Err(redcar::http::h1::HeadError::TooLarge) => {}
         other => panic!("{other:?}: {:?}", String::from_utf8_lossy(&sent)),
     }
 }

@@ -2,12 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use redcar::buckets::Buckets;
+use redcar::metrics::buckets::Buckets;
 use redcar::config::{
     Exclusions, ListenAddr, PathGlob, Upstream, parse_bytes, parse_duration, parse_methods,
 };
-use redcar::exposition::{Format, accepts_gzip, label, prefers_json};
-use redcar::routes::{openapi, shape};
+use redcar::metrics::text::{Format, accepts_gzip, label, prefers_json};
+use redcar::config::routes::{openapi, shape};
 
 fuzz_target!(|text: &str| {
     if let Ok(address) = text.parse::<ListenAddr>() {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::Admin;
 use super::listing::Listing;
-use crate::render::Page;
+use crate::metrics::page::Page;
 
 pub(super) enum AdminBody {
     Text(Option<&'static str>),

@@ -6,10 +6,10 @@ use std::fmt::Write;
 use std::rc::Rc;
 use std::vec::IntoIter;
 
+use crate::config::routes::shape;
 use crate::metrics::VERSION;
+use crate::metrics::store::{ListedPath, PathKind, PathState};
 use crate::paths::Template;
-use crate::routes::shape;
-use crate::series::{ListedPath, PathKind, PathState};
 
 /// Bytes after which a piece is handed over.
 const PIECE_BYTES: usize = 64 * 1024;

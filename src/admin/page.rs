@@ -53,8 +53,8 @@ fn protect(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use crate::labels::ErrorToken;
     use crate::metrics::CATALOGUE;
+    use crate::metrics::labels::ErrorToken;
 
     use super::*;
 

@@ -2,11 +2,11 @@ use std::task::{Context, Poll, Waker};
 
 use http_body::Body;
 
-use crate::buckets::Buckets;
-use crate::labels::Methods;
 use crate::metrics::Cold;
+use crate::metrics::buckets::Buckets;
+use crate::metrics::labels::Methods;
+use crate::metrics::store::{Limits, Store};
 use crate::paths::Namer;
-use crate::series::{Limits, Store};
 
 use super::*;
 

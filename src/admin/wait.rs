@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::parse_duration;
-use crate::drain::Waits;
-use crate::render::Sources;
+use crate::metrics::page::Sources;
+use crate::shutdown::Waits;
 
 /// How often the workers' counters are read.
 const LOOK: Duration = Duration::from_millis(50);

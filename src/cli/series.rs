@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use redcar::buckets::Buckets;
+use redcar::config::routes::RouteSources;
 use redcar::config::{ConfigError, Exclusions, PathGlob, PathMode, parse_methods};
-use redcar::labels::Methods;
 use redcar::metrics::Naming;
+use redcar::metrics::buckets::Buckets;
+use redcar::metrics::labels::Methods;
+use redcar::metrics::store::Limits;
 use redcar::paths::Template;
-use redcar::routes::RouteSources;
-use redcar::series::Limits;
 
 use super::values::{NamingMode, PathsMode};
 

@@ -1,24 +1,66 @@
-//! Flags of `proxy top`.
+//! `proxy top`: the table of the live page in a terminal, from any sidecar's metrics page.
+//!
+//! One thread asks, another draws and listens to keys. Nothing that a page says reaches the
+//! terminal unescaped, and what is kept of it is bounded.
 
+use std::io;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
-use redcar::config::{ListenAddr, parse_some_time};
+use crate::cli::TopArgs;
+use crate::{fail, print};
 
-/// Flags of `proxy top`.
-#[derive(Debug, Args)]
-pub(crate) struct TopArgs {
-    /// The metrics page to watch, of a sidecar anywhere: `http://10.0.0.7:9464/metrics`,
-    /// `host:9464`. Default: the metrics port on this machine.
-    #[arg(value_name = "URL")]
-    pub(crate) url: Option<String>,
-    /// The metrics port of a sidecar on this machine.
-    #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
-    pub(crate) metrics: ListenAddr,
-    /// Time between two looks.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_some_time)]
-    pub(crate) interval: Duration,
-    /// Print one table as plain text after two looks, and exit. For pipes.
-    #[arg(long)]
-    pub(crate) once: bool,
+use self::history::History;
+use self::table::{Sort, Span, View};
+use self::target::Target;
+
+mod figures;
+mod history;
+mod page;
+mod table;
+mod target;
+mod terminal;
+mod text;
+
+/// Shorter would only make the sidecar work.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Watches until somebody quits, or prints one table.
+pub(crate) fn run(flags: &TopArgs) -> ExitCode {
+    let target = match &flags.url {
+        Some(url) => Target::parse(url),
+        None => Ok(Target::local(flags.metrics)),
+    };
+    let target = match target {
+        Ok(target) => target,
+        Err(error) => return fail(&error, 2),
+    };
+    let interval = flags.interval.max(SHORTEST_INTERVAL);
+    if flags.once {
+        return match once(&target, interval) {
+            Ok(text) => print(text.as_bytes()),
+            Err(error) => fail(&error, 1),
+        };
+    }
+    match terminal::watch(target, interval) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Two looks, one table: the rate is that between them, everything else since the start.
+fn once(target: &Target, interval: Duration) -> io::Result<String> {
+    let mut history = History::default();
+    history.add(target.ask()?);
+    std::thread::sleep(interval);
+    history.add(target.ask()?);
+    let view = View { sort: Sort::Count, span: Span::SinceStart, ..View::default() };
+    let figures = history.figures(true);
+    let mut text = String::new();
+    let size = (table::natural_width(&figures), usize::MAX);
+    for line in table::lines(&target.to_string(), &figures, &view, size) {
+        text.push_str(line.text.trim_end());
+        text.push('\n');
+    }
+    Ok(text)
 }

@@ -1,6 +1,6 @@
 //! Every metric's name, type, labels and help.
 
-use crate::exposition::Kind;
+use crate::metrics::text::Kind;
 
 /// One metric family as users see it.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 //! What begins with `redcar_` or `process_` is called the same in every profile.
 
 use super::catalogue::{CATALOGUE, Family, family};
-use crate::exposition::Kind;
+use crate::metrics::text::Kind;
 
 /// What the metrics of requests are called, chosen once at the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

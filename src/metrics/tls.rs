@@ -2,7 +2,8 @@
 
 use ::metrics::{Counter, Gauge};
 
-use super::{Registrar, TLS_EXPIRY, TLS_HANDSHAKES, TLS_RELOAD};
+use super::sidecar::Registrar;
+use super::{TLS_EXPIRY, TLS_HANDSHAKES, TLS_RELOAD};
 
 /// What a listener that speaks TLS says of itself at one moment.
 #[derive(Clone, Copy, Debug)]

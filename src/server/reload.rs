@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::config::routes::RouteSources;
 use crate::metrics::Cold;
-use crate::routes::RouteSources;
-use crate::series::Store;
+use crate::metrics::store::Store;
 
 /// Reads the files of `--routes-file` and `--openapi` again. When to do so is its owner's to
 /// decide: the program does at SIGHUP.

@@ -2,7 +2,7 @@
 //! request.
 
 use redcar::config::{Config, UpstreamProtocol};
-use redcar::headers::Forwarded;
+use redcar::http::rewrite::Forwarded;
 
 use crate::backend::{Backend, OK, eventually};
 use crate::http2::{self, END_HEADERS, END_STREAM, Frames, HEADERS, block, fields, request};
@@ -431,9 +431,9 @@ impl Certificate {
         (Self(folder), roots)
     }
 
-    fn identity(&self) -> redcar::tls::Identity {
+    fn identity(&self) -> redcar::net::tls::Identity {
         let file = |name| self.0.join(name);
-        redcar::tls::Identity { cert: file("cert.pem"), key: file("key.pem") }
+        redcar::net::tls::Identity { cert: file("cert.pem"), key: file("key.pem") }
     }
 }
 

@@ -275,7 +275,8 @@ fn at_most_two_pages_are_made_at_a_time() {
         config.limits.max_paths = 10_000;
         config.limits.max_series = 10_000;
         config.limits.buckets =
-            redcar::buckets::Buckets::new(&redcar::buckets::Buckets::REQUEST).unwrap();
+            redcar::metrics::buckets::Buckets::new(&redcar::metrics::buckets::Buckets::REQUEST)
+                .unwrap();
     });
     let mut client = sidecar.client();
     for path in 0..PATHS {

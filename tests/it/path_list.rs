@@ -1,6 +1,6 @@
 //! `GET /paths`: what was learned, for people, for programs, and for `--routes-file`.
 
-use redcar::routes::RouteSources;
+use redcar::config::routes::RouteSources;
 
 use crate::backend::{Backend, OK};
 use crate::scrape::ask;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use redcar::routes::RouteSources;
+use redcar::config::routes::RouteSources;
 
 use crate::backend::{Backend, OK};
 use crate::scrape::ask;

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use redcar::buckets::Buckets;
+use redcar::config::routes::RouteSources;
 use redcar::config::{Config, ListenAddr, PathMode, Timeouts, Upstream};
-use redcar::headers::Forwarded;
-use redcar::labels::Methods;
+use redcar::http::rewrite::Forwarded;
 use redcar::metrics::Naming;
-use redcar::routes::RouteSources;
-use redcar::series::Limits;
+use redcar::metrics::buckets::Buckets;
+use redcar::metrics::labels::Methods;
+use redcar::metrics::store::Limits;
 use redcar::server::{Reloader, Server, StartError, Stop};
 use tokio::sync::oneshot;
 
@@ -35,7 +35,7 @@ fn config(upstream: Upstream) -> Config {
         listen: any,
         upstream,
         metrics: any,
-        tls: redcar::tls::Files::default(),
+        tls: redcar::net::tls::Files::default(),
         threads: 1,
         routes: Vec::new(),
         route_sources: RouteSources::default(),

@@ -1,0 +1,114 @@
+//! `proxy healthcheck` and `proxy check`: questions that end in an exit code.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use redcar::config::{Config, ListenAddr};
+use redcar::net::connect::Dialer;
+use redcar::net::tls::{Date, Ends};
+use redcar::server::OFFER;
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::cli::HealthcheckArgs;
+use crate::{fail, print};
+
+pub(crate) use self::get::{Answer, get};
+
+mod get;
+
+/// Asks `/readyz` of a running sidecar. Exit code 0 for yes, 1 for anything else.
+pub(crate) fn healthcheck(flags: &HealthcheckArgs) -> ExitCode {
+    match ask(flags) {
+        Ok(answer) if answer.status == 200 => print(b"ready\n"),
+        Ok(answer) => {
+            let reason = String::from_utf8_lossy(&answer.body);
+            let reason = if reason.trim().is_empty() { "no answer" } else { reason.trim() };
+            fail(&io::Error::other(format!("not ready: {reason}")), 1)
+        }
+        Err(error) => {
+            let metrics = flags.metrics;
+            fail(&io::Error::other(format!("no sidecar answers on {metrics}: {error}")), 1)
+        }
+    }
+}
+
+fn ask(flags: &HealthcheckArgs) -> io::Result<Answer> {
+    let address = reachable(flags.metrics);
+    let timeout = flags.timeout.max(Duration::from_millis(1));
+    let query = if flags.upstream { "?upstream=1" } else { "" };
+    get(address, "localhost", &format!("/readyz{query}"), "", (timeout, 4096))
+}
+
+/// Where a listener on this machine is reached.
+pub(crate) fn reachable(listener: ListenAddr) -> SocketAddr {
+    match listener {
+        ListenAddr::Port(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        ListenAddr::Socket(SocketAddr::V6(address)) if address.ip().is_unspecified() => {
+            // Given so, and not as a port, it takes IPv6 only.
+            SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
+        }
+        ListenAddr::Socket(address) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+        }
+        ListenAddr::Socket(address) => address,
+    }
+}
+
+/// Says that the flags and files are valid, and whether the upstream can be reached now.
+pub(crate) fn check(config: &Config) -> ExitCode {
+    let upstream = &config.upstream;
+    let tls =
+        Ends::load(&config.tls, upstream.tls_host().as_deref(), OFFER, config.timeouts.header);
+    let tls = match tls {
+        Ok(tls) => tls,
+        Err(error) => return fail(&error, 1),
+    };
+    let summary = format!(
+        "flags are valid\n  listen    {}\n  upstream  {upstream}\n  metrics   {}\n  threads   {}\n  \
+         routes    {} pinned\n",
+        config.listen,
+        config.metrics,
+        config.threads,
+        config.routes.len(),
+    );
+    print(summary.as_bytes());
+    if let Some(listener) = &tls.listener {
+        let until = Date(listener.not_after_seconds());
+        print(format!("  tls       certificate valid until {until}\n").as_bytes());
+    }
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    let dialer = Dialer::new(upstream.clone(), tls.connector, config.timeouts.connect);
+    let alpn = runtime.block_on(async { dialer.dial(OFFER).await.map(|dialled| dialled.alpn) });
+    // A name that is being resolved must not hold up the answer.
+    runtime.shutdown_background();
+    match alpn {
+        Ok(Some(_)) => print(b"the upstream accepts connections, and its certificate is valid\n"),
+        Ok(None) => print(b"the upstream accepts connections\n"),
+        Err(error) => fail(&error, 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_reached_in_its_own_family() {
+        for (listener, address) in [
+            (":9464", "127.0.0.1:9464"),
+            ("0.0.0.0:9464", "127.0.0.1:9464"),
+            ("[::]:9464", "[::1]:9464"),
+            ("[::1]:9464", "[::1]:9464"),
+            ("10.0.0.1:9464", "10.0.0.1:9464"),
+        ] {
+            let listener = listener.parse().expect("an address");
+            assert_eq!(reachable(listener).to_string(), address);
+        }
+    }
+}

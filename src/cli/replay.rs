@@ -1,0 +1,250 @@
+//! `proxy paths`: what an access log would become: names, series, and bytes per scrape.
+//!
+//! Feeds the same store that the proxy fills, and measures the page that the proxy would send.
+//! Reads any amount of lines in constant memory.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redcar::config::{self, ConfigError, Exclusions};
+use redcar::metrics::store::{Key, Shard, Store};
+use redcar::paths::Namer;
+use tokio::time::Instant;
+
+use self::line::{Entry, parse};
+use self::report::Report;
+use crate::cli::{PathsArgs, SeriesSettings};
+use crate::{USAGE, fail, print};
+
+mod line;
+mod report;
+
+/// A longer line is not understood: a request head of the proxy's default limit fits.
+const MAX_LINE_BYTES: usize = 128 * 1024;
+
+/// Bytes read from a file at a time.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Requests after which names are published: one scrape interval of a busy sidecar.
+const REQUESTS_PER_SCRAPE: u64 = 1000;
+
+/// Time between two looks at the progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What was read.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    lines: u64,
+    bytes: u64,
+    requests: u64,
+    excluded: u64,
+    not_understood: u64,
+    /// From 1; 0 if all were understood.
+    first_not_understood: u64,
+}
+
+/// Reads the log and prints what would become of it.
+pub(crate) fn run(flags: PathsArgs) -> ExitCode {
+    let (file, is_json) = (flags.file.clone(), flags.json);
+    let (settings, exclusions, store) = match prepare(flags) {
+        Ok(prepared) => prepared,
+        Err(error) => return fail(&error, USAGE),
+    };
+    let mut forecast = Forecast {
+        settings: &settings,
+        exclusions,
+        shard: Shard::new(Arc::clone(&store)),
+        store: Arc::clone(&store),
+        tally: Tally::default(),
+    };
+    let read = if file.as_os_str() == "-" {
+        forecast.read(&mut io::stdin().lock(), None)
+    } else {
+        File::open(&file).and_then(|file| {
+            let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+            forecast.read(&mut BufReader::with_capacity(BUFFER_BYTES, file), size)
+        })
+    };
+    let name = file.display().to_string();
+    if let Err(error) = read {
+        return fail(&io::Error::new(error.kind(), format!("{name}: {error}")), 1);
+    }
+    let report = Report::new(name, forecast.tally, &settings, &store);
+    print(if is_json { report.json() } else { report.text() }.as_bytes())
+}
+
+/// What the flags mean, and an empty store that is as they say.
+fn prepare(
+    flags: PathsArgs,
+) -> Result<(SeriesSettings, Option<Exclusions>, Arc<Store>), ConfigError> {
+    let exclusions = flags.exclude.resolve()?;
+    let settings = flags.series.resolve(false)?;
+    config::check_limits(&settings.limits)?;
+    let namer = Namer::new(&settings.routes)?.with_mode(settings.path_mode);
+    let store = Store::new(settings.limits.clone(), namer);
+    Ok((settings, exclusions, store))
+}
+
+/// A log on its way into a store.
+struct Forecast<'a> {
+    settings: &'a SeriesSettings,
+    exclusions: Option<Exclusions>,
+    shard: Shard,
+    store: Arc<Store>,
+    tally: Tally,
+}
+
+impl Forecast<'_> {
+    /// Reads to the end; `size` is what there is to read, if that is known.
+    fn read(&mut self, input: &mut impl BufRead, size: Option<u64>) -> io::Result<()> {
+        let mut progress = io::stderr().is_terminal().then(Progress::new);
+        let mut line = Vec::new();
+        while let Some(length) = read_line(input, &mut line)? {
+            self.tally.lines += 1;
+            self.tally.bytes += length;
+            // A line that was cut off is not one.
+            let is_whole = line.len() as u64 + 1 >= length;
+            match std::str::from_utf8(&line).ok().filter(|_| is_whole).and_then(parse) {
+                Some(entry) => self.record(&entry),
+                None if line.iter().all(u8::is_ascii_whitespace) && is_whole => {}
+                None => {
+                    self.tally.not_understood += 1;
+                    if self.tally.first_not_understood == 0 {
+                        self.tally.first_not_understood = self.tally.lines;
+                    }
+                }
+            }
+            if let Some(progress) = &mut progress {
+                progress.tell(self.tally, size);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a request as the proxy would have.
+    fn record(&mut self, entry: &Entry<'_>) {
+        let agent = entry.user_agent.as_deref().map(str::as_bytes);
+        if self.exclusions.as_ref().is_some_and(|e| e.excludes(&entry.path, agent)) {
+            self.tally.excluded += 1;
+            return;
+        }
+        self.tally.requests += 1;
+        // Nobody received a 499, so it says nothing of the path.
+        let answered = entry.error.is_none() && entry.status != 499;
+        let resolved = self.shard.resolve(&entry.path);
+        let key = Key {
+            route: self.shard.settle(&resolved, entry.status, answered),
+            method: self.settings.methods.resolve(&entry.method),
+            status: entry.status,
+            error: entry.error,
+            grpc: None,
+        };
+        let nanos = u64::try_from(entry.duration.as_nanos()).unwrap_or(u64::MAX);
+        self.shard.with_row(&key, |row, buckets| row.durations.record(buckets, nanos));
+        self.shard.with_route(&key.route, |row, buckets| {
+            row.response_start.record(buckets, nanos);
+            row.add_bytes(0, entry.bytes);
+        });
+        if self.tally.requests.is_multiple_of(REQUESTS_PER_SCRAPE) {
+            // What the proxy does at a scrape: names are given for good.
+            drop(self.store.snapshot());
+        }
+    }
+}
+
+/// Reads a line without its newline into `line`, and no more than [`MAX_LINE_BYTES`] of it.
+/// Returns how many bytes it took, newline included; `None` at the end.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<u64>> {
+    line.clear();
+    let mut length = 0;
+    loop {
+        let available = match input.fill_buf() {
+            Ok(available) => available,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if available.is_empty() {
+            return Ok((length > 0).then_some(length));
+        }
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let text = available.get(..end.unwrap_or(available.len())).unwrap_or(available);
+        let room = MAX_LINE_BYTES.saturating_sub(line.len());
+        line.extend(text.iter().take(room));
+        let taken = text.len() + usize::from(end.is_some());
+        length += taken as u64;
+        input.consume(taken);
+        if end.is_some() {
+            return Ok(Some(length));
+        }
+    }
+}
+
+/// One line on a terminal that is written again and again.
+struct Progress {
+    last: Instant,
+    lines: u64,
+}
+
+impl Progress {
+    /// Lines between two looks at the clock.
+    const STRIDE: u64 = 4096;
+
+    fn new() -> Self {
+        Self { last: Instant::now(), lines: 0 }
+    }
+
+    fn tell(&mut self, tally: Tally, size: Option<u64>) {
+        if tally.lines < self.lines + Self::STRIDE {
+            return;
+        }
+        self.lines = tally.lines;
+        if self.last.elapsed() < PROGRESS_INTERVAL {
+            return;
+        }
+        self.last = Instant::now();
+        let share = size.filter(|size| *size > 0).map(|size| tally.bytes.min(size) * 100 / size);
+        let share = share.map_or_else(String::new, |share| format!("{share} %, "));
+        let mebibytes = tally.bytes >> 20;
+        let text = format!("\r{share}{} lines, {mebibytes} MiB\x1b[K", tally.lines);
+        // A terminal that is gone is no reason to stop.
+        let _written = io::stderr().write_all(text.as_bytes());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        let _written = io::stderr().write_all(b"\r\x1b[K");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_may_lack_its_newline_and_may_be_empty() {
+        // A small buffer, so that lines cross its end.
+        let mut input = BufReader::with_capacity(7, &b"abc\n\n0123456789\nx"[..]);
+        let mut line = Vec::new();
+        for (length, text) in [(4, "abc"), (1, ""), (11, "0123456789"), (1, "x")] {
+            let taken = read_line(&mut input, &mut line).expect("a slice does not fail");
+            assert_eq!((taken, &*line), (Some(length), text.as_bytes()));
+        }
+        assert_eq!(read_line(&mut input, &mut line).expect("a slice does not fail"), None);
+    }
+
+    #[test]
+    fn of_an_endless_line_only_the_beginning_is_kept() {
+        let text = [vec![b'a'; MAX_LINE_BYTES * 3], b"\nb\n".to_vec()].concat();
+        let mut input = &*text;
+        let mut line = Vec::new();
+        let length = read_line(&mut input, &mut line).expect("a slice does not fail");
+        assert_eq!(length, Some(MAX_LINE_BYTES as u64 * 3 + 1));
+        assert_eq!(line.len(), MAX_LINE_BYTES);
+        assert_eq!(read_line(&mut input, &mut line).expect("a slice does not fail"), Some(2));
+        assert_eq!(line, b"b");
+    }
+}

@@ -1,0 +1,180 @@
+//! What is printed: the names as a list for `--routes-file`, or all of it as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use redcar::metrics::page::{Page, Sources};
+use redcar::metrics::store::{HistogramTotals, Store};
+use redcar::metrics::text::Format;
+use redcar::metrics::{Cold, WorkerStats};
+use redcar::paths::Template;
+
+use super::Tally;
+use crate::cli::SeriesSettings;
+
+/// Everything that is known when the log has been read.
+pub(super) struct Report {
+    file: String,
+    tally: Tally,
+    limits: (usize, usize),
+    /// By requests, the busiest first.
+    paths: Vec<PathUse>,
+    rows: usize,
+    page: PageSize,
+}
+
+/// One name and the requests under it.
+#[derive(Default)]
+struct PathUse {
+    template: String,
+    requests: u64,
+    methods: BTreeMap<String, u64>,
+    statuses: BTreeMap<u16, u64>,
+}
+
+/// The page of a scrape: its lines and bytes.
+#[derive(Default)]
+struct PageSize {
+    time_series: usize,
+    bytes: usize,
+    gzip_bytes: usize,
+}
+
+impl Report {
+    pub(super) fn new(
+        file: String,
+        tally: Tally,
+        settings: &SeriesSettings,
+        store: &Arc<Store>,
+    ) -> Self {
+        let limits = (settings.limits.max_paths, settings.limits.max_series);
+        let page = PageSize::of(settings, store);
+        let snapshot = store.snapshot();
+        let mut paths: BTreeMap<String, PathUse> = BTreeMap::new();
+        for (key, parts) in &snapshot.rows {
+            let template = snapshot.route_name(key.route).to_owned();
+            let count = HistogramTotals::of(parts.iter().map(|row| &row.durations)).count();
+            let method = settings.methods.name(key.method).to_owned();
+            let path = paths.entry(template.clone()).or_default();
+            path.template = template;
+            path.requests += count;
+            *path.methods.entry(method).or_default() += count;
+            *path.statuses.entry(key.status).or_default() += count;
+        }
+        let mut paths: Vec<_> = paths.into_values().filter(|path| path.requests > 0).collect();
+        paths.sort_by(|a, b| b.requests.cmp(&a.requests).then(a.template.cmp(&b.template)));
+        Self { file, tally, limits, paths, rows: snapshot.rows.len(), page }
+    }
+
+    /// A list that `--routes-file` reads, with everything else in comments.
+    pub(super) fn text(&self) -> String {
+        let (max_paths, max_series) = self.limits;
+        let Tally { lines, requests, excluded, not_understood, .. } = self.tally;
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "# {}: {lines} lines, {requests} requests", self.file);
+        if not_understood > 0 {
+            let first = self.tally.first_not_understood;
+            let _ = writeln!(out, "# {not_understood} lines not understood, the first is {first}");
+        }
+        if excluded > 0 {
+            let _ = writeln!(out, "# {excluded} requests excluded");
+        }
+        let _ = writeln!(
+            out,
+            "# {} paths (--max-paths {max_paths}), {} series (--max-series {max_series})\n\
+             # a scrape has {} time series, {} bytes, {} with gzip",
+            self.paths.len(),
+            self.rows,
+            self.page.time_series,
+            self.page.bytes,
+            self.page.gzip_bytes
+        );
+        let _ = writeln!(out, "{:40} # requests, methods, statuses", "# template");
+        for path in &self.paths {
+            let is_template = path.template.parse::<Template>().is_ok();
+            let name = format!("{}{}", if is_template { "" } else { "# " }, path.template);
+            let (methods, statuses) = (counts(&path.methods), counts(&path.statuses));
+            let _ = writeln!(out, "{name:40} # {}, {methods}, {statuses}", path.requests);
+        }
+        out
+    }
+
+    pub(super) fn json(&self) -> String {
+        let paths = self.paths.iter().map(|path| {
+            serde_json::json!({
+                "template": path.template,
+                "requests": path.requests,
+                "methods": path.methods,
+                "statuses": path.statuses,
+            })
+        });
+        let paths: Vec<_> = paths.collect();
+        let value = serde_json::json!({
+            "file": self.file,
+            "lines": self.tally.lines,
+            "bytes": self.tally.bytes,
+            "requests": self.tally.requests,
+            "excluded": self.tally.excluded,
+            "lines_not_understood": self.tally.not_understood,
+            "first_line_not_understood": self.tally.first_not_understood,
+            "max_paths": self.limits.0,
+            "max_series": self.limits.1,
+            "series": self.rows,
+            "time_series": self.page.time_series,
+            "scrape_bytes": self.page.bytes,
+            "scrape_gzip_bytes": self.page.gzip_bytes,
+            "paths": paths,
+        });
+        format!("{value:#}\n")
+    }
+}
+
+/// `GET 12, POST 3`
+fn counts<K: std::fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
+    let counts: Vec<_> = counts.iter().map(|(key, count)| format!("{key} {count}")).collect();
+    counts.join(" ")
+}
+
+impl PageSize {
+    /// Renders the page that the proxy would send, and counts.
+    fn of(settings: &SeriesSettings, store: &Arc<Store>) -> Self {
+        let limits = &settings.limits;
+        let sources = Sources {
+            store: Arc::clone(store),
+            cold: Cold::new(limits.max_series, limits.max_paths, 10_000),
+            workers: vec![WorkerStats::new()],
+            methods: settings.methods.clone(),
+            naming: settings.naming,
+            scheme: "http",
+        };
+        let mut size = Self::default();
+        let mut gzip = GzEncoder::new(Counter(0), Compression::fast());
+        for piece in Page::new(sources, Format::Text) {
+            size.bytes += piece.len();
+            size.time_series += piece.lines().filter(|line| !line.starts_with('#')).count();
+            // The counter takes everything.
+            let _infallible = gzip.write_all(piece.as_bytes());
+        }
+        size.gzip_bytes = gzip.finish().map_or(0, |counter| counter.0);
+        size
+    }
+}
+
+/// Counts bytes and forgets them.
+struct Counter(usize);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

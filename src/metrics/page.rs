@@ -1,0 +1,255 @@
+//! The page of a scrape, made in pieces of about 64 KiB.
+//!
+//! Deterministic order; HELP and TYPE once per family; nothing but the current piece in memory.
+
+use std::fmt::Write;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use crate::metrics::buckets::Buckets;
+use crate::metrics::labels::Methods;
+use crate::metrics::store::{Exemplar, HistogramTotals, Key, Row, Snapshot, Store};
+use crate::metrics::text::{Format, Millis, Nanos, family, label, sample};
+use crate::metrics::{Cold, Family, Naming, WorkerStats};
+
+mod flask;
+mod otel;
+mod own;
+mod rest;
+
+/// Bytes after which a piece is handed over.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Everything a page is made from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The hot family.
+    pub store: Arc<Store>,
+    /// The cold metrics.
+    pub cold: Arc<Cold>,
+    /// The workers' counters.
+    pub workers: Vec<Arc<WorkerStats>>,
+    /// The names of methods.
+    pub methods: Methods,
+    /// What the metrics of requests are called.
+    pub naming: Naming,
+    /// How clients reach the sidecar: `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// A page under way: an iterator over its pieces.
+#[derive(Debug)]
+pub struct Page {
+    sources: Sources,
+    format: Format,
+    snapshot: Snapshot,
+    /// Row numbers in the order of their labels.
+    rows: Vec<usize>,
+    /// Runs of `rows` that the profile shows under one set of labels.
+    groups: Vec<Range<usize>>,
+    /// Route numbers in the order of their names.
+    routes: Vec<usize>,
+    /// Which part of the profile is being written, and which of its items comes next.
+    part: usize,
+    position: usize,
+    is_done: bool,
+    labels: String,
+}
+
+/// One family of a profile: how many items it has, and how one is written.
+struct Part {
+    of: Family,
+    items: Items,
+    write: fn(&mut Page, &mut String, usize) -> Option<()>,
+}
+
+/// What a family has one block of lines for.
+#[derive(Clone, Copy)]
+enum Items {
+    Groups,
+    Routes,
+    Once,
+}
+
+impl Page {
+    /// Takes stock of what exists now.
+    pub fn new(sources: Sources, format: Format) -> Self {
+        let snapshot = sources.store.snapshot();
+        let mut routes: Vec<usize> = (0..snapshot.routes.len()).collect();
+        routes.sort_by_key(|index| snapshot.routes.get(*index).map(|route| &*route.name));
+        // Names are compared once for each route, and not for each of its rows.
+        let mut ranks = vec![0; routes.len()];
+        for (rank, index) in routes.iter().enumerate() {
+            if let Some(place) = ranks.get_mut(*index) {
+                *place = rank;
+            }
+        }
+        let mut rows: Vec<usize> = (0..snapshot.rows.len()).collect();
+        rows.sort_by_cached_key(|index| {
+            snapshot.rows.get(*index).map(|(key, _)| {
+                let method = sources.methods.name(key.method);
+                (ranks.get(key.route.index()), method, key.status, key.error, key.grpc)
+            })
+        });
+        routes.retain(|index| snapshot.routes.get(*index).is_some_and(|r| !r.rows.is_empty()));
+        let groups = groups(sources.naming, &snapshot, &rows);
+        Self {
+            sources,
+            format,
+            snapshot,
+            rows,
+            groups,
+            routes,
+            part: 0,
+            position: 0,
+            is_done: false,
+            labels: String::new(),
+        }
+    }
+
+    /// Writes the next item, and its family's head before the first one.
+    fn advance(&mut self, out: &mut String) {
+        let parts: &'static [Part] = match self.sources.naming {
+            Naming::Default => own::PARTS,
+            Naming::Flask => flask::PARTS,
+            Naming::Otel => otel::PARTS,
+        };
+        let Some(part) = parts.get(self.part) else {
+            self.rest(out);
+            self.is_done = true;
+            return;
+        };
+        if self.position == 0 {
+            self.head(out, part.of);
+        }
+        let count = match part.items {
+            Items::Groups => self.groups.len(),
+            Items::Routes => self.routes.len(),
+            Items::Once => 1,
+        };
+        if self.position < count {
+            // An index that is gone would be a line less, never a panic.
+            let _written = (part.write)(self, out, self.position);
+            self.position += 1;
+        } else {
+            self.position = 0;
+            self.part += 1;
+        }
+    }
+
+    fn head(&self, out: &mut String, of: Family) {
+        family(out, self.format, of.name, of.kind, of.help);
+    }
+
+    /// The rows of a group; none is empty.
+    fn group(&self, index: usize) -> impl Iterator<Item = &(Key, Vec<Arc<Row>>)> + Clone {
+        let range = self.groups.get(index).cloned().unwrap_or_default();
+        let rows = self.rows.get(range).unwrap_or_default();
+        rows.iter().filter_map(|row| self.snapshot.rows.get(*row))
+    }
+
+    /// All workers' durations of a group, added up.
+    fn durations_of(&self, index: usize) -> HistogramTotals {
+        let parts = self.group(index).flat_map(|(_, parts)| parts);
+        HistogramTotals::of(parts.map(|row| &row.durations))
+    }
+
+    /// All workers' requests of a group, timed or not.
+    fn requests_of(&self, index: usize) -> u64 {
+        self.group(index).flat_map(|(_, parts)| parts).map(|row| row.requests()).sum()
+    }
+
+    /// Writes the histogram of a group whose labels are in place.
+    fn durations(&self, out: &mut String, of: Family, index: usize) {
+        let limits = self.sources.store.limits();
+        let with_exemplars = self.format == Format::OpenMetrics && limits.exemplars;
+        let totals = self.durations_of(index);
+        if totals.count() == 0 {
+            // All of them are only counted.
+            return;
+        }
+        let exemplar = |bucket| {
+            let parts = self.group(index).flat_map(|(_, parts)| parts);
+            let latest = parts.filter_map(|row| row.exemplar(bucket));
+            if with_exemplars { latest.max_by_key(|exemplar| exemplar.at) } else { None }
+        };
+        let exemplars: Vec<_> = (0..totals.buckets.len()).map(exemplar).collect();
+        histogram(out, (of.name, &self.labels), &limits.buckets, &totals, &exemplars);
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.sources.workers.iter().map(|worker| worker.in_flight()).sum()
+    }
+}
+
+/// Runs of rows with the same labels in this profile. The rows are in the order of their labels.
+fn groups(naming: Naming, snapshot: &Snapshot, rows: &[usize]) -> Vec<Range<usize>> {
+    let key = |position: usize| {
+        let row = rows.get(position).and_then(|row| snapshot.rows.get(*row));
+        row.map(|(key, _)| match naming {
+            Naming::Default => *key,
+            // No label tells why an answer is not whole.
+            Naming::Flask => Key { error: None, grpc: None, ..*key },
+            Naming::Otel => Key { error: otel::error_type(*key), grpc: None, ..*key },
+        })
+    };
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    for position in 0..rows.len() {
+        match groups.last_mut() {
+            Some(last) if key(last.start) == key(position) => last.end = position + 1,
+            _ => groups.push(position..position + 1),
+        }
+    }
+    groups
+}
+
+impl Iterator for Page {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let mut out = String::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+        while out.len() < PIECE_BYTES && !self.is_done {
+            self.advance(&mut out);
+        }
+        if out.is_empty() { None } else { Some(out) }
+    }
+}
+
+/// Writes the lines of one histogram. `exemplars` is empty or has one entry per bucket.
+fn histogram(
+    out: &mut String,
+    (name, labels): (&str, &str),
+    bounds: &Buckets,
+    totals: &HistogramTotals,
+    exemplars: &[Option<Exemplar>],
+) {
+    let comma = if labels.is_empty() { "" } else { "," };
+    let mut cumulative = 0;
+    for (index, le) in bounds.labels().enumerate() {
+        cumulative += totals.buckets.get(index).copied().unwrap_or(0);
+        for part in [name, "_bucket{", labels, comma, "le=\"", le, "\"} "] {
+            out.push_str(part);
+        }
+        let mut digits = itoa::Buffer::new();
+        out.push_str(digits.format(cumulative));
+        if let Some(Some(exemplar)) = exemplars.get(index) {
+            push_exemplar(out, exemplar);
+        }
+        out.push('\n');
+    }
+    let suffixed = |suffix| format!("{name}{suffix}");
+    sample(out, &suffixed("_sum"), labels, Nanos(totals.sum_nanos));
+    sample(out, &suffixed("_count"), labels, cumulative);
+}
+
+fn push_exemplar(out: &mut String, exemplar: &Exemplar) {
+    let Ok(trace_id) = std::str::from_utf8(&exemplar.trace_id) else {
+        return;
+    };
+    let at = exemplar.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    out.push_str(" # {");
+    label(out, "trace_id", trace_id);
+    // Writing to a String cannot fail.
+    let _ = write!(out, "}} {} {}", Nanos(exemplar.nanos), Millis(at));
+}

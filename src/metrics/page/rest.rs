@@ -1,0 +1,91 @@
+//! The end of the page: what is not per path.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use procfs::WithCurrentSystemInfo;
+use procfs::process::Process;
+
+use super::{Page, histogram};
+use crate::metrics::store::HistogramTotals;
+use crate::metrics::text::{Format, Nanos, sample};
+use crate::metrics::{self, CATALOGUE, Collected, Family};
+
+impl Page {
+    pub(super) fn rest(&self, out: &mut String) {
+        let workers = &self.sources.workers;
+        if let Some(first) = workers.first() {
+            let overhead = HistogramTotals::of(workers.iter().map(|worker| &worker.overhead));
+            self.head(out, metrics::OVERHEAD);
+            histogram(out, (metrics::OVERHEAD.name, ""), &first.overhead_bounds, &overhead, &[]);
+            let connect = HistogramTotals::of(workers.iter().map(|worker| &worker.connect));
+            let of = metrics::CONNECT_DURATION;
+            self.head(out, of);
+            histogram(out, (of.name, ""), &first.connect_bounds, &connect, &[]);
+        }
+        self.cold(out);
+        self.process(out);
+        if self.format == Format::OpenMetrics {
+            out.push_str("# EOF\n");
+        }
+    }
+
+    /// The exporter knows neither `OpenMetrics` nor an order; so only its samples are taken over.
+    fn cold(&self, out: &mut String) {
+        let store = &self.sources.store;
+        let collected = Collected {
+            series: self.snapshot.rows.len(),
+            paths: store.learned_paths(),
+            path_overflows: store.path_overflows.load(Relaxed),
+            series_overflows: store.series_overflows.load(Relaxed),
+        };
+        let text = self.sources.cold.render(collected, &self.sources.workers);
+        let mut samples: Vec<&str> =
+            text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        samples.sort_unstable();
+        for of in CATALOGUE {
+            let is_of = |line: &&&str| {
+                line.strip_prefix(of.name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            };
+            let mut own = samples.iter().filter(is_of).peekable();
+            if own.peek().is_some() {
+                self.head(out, *of);
+                for line in own {
+                    out.push_str(line);
+                    out.push('\n');
+                }
+            }
+        }
+    }
+
+    /// What `/proc` says of this process. What it does not say is left out.
+    fn process(&self, out: &mut String) {
+        let Ok(process) = Process::myself() else {
+            return;
+        };
+        if let Ok(stat) = process.stat() {
+            let ticks = procfs::ticks_per_second();
+            let cpu = Nanos((stat.utime + stat.stime) * (1_000_000_000 / ticks.max(1)));
+            self.single(out, metrics::PROCESS_CPU, cpu);
+            self.single(out, metrics::PROCESS_RSS, stat.rss_bytes().get());
+            self.single(out, metrics::PROCESS_VIRTUAL, stat.vsize);
+            self.single(out, metrics::PROCESS_THREADS, stat.num_threads);
+            if let Ok(boot) = procfs::boot_time_secs() {
+                let start = Nanos(boot * 1_000_000_000 + stat.starttime * (1_000_000_000 / ticks));
+                self.single(out, metrics::PROCESS_START, start);
+            }
+        }
+        if let Ok(count) = process.fd_count() {
+            self.single(out, metrics::PROCESS_FDS, count);
+        }
+        if let Ok(limits) = process.limits()
+            && let procfs::process::LimitValue::Value(limit) = limits.max_open_files.soft_limit
+        {
+            self.single(out, metrics::PROCESS_MAX_FDS, limit);
+        }
+    }
+
+    fn single(&self, out: &mut String, of: Family, value: impl std::fmt::Display) {
+        self.head(out, of);
+        sample(out, of.name, "", value);
+    }
+}

@@ -1,0 +1,315 @@
+//! The catalogue: every metric's name, type, labels and help; and the handles of the cold ones.
+//!
+//! No other module names a metric. `docs/metrics.md` and the HELP lines of a live scrape are held
+//! equal to [`CATALOGUE`] by tests. The cold metrics (changed per connection, not per request) go
+//! through the `metrics` facade; the hot family has its own store, `series`.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::UNIX_EPOCH;
+
+use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::metrics::buckets::Buckets;
+use crate::metrics::labels::ErrorToken;
+use crate::metrics::store::HistogramRow;
+
+use super::catalogue::*;
+pub use super::reachability::Reachability;
+use super::tls::{ReadTls, TlsMetrics};
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit this build was made from, or `unknown`.
+pub const REVISION: &str = env!("REDCAR_REVISION");
+/// The compiler this build was made with.
+pub const RUSTC: &str = env!("REDCAR_RUSTC");
+
+/// Handles of the cold metrics, registered once.
+pub struct Cold {
+    handle: PrometheusHandle,
+    connects_ok: Counter,
+    connect_errors: Vec<Counter>,
+    active: Gauge,
+    idle: Gauge,
+    reused: Counter,
+    /// Retries of requests that provably never left us.
+    pub retries_not_sent: Counter,
+    /// Retries of idempotent requests that got not one byte back.
+    pub retries_no_response: Counter,
+    up: Gauge,
+    /// Whether the upstream can be connected to.
+    pub upstream: Reachability,
+    /// Open client connections that speak HTTP/1.
+    pub downstream_http1: Gauge,
+    /// Open client connections that speak HTTP/2.
+    pub downstream_http2: Gauge,
+    /// Accepted client connections that turned out to speak HTTP/2.
+    pub downstream_http2_total: Counter,
+    /// Accepted client connections; those that speak HTTP/1, and those that have said nothing.
+    pub downstream_http1_total: Counter,
+    /// Connections over `--max-connections`.
+    pub refused_max_connections: Counter,
+    /// Connections that could not be accepted, mostly for want of file descriptors.
+    pub refused_accept_error: Counter,
+    log_dropped: Counter,
+    /// Lines of the program's own log that were lost, once there is one.
+    pub log_lost: OnceLock<Arc<AtomicU64>>,
+    access_log_dropped: Counter,
+    /// Access-log lines that were lost, once there is an access log.
+    pub access_log_lost: OnceLock<Arc<AtomicU64>>,
+    series: Gauge,
+    paths: Gauge,
+    overflow_paths: Counter,
+    overflow_series: Counter,
+    excluded: Counter,
+    reload_success: Gauge,
+    reload_timestamp: Gauge,
+    /// Set after each scrape.
+    pub scrape_duration: Gauge,
+    /// Set by the shutdown.
+    pub draining: Gauge,
+    /// Without `--tls-cert` these do not exist: an expiry of 0 would raise alarms.
+    tls: OnceLock<TlsMetrics>,
+    registrar: Registrar,
+}
+
+/// Values that are known only when somebody asks; set just before a scrape is rendered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Collected {
+    /// Rows of the hot family.
+    pub series: usize,
+    /// Learned paths.
+    pub paths: usize,
+    /// Requests whose path overflowed.
+    pub path_overflows: u64,
+    /// Requests whose row overflowed.
+    pub series_overflows: u64,
+}
+
+impl std::fmt::Debug for Cold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cold")
+    }
+}
+
+/// Registers families with one recorder and describes each once.
+pub(super) struct Registrar(PrometheusRecorder);
+
+impl Registrar {
+    const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+    fn key(family: Family, label: Option<(&'static str, &'static str)>) -> Key {
+        let labels: Vec<Label> = label.iter().map(|(k, v)| Label::new(*k, *v)).collect();
+        Key::from_parts(family.name, labels)
+    }
+
+    pub(super) fn counter(
+        &self,
+        family: Family,
+        label: Option<(&'static str, &'static str)>,
+    ) -> Counter {
+        self.0.describe_counter(family.name.into(), None, family.help.into());
+        self.0.register_counter(&Self::key(family, label), &Self::METADATA)
+    }
+
+    pub(super) fn gauge(
+        &self,
+        family: Family,
+        label: Option<(&'static str, &'static str)>,
+    ) -> Gauge {
+        self.0.describe_gauge(family.name.into(), None, family.help.into());
+        self.0.register_gauge(&Self::key(family, label), &Self::METADATA)
+    }
+}
+
+impl Cold {
+    /// Registers every cold metric with a recorder of its own, so that two sidecars in one
+    /// process (as in tests) do not share numbers.
+    #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+    pub fn new(max_series: usize, max_paths: usize, max_connections: usize) -> Arc<Self> {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let to = Registrar(recorder);
+        let error = |token: ErrorToken| to.counter(CONNECTS, Some(("result", token.as_str())));
+        to.gauge(SERIES_LIMIT, None).set(max_series as f64);
+        to.gauge(PATHS_LIMIT, None).set(max_paths as f64);
+        to.gauge(DOWNSTREAM_LIMIT, None).set(max_connections as f64);
+        let build = [("version", VERSION), ("revision", REVISION), ("rustc", RUSTC)];
+        let build: Vec<Label> = build.into_iter().map(|(k, v)| Label::new(k, v)).collect();
+        to.0.describe_gauge(BUILD_INFO.name.into(), None, BUILD_INFO.help.into());
+        let build = Key::from_parts(BUILD_INFO.name, build);
+        to.0.register_gauge(&build, &Registrar::METADATA).set(1.0);
+        Arc::new(Self {
+            connects_ok: to.counter(CONNECTS, Some(("result", "ok"))),
+            connect_errors: Self::CONNECT_ERRORS.map(error).into(),
+            active: to.gauge(UPSTREAM_CONNECTIONS, Some(("state", "active"))),
+            idle: to.gauge(UPSTREAM_CONNECTIONS, Some(("state", "idle"))),
+            reused: to.counter(REUSED, None),
+            retries_not_sent: to.counter(RETRIES, Some(("reason", "not_sent"))),
+            retries_no_response: to.counter(RETRIES, Some(("reason", "no_response"))),
+            up: to.gauge(UP, None),
+            upstream: Reachability::default(),
+            downstream_http1: to.gauge(DOWNSTREAM, Some(("protocol", "http1"))),
+            downstream_http1_total: to.counter(DOWNSTREAM_TOTAL, Some(("protocol", "http1"))),
+            downstream_http2: to.gauge(DOWNSTREAM, Some(("protocol", "http2"))),
+            downstream_http2_total: to.counter(DOWNSTREAM_TOTAL, Some(("protocol", "http2"))),
+            refused_max_connections: to.counter(REFUSED, Some(("reason", "max_connections"))),
+            refused_accept_error: to.counter(REFUSED, Some(("reason", "accept_error"))),
+            log_dropped: to.counter(LOG_DROPPED, None),
+            log_lost: OnceLock::new(),
+            access_log_dropped: to.counter(ACCESS_LOG_DROPPED, None),
+            access_log_lost: OnceLock::new(),
+            series: to.gauge(SERIES, None),
+            paths: to.gauge(PATHS, None),
+            overflow_paths: to.counter(OVERFLOW, Some(("reason", "max_paths"))),
+            overflow_series: to.counter(OVERFLOW, Some(("reason", "max_series"))),
+            excluded: to.counter(EXCLUDED, None),
+            reload_success: to.gauge(RELOAD_SUCCESS, None),
+            reload_timestamp: to.gauge(RELOAD_TIMESTAMP, None),
+            scrape_duration: to.gauge(SCRAPE_DURATION, None),
+            draining: to.gauge(DRAINING, None),
+            tls: OnceLock::new(),
+            registrar: to,
+            handle,
+        })
+    }
+
+    const CONNECT_ERRORS: [ErrorToken; 8] = [
+        ErrorToken::ConnectionRefused,
+        ErrorToken::ConnectionTimeout,
+        ErrorToken::ConnectionLimitReached,
+        ErrorToken::DnsError,
+        ErrorToken::DestinationUnavailable,
+        ErrorToken::TlsProtocolError,
+        ErrorToken::TlsCertificateError,
+        ErrorToken::TlsAlertReceived,
+    ];
+
+    /// Counts an attempt to connect to the upstream.
+    pub fn connected(&self, result: Result<(), ErrorToken>) {
+        match result {
+            Ok(()) => self.connects_ok.increment(1),
+            Err(token) => {
+                let index = Self::CONNECT_ERRORS.iter().position(|known| *known == token);
+                if let Some(counter) = index.and_then(|index| self.connect_errors.get(index)) {
+                    counter.increment(1);
+                }
+            }
+        }
+    }
+
+    /// The files of routes were read, at the start or again. A failure leaves the time as it is.
+    pub fn reloaded(&self, success: bool) {
+        self.reload_success.set(if success { 1.0 } else { 0.0 });
+        if success {
+            let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+            self.reload_timestamp.set(now.as_secs_f64());
+        }
+    }
+
+    /// From now on shows what this listener says of its certificate and handshakes.
+    pub fn show_tls(&self, read: ReadTls) {
+        self.tls.get_or_init(|| TlsMetrics::new(&self.registrar, read));
+    }
+
+    /// Sets what is derived from elsewhere, then renders all cold metrics as text 0.0.4.
+    #[expect(clippy::cast_precision_loss, reason = "counts of rows and connections")]
+    pub fn render(&self, collected: Collected, workers: &[Arc<WorkerStats>]) -> String {
+        let sum = |read: fn(&WorkerStats) -> &AtomicU64| -> u64 {
+            workers.iter().map(|worker| read(worker).load(Relaxed)).sum()
+        };
+        self.up.set(if self.upstream.is_up() { 1.0 } else { 0.0 });
+        self.series.set(collected.series as f64);
+        self.paths.set(collected.paths as f64);
+        self.overflow_paths.absolute(collected.path_overflows);
+        self.overflow_series.absolute(collected.series_overflows);
+        self.active.set(sum(|w| &w.upstream_active) as f64);
+        self.idle.set(sum(|w| &w.upstream_idle) as f64);
+        self.reused.absolute(sum(|w| &w.reused));
+        self.excluded.absolute(sum(|w| &w.excluded));
+        for (counter, lost) in
+            [(&self.log_dropped, &self.log_lost), (&self.access_log_dropped, &self.access_log_lost)]
+        {
+            counter.absolute(lost.get().map_or(0, |lost| lost.load(Relaxed)));
+        }
+        if let Some(tls) = self.tls.get() {
+            tls.collect();
+        }
+        // Keeps the exporter's own bookkeeping from growing; nothing else calls it.
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+}
+
+/// What one worker counts per request or per connection. Written by that worker only.
+#[derive(Debug)]
+pub struct WorkerStats {
+    /// Requests whose head was read.
+    pub started: AtomicU64,
+    /// Requests that ended.
+    pub ended: AtomicU64,
+    /// Requests that ended and were left out of the metrics.
+    pub excluded: AtomicU64,
+    /// Requests on a reused upstream connection.
+    pub reused: AtomicU64,
+    /// Upstream connections in use.
+    pub upstream_active: AtomicU64,
+    /// Upstream connections in the pool.
+    pub upstream_idle: AtomicU64,
+    /// Switched connections that are open.
+    pub upgraded_active: AtomicU64,
+    /// Event streams that are open.
+    pub streams_active: AtomicU64,
+    /// Time inside the sidecar.
+    pub overhead: HistogramRow,
+    /// Time to connect.
+    pub connect: HistogramRow,
+    /// Bounds of `overhead`.
+    pub overhead_bounds: Buckets,
+    /// Bounds of `connect`.
+    pub connect_bounds: Buckets,
+}
+
+impl WorkerStats {
+    /// All zero.
+    ///
+    /// # Panics
+    ///
+    /// Never: the bounds are constants that a test parses.
+    pub fn new() -> Arc<Self> {
+        let overhead_bounds = Buckets::new(&Buckets::OVERHEAD).expect("constant bounds ascend");
+        let connect_bounds = Buckets::new(&Buckets::CONNECT).expect("constant bounds ascend");
+        Arc::new(Self {
+            started: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            excluded: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+            upstream_active: AtomicU64::new(0),
+            upstream_idle: AtomicU64::new(0),
+            upgraded_active: AtomicU64::new(0),
+            streams_active: AtomicU64::new(0),
+            overhead: HistogramRow::new(&overhead_bounds),
+            connect: HistogramRow::new(&connect_bounds),
+            overhead_bounds,
+            connect_bounds,
+        })
+    }
+
+    /// Requests that started and did not end. `ended` is read first, so it is never negative.
+    pub fn in_flight(&self) -> u64 {
+        let ended = self.ended.load(Relaxed);
+        self.started.load(Relaxed).saturating_sub(ended)
+    }
+}
+
+/// Adds one to a counter that only the calling thread writes.
+pub fn bump(counter: &AtomicU64) {
+    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+}
+
+/// Takes one from a counter that only the calling thread writes.
+pub fn drop_one(counter: &AtomicU64) {
+    counter.store(counter.load(Relaxed).saturating_sub(1), Relaxed);
+}

@@ -1,0 +1,7 @@
+//! Bytes and sockets: connecting, transports, TLS, timers. Knows no HTTP.
+
+pub mod coalesce;
+pub mod connect;
+pub mod timer;
+pub mod tls;
+pub mod transport;

@@ -1,0 +1,234 @@
+//! One direction of an exchange: a body from one connection to another, piece by piece.
+//!
+//! Guards the invariant that bodies stream with back-pressure: nothing is read before what was
+//! read last has been written. A piece is decoded in the worker's scratch buffer and written from
+//! there; only what the recipient does not take is kept.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use crate::http::h1::Field;
+
+pub use self::h2::{FrameSink, FrameSource, list_bytes};
+pub use self::sink::{Delimiter, WireSink};
+pub use self::source::{SourceError, WireSource};
+
+mod h2;
+mod sink;
+mod source;
+
+/// Pieces moved before other tasks of the worker get a turn: a megabyte at 64 KiB each.
+const PIECES_PER_TURN: usize = 16;
+
+/// Why a body did not arrive.
+#[derive(Debug)]
+pub enum PumpError {
+    /// Its sender is at fault, or gone.
+    Source(SourceError),
+    /// Its recipient does not take it.
+    Sink(io::Error),
+}
+
+/// Where a body comes from.
+pub enum Source {
+    /// There is none.
+    None,
+    /// An HTTP/1 connection.
+    Wire(WireSource),
+    /// An HTTP/2 stream.
+    Frames(Box<FrameSource>),
+}
+
+/// Where a body goes.
+pub enum Sink {
+    /// There is none: the message has no body, and its head was sent.
+    None,
+    /// An HTTP/1 connection.
+    Wire(WireSink),
+    /// An HTTP/2 stream.
+    Frames(Box<FrameSink>),
+}
+
+impl Source {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Wire(source) => source.is_empty(),
+            Self::Frames(source) => source.is_empty(),
+        }
+    }
+
+    fn trailers(&self) -> Result<Vec<Field<'_>>, SourceError> {
+        match self {
+            Self::None => Ok(Vec::new()),
+            Self::Wire(source) => source.trailers(),
+            Self::Frames(source) => Ok(source.trailers()),
+        }
+    }
+
+    /// The value of a trailer field, once the body has ended.
+    pub fn trailer(&self, name: &str) -> Option<Vec<u8>> {
+        let trailers = self.trailers().ok()?;
+        let field = trailers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+        Some(field.value.to_vec())
+    }
+}
+
+impl Sink {
+    /// Writes what waits.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::None => Poll::Ready(Ok(())),
+            Self::Wire(sink) => sink.poll_flush(cx),
+            Self::Frames(sink) => sink.poll_flush(cx),
+        }
+    }
+
+    /// Tells whether something waits for the recipient.
+    pub fn is_blocked(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Wire(sink) => sink.is_blocked(),
+            Self::Frames(sink) => sink.is_blocked(),
+        }
+    }
+
+    fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        end: Option<&[Field<'_>]>,
+    ) -> io::Result<()> {
+        match self {
+            Self::None => Ok(()),
+            Self::Wire(sink) => sink.send(cx, data, end),
+            Self::Frames(sink) => {
+                sink.send(Bytes::copy_from_slice(data), end);
+                Ok(())
+            }
+        }
+    }
+
+    fn send_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: Bytes,
+        end: Option<&[Field<'_>]>,
+    ) -> io::Result<()> {
+        match self {
+            Self::None => Ok(()),
+            Self::Wire(sink) => sink.send(cx, &data, end),
+            Self::Frames(sink) => {
+                sink.send(data, end);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One direction of an exchange.
+pub struct Pump {
+    /// Where the body comes from.
+    pub source: Source,
+    /// Where it goes.
+    pub sink: Sink,
+    /// Body bytes so far, without framing.
+    pub bytes: u64,
+    ended: bool,
+    failure: Option<SourceError>,
+}
+
+impl Pump {
+    /// Connects a source with a sink. A source without a body has ended.
+    pub fn new(source: Source, sink: Sink) -> Self {
+        let ended = source.is_empty();
+        Self { source, sink, bytes: 0, ended, failure: None }
+    }
+
+    /// Tells whether the source's last byte was seen.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Moves what can be moved now. Ready when all was handed to the recipient's connection.
+    ///
+    /// # Errors
+    ///
+    /// A [`PumpError`]; what came before it has been written.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<Result<(), PumpError>> {
+        for _ in 0..PIECES_PER_TURN {
+            ready!(self.sink.poll_flush(cx)).map_err(PumpError::Sink)?;
+            if let Some(failure) = self.failure.take() {
+                return Poll::Ready(Err(PumpError::Source(failure)));
+            }
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            match &mut self.source {
+                Source::None => self.ended = true,
+                Source::Frames(_) => ready!(self.poll_frame(cx))?,
+                Source::Wire(source) => {
+                    let count = ready!(source.poll_read(cx, scratch)).map_err(PumpError::Source)?;
+                    if count == 0 {
+                        self.ended = true;
+                        self.sink.send(cx, &[], Some(&[])).map_err(PumpError::Sink)?;
+                    } else {
+                        let read = scratch.get_mut(..count).unwrap_or_default();
+                        self.push(cx, read).map_err(PumpError::Sink)?;
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        let Source::Frames(source) = &mut self.source else {
+            return Poll::Ready(Ok(()));
+        };
+        let data = ready!(source.poll_data(cx)).map_err(PumpError::Source)?;
+        self.ended = source.has_ended();
+        self.bytes += data.len() as u64;
+        let trailers = source.trailers();
+        let end = self.ended.then_some(&trailers[..]);
+        Poll::Ready(self.sink.send_bytes(cx, data, end).map_err(PumpError::Sink))
+    }
+
+    /// Takes bytes of an HTTP/1 body that were read already, framing and all.
+    ///
+    /// # Errors
+    ///
+    /// The recipient's. An error of the source is kept for [`Self::poll`].
+    pub fn push(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> io::Result<()> {
+        let Source::Wire(source) = &mut self.source else {
+            return Ok(());
+        };
+        let decoded = source.decode(bytes);
+        self.failure = decoded.failure;
+        let data = bytes.get(decoded.data).unwrap_or_default();
+        self.bytes += data.len() as u64;
+        source.put_back(bytes.get(decoded.used..).unwrap_or_default());
+        if !decoded.ended {
+            return if data.is_empty() { Ok(()) } else { self.sink.send(cx, data, None) };
+        }
+        self.ended = true;
+        match source.trailers() {
+            Ok(trailers) => self.sink.send(cx, data, Some(&trailers)),
+            Err(failure) => {
+                self.failure = Some(failure);
+                self.sink.send(cx, data, None)
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Bodies in HTTP/2 streams (RFC 9113 §6.1 and §6.9): flow control is what holds a sender back.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
+
+use super::SourceError;
+use crate::http::h1::Field;
+use crate::http::rewrite::{Fields, Named, passes_as_trailer};
+use crate::proxy::downstream::h2::watch::Seen;
+
+/// A body that arrives in DATA frames.
+pub struct FrameSource {
+    stream: RecvStream,
+    trailers: HeaderMap,
+    max_trailer_bytes: usize,
+    /// What was seen of the connection, where the library may have dropped trailers.
+    seen: Option<Rc<Seen>>,
+    /// Bytes whose window was not given back, because they were not written yet.
+    held: usize,
+    /// DATA is over; trailers may follow.
+    data_ended: bool,
+    ended: bool,
+}
+
+impl FrameSource {
+    /// The body of a message whose head was received; more than `max_trailer_bytes` of trailers
+    /// are an error.
+    pub fn new(stream: RecvStream, max_trailer_bytes: usize, seen: Option<Rc<Seen>>) -> Self {
+        let ended = stream.is_end_stream();
+        let trailers = HeaderMap::new();
+        Self { stream, trailers, max_trailer_bytes, seen, held: 0, data_ended: ended, ended }
+    }
+
+    /// Tells whether there is no body at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ended
+    }
+
+    /// Tells whether the end of the stream was seen.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next data; empty where the end came without any.
+    ///
+    /// An end that is not marked as one is an error, also after a reset without an error: a
+    /// cut message must not pass for a whole one.
+    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, SourceError>> {
+        // The last piece was written: its sender may go on.
+        let held = std::mem::take(&mut self.held);
+        if held > 0 && self.stream.flow_control().release_capacity(held).is_err() {
+            return Poll::Ready(Err(SourceError::Incomplete));
+        }
+        if !self.data_ended {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    self.held = data.len();
+                    self.ended = self.stream.is_end_stream();
+                    self.data_ended = self.ended;
+                    return Poll::Ready(Ok(data));
+                }
+                Some(Err(_)) if self.has_large_trailers() => {
+                    return Poll::Ready(Err(SourceError::TrailersTooLarge));
+                }
+                Some(Err(error)) => return Poll::Ready(Err(failure(error))),
+                None => self.data_ended = true,
+            }
+        }
+        match ready!(self.stream.poll_trailers(cx)) {
+            Ok(trailers) => self.trailers = trailers.unwrap_or_default(),
+            // The library may have ended the connection for them.
+            Err(_) if self.has_large_trailers() => {
+                return Poll::Ready(Err(SourceError::TrailersTooLarge));
+            }
+            Err(error) => return Poll::Ready(Err(failure(error))),
+        }
+        self.ended = true;
+        Poll::Ready(if !self.stream.is_end_stream() {
+            Err(SourceError::Incomplete)
+        } else if self.has_large_trailers() {
+            Err(SourceError::TrailersTooLarge)
+        } else {
+            Ok(Bytes::new())
+        })
+    }
+
+    fn has_large_trailers(&self) -> bool {
+        let stream = self.stream.stream_id().as_u32();
+        list_bytes(&self.trailers) > self.max_trailer_bytes
+            || self.seen.as_ref().is_some_and(|seen| seen.has_cut_trailers(stream))
+    }
+
+    /// The trailers that are forwarded.
+    pub(super) fn trailers(&self) -> Vec<Field<'_>> {
+        let none = Named::new();
+        let fields = self.trailers.iter();
+        let fields =
+            fields.map(|(name, value)| Field { name: name.as_str(), value: value.as_bytes() });
+        fields.filter(|field| passes_as_trailer(field.name, &none)).collect()
+    }
+}
+
+/// The size of a field section as RFC 9113 §10.5.1 counts it.
+pub fn list_bytes(fields: &HeaderMap) -> usize {
+    const OVERHEAD: usize = 32;
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD).sum()
+}
+
+fn failure(error: h2::Error) -> SourceError {
+    let is_framing = error.reason() == Some(Reason::PROTOCOL_ERROR) && !error.is_remote();
+    if is_framing {
+        SourceError::Malformed
+    } else if error.is_io() {
+        SourceError::Io(error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+    } else {
+        SourceError::Incomplete
+    }
+}
+
+/// A body that leaves in DATA frames.
+pub struct FrameSink {
+    stream: SendStream<Bytes>,
+    data: Bytes,
+    end: End,
+}
+
+/// How far the end of a stream is.
+enum End {
+    Open,
+    /// To be said with the last data, or with trailers.
+    Due(HeaderMap),
+    Sent,
+}
+
+impl FrameSink {
+    /// The body behind a head; `ended` if the head said that there is none.
+    pub fn new(stream: SendStream<Bytes>, ended: bool) -> Self {
+        let end = if ended { End::Sent } else { End::Open };
+        Self { stream, data: Bytes::new(), end }
+    }
+
+    /// Takes one piece; only after the last was flushed.
+    pub(super) fn send(&mut self, data: Bytes, end: Option<&[Field<'_>]>) {
+        self.data = data;
+        if let (End::Open, Some(fields)) = (&self.end, end) {
+            let mut trailers = HeaderMap::with_capacity(fields.len());
+            for field in fields {
+                trailers.field(field.name, field.value);
+            }
+            self.end = End::Due(trailers);
+        }
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.data.is_empty() || matches!(self.end, End::Due(_))
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.data.is_empty() {
+            self.stream.reserve_capacity(self.data.len());
+            let room = match ready!(self.stream.poll_capacity(cx)) {
+                Some(Ok(room)) => room,
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            };
+            let piece = self.data.split_to(room.min(self.data.len()));
+            let is_last = self.data.is_empty()
+                && matches!(&self.end, End::Due(trailers) if trailers.is_empty());
+            if is_last {
+                self.end = End::Sent;
+            }
+            self.stream.send_data(piece, is_last).map_err(broken)?;
+        }
+        if matches!(self.end, End::Due(_))
+            && let End::Due(trailers) = std::mem::replace(&mut self.end, End::Sent)
+        {
+            if trailers.is_empty() {
+                self.stream.send_data(Bytes::new(), true).map_err(broken)?;
+            } else {
+                self.stream.send_trailers(trailers).map_err(broken)?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tells whether the recipient has reset the stream.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_reset(cx).map(|_reason| ())
+    }
+
+    /// Resets the stream: what was sent must not be taken for whole.
+    pub fn reset(&mut self, reason: Reason) {
+        self.stream.send_reset(reason);
+    }
+}
+
+fn broken(error: h2::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, error)
+}

@@ -1,0 +1,157 @@
+//! Where a body comes from.
+
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use crate::http::h1::{BodyLength, ChunkError, Decoder, Field};
+use crate::http::rewrite::{Named, TrailerError, forwarded_trailers};
+use crate::net::transport::Link;
+
+/// How a body broke.
+#[derive(Debug)]
+pub enum SourceError {
+    /// The connection failed.
+    Io(io::Error),
+    /// The connection ended before the body did.
+    Incomplete,
+    /// The framing is wrong, for example a chunk size that is no number.
+    Malformed,
+    /// The fields behind it are more than a head may have.
+    TrailersTooLarge,
+}
+
+impl From<ChunkError> for SourceError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Malformed => Self::Malformed,
+            ChunkError::TrailersTooLarge => Self::TrailersTooLarge,
+        }
+    }
+}
+
+impl From<TrailerError> for SourceError {
+    fn from(error: TrailerError) -> Self {
+        match error {
+            TrailerError::Malformed => Self::Malformed,
+            TrailerError::TooLarge => Self::TrailersTooLarge,
+        }
+    }
+}
+
+/// A body on its way in.
+pub struct WireSource {
+    link: Rc<Link>,
+    framing: Framing,
+    /// Fields that Connection named, which the trailers lose as well.
+    named: Named,
+}
+
+enum Framing {
+    None,
+    Known(u64),
+    Chunked(Box<Decoder>),
+    UntilClose,
+}
+
+/// What some bytes were decoded to.
+pub(super) struct Decoded {
+    /// The data among them.
+    pub(super) data: Range<usize>,
+    /// How many were used up.
+    pub(super) used: usize,
+    /// The body is complete.
+    pub(super) ended: bool,
+    /// What was wrong behind the data.
+    pub(super) failure: Option<SourceError>,
+}
+
+impl WireSource {
+    /// A body that arrives on `link`; trailers named in `named` are dropped, and more than
+    /// `max_trailer_bytes` of them are an error.
+    pub fn new(
+        link: &Rc<Link>,
+        length: BodyLength,
+        named: Named,
+        max_trailer_bytes: usize,
+    ) -> Self {
+        let framing = match length {
+            BodyLength::None | BodyLength::Known(0) => Framing::None,
+            BodyLength::Known(bytes) => Framing::Known(bytes),
+            BodyLength::Chunked => Framing::Chunked(Box::new(Decoder::new(max_trailer_bytes))),
+            BodyLength::UntilClose => Framing::UntilClose,
+        };
+        Self { link: Rc::clone(link), framing, named }
+    }
+
+    /// Tells whether there is no body at all.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.framing, Framing::None)
+    }
+
+    /// Reads some bytes; 0 is a clean end.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<Result<usize, SourceError>> {
+        let count = ready!(self.link.poll_read(cx, scratch)).map_err(SourceError::Io)?;
+        let is_cut = count == 0 && !matches!(self.framing, Framing::UntilClose);
+        Poll::Ready(if is_cut { Err(SourceError::Incomplete) } else { Ok(count) })
+    }
+
+    /// Finds the data in `bytes` and moves it together.
+    pub(super) fn decode(&mut self, bytes: &mut [u8]) -> Decoded {
+        match &mut self.framing {
+            Framing::None => Decoded { data: 0..0, used: 0, ended: true, failure: None },
+            Framing::UntilClose => {
+                Decoded { data: 0..bytes.len(), used: bytes.len(), ended: false, failure: None }
+            }
+            Framing::Known(remaining) => {
+                let here = usize::try_from(*remaining).unwrap_or(usize::MAX).min(bytes.len());
+                *remaining -= here as u64;
+                Decoded { data: 0..here, used: here, ended: *remaining == 0, failure: None }
+            }
+            Framing::Chunked(decoder) => decode_chunks(decoder, bytes),
+        }
+    }
+
+    /// The trailers that are forwarded, once the body has ended.
+    pub(super) fn trailers(&self) -> Result<Vec<Field<'_>>, SourceError> {
+        match &self.framing {
+            Framing::Chunked(decoder) => Ok(forwarded_trailers(decoder.trailers(), &self.named)?),
+            Framing::None | Framing::Known(_) | Framing::UntilClose => Ok(Vec::new()),
+        }
+    }
+
+    /// Gives back what belongs to the next message.
+    pub(super) fn put_back(&self, bytes: &[u8]) {
+        self.link.put_back(bytes);
+    }
+}
+
+fn decode_chunks(decoder: &mut Decoder, bytes: &mut [u8]) -> Decoded {
+    let (mut used, mut failure) = (0, None);
+    let mut data = 0..0;
+    while used < bytes.len() && !decoder.is_done() {
+        match decoder.step(bytes.get(used..).unwrap_or_default()) {
+            Ok(step) => {
+                let found = used + step.data.start..used + step.data.end;
+                used += step.consumed;
+                if data.is_empty() {
+                    data = found;
+                } else if !found.is_empty() {
+                    let end = data.end + found.len();
+                    bytes.copy_within(found, data.end);
+                    data.end = end;
+                }
+            }
+            Err(error) => {
+                failure = Some(error.into());
+                used = bytes.len();
+            }
+        }
+    }
+    Decoded { data, used, ended: decoder.is_done(), failure }
+}

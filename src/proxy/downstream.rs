@@ -1,0 +1,233 @@
+//! A client's connection, as the requests on it see it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ::h2::server::SendResponse;
+use ::h2::{Reason, RecvStream};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::http::h1::{BodyLength, Version};
+use crate::http::rewrite::Named;
+use crate::net::timer::Timer;
+use crate::net::transport::{Link, Socket};
+use crate::proxy::body::{FrameSource, Source, WireSource};
+use crate::proxy::downstream::h2::watch::Seen;
+use crate::proxy::worker::{Tick, Worker};
+
+pub use self::closing::close;
+
+pub mod accept;
+mod closing;
+pub mod h1;
+pub mod h2;
+
+/// One client connection. Not `Sync`; owned by one task.
+pub struct Downstream {
+    /// The connection itself.
+    pub link: Rc<Link>,
+    /// The client's address; IPv4 also where the socket is IPv6.
+    pub peer: IpAddr,
+    /// The same as text, made once per connection.
+    pub address: Box<str>,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Fires when somebody should look at the time limits.
+    pub timer: RefCell<Timer>,
+    unread: Cell<bool>,
+    /// When the client's FIN was noticed.
+    finished: Cell<Option<Tick>>,
+}
+
+impl Downstream {
+    /// Takes over an accepted socket.
+    pub fn new(socket: Socket, peer: SocketAddr, first_look: Instant) -> Self {
+        let peer = peer.ip().to_canonical();
+        let scheme = if matches!(socket, Socket::TlsServer(_)) { "https" } else { "http" };
+        Self {
+            link: Rc::new(Link::new(socket)),
+            peer,
+            address: peer.to_string().into(),
+            scheme,
+            timer: RefCell::new(Timer::new(first_look)),
+            unread: Cell::new(false),
+            finished: Cell::new(None),
+        }
+    }
+
+    /// Looks whether the client is still there, while nobody reads from it.
+    ///
+    /// # Errors
+    ///
+    /// The connection was reset.
+    pub fn poll_gone(&self, cx: &mut Context<'_>, worker: &Worker) -> Poll<io::Error> {
+        let polled = self.link.poll_gone(cx, &mut worker.scratch.borrow_mut());
+        if self.link.is_eof() && self.finished.get().is_none() {
+            self.finished.set(Some(worker.now()));
+        }
+        polled
+    }
+
+    /// When the client has ended its side (FIN, or `close_notify`), if it has, and if no further
+    /// request came before that: a pipelined one tells that the client goes on behind its FIN.
+    ///
+    /// Whether the client has only half-closed and waits, or has left altogether, cannot be known
+    /// until something is sent to it.
+    pub fn finished(&self) -> Option<Tick> {
+        self.finished.get().filter(|_| !self.link.has_request_ahead())
+    }
+
+    /// Answers what is not served, as far as the socket takes it at once.
+    pub fn turn_away(&self, worker: &Worker, status: (u16, &'static str), text: &str) {
+        let content = ("text/plain; charset=utf-8", text.len());
+        let mut out = answer_head(worker, Version::Http11, status, Connection::Close, content);
+        out.extend_from_slice(text.as_bytes());
+        self.link.try_write(&out);
+        self.mark_unread();
+    }
+
+    /// The client may be sending what nobody reads.
+    pub fn mark_unread(&self) {
+        self.unread.set(true);
+    }
+
+    /// Tells whether closing now could destroy an answer that the client has not read yet.
+    pub fn has_unread(&self) -> bool {
+        self.unread.get()
+    }
+}
+
+/// What a request that got no answer has left on its client's connection.
+#[derive(Default)]
+pub struct Leftover {
+    /// The client may still be sending a body that nobody reads.
+    pub unread: bool,
+    /// What the client has got the beginning of: an interim answer. Ours must not come into its
+    /// middle.
+    pub begun: Vec<u8>,
+}
+
+/// The client's side of one exchange.
+pub enum Front<'a> {
+    /// A whole HTTP/1 connection, one request at a time.
+    Wire(&'a Downstream),
+    /// One stream of an HTTP/2 connection.
+    Stream(Box<Stream>),
+}
+
+/// One HTTP/2 stream from a client.
+pub struct Stream {
+    /// Sends the answer's head, once.
+    pub respond: SendResponse<Bytes>,
+    /// The request's body, until somebody forwards it.
+    pub body: Option<RecvStream>,
+    /// What was seen of its connection.
+    pub seen: Rc<Seen>,
+}
+
+impl Stream {
+    /// Refuses a malformed request: a bare 400, and a stream error (RFC 9113 §8.1.1). Tells whether
+    /// that is done; otherwise it is to be answered like any other.
+    pub fn refuse(&mut self) -> bool {
+        let can = self.seen.answer_before_reset(self.respond.stream_id().as_u32());
+        if can {
+            self.respond.send_reset(Reason::PROTOCOL_ERROR);
+        }
+        can
+    }
+}
+
+impl Front<'_> {
+    /// The connection, where it is HTTP/1.
+    pub fn wire(&self) -> Option<&Downstream> {
+        match self {
+            Self::Wire(downstream) => Some(downstream),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// The request's body.
+    pub fn source(&mut self, length: BodyLength, named: Named, max_trailer_bytes: usize) -> Source {
+        match self {
+            Self::Wire(downstream) => {
+                let source = WireSource::new(&downstream.link, length, named, max_trailer_bytes);
+                Source::Wire(source)
+            }
+            Self::Stream(stream) => match stream.body.take() {
+                Some(body) => {
+                    let seen = Some(Rc::clone(&stream.seen));
+                    Source::Frames(Box::new(FrameSource::new(body, max_trailer_bytes, seen)))
+                }
+                None => Source::None,
+            },
+        }
+    }
+
+    /// Looks whether the client is still there, before the answer's head was sent.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<()> {
+        match self {
+            Self::Wire(downstream) => downstream.poll_gone(cx, worker).map(|_error| ()),
+            Self::Stream(stream) => stream.respond.poll_reset(cx).map(|_reason| ()),
+        }
+    }
+}
+
+/// The head of a short HTTP/1 answer of our own; a 503 says when to try again.
+pub fn answer_head(
+    worker: &Worker,
+    version: Version,
+    (code, reason): (u16, &str),
+    connection: Connection,
+    (media_type, length_bytes): (&str, usize),
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    start_line(&mut out, version, code, reason.as_bytes());
+    out.extend_from_slice(b"Date: ");
+    worker.write_date(&mut out);
+    out.extend_from_slice(b"\r\n");
+    connection.write(&mut out, version);
+    let retry = if code == 503 { "Retry-After: 1\r\n" } else { "" };
+    let content =
+        format!("Content-Type: {media_type}\r\nContent-Length: {length_bytes}\r\n{retry}\r\n");
+    out.extend_from_slice(content.as_bytes());
+    out
+}
+
+/// Writes a status line. A client of HTTP/1.0 is answered in HTTP/1.0.
+pub fn start_line(out: &mut Vec<u8>, version: Version, code: u16, reason: &[u8]) {
+    out.extend_from_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    let digits = [code / 100 % 10, code / 10 % 10, code % 10];
+    out.extend(digits.iter().filter_map(|digit| u8::try_from(*digit).ok()).map(|d| b'0' + d));
+    out.push(b' ');
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What becomes of the client's connection after an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Connection {
+    /// Another request may come.
+    Keep,
+    /// It is closed.
+    Close,
+}
+
+impl Connection {
+    /// Says so, where the version's default is the opposite.
+    pub fn write(self, out: &mut Vec<u8>, version: Version) {
+        match (self, version) {
+            (Self::Close, Version::Http11) => out.extend_from_slice(b"Connection: close\r\n"),
+            (Self::Keep, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            _ => {}
+        }
+    }
+}
+
+/// How often a half-closed connection is looked at while its request is served: after a FIN a
+/// reset no longer wakes a reader.
+pub const RESET_CHECK: Duration = Duration::from_millis(100);

@@ -1,0 +1,166 @@
+//! Why a request got no upstream response: error → status, label token, words for the client.
+//!
+//! Pure mappings; the kernel's errors are classified where they occur. Exhaustive on
+//! purpose: a new variant has to be mapped everywhere before it compiles.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::io;
+
+use http::StatusCode;
+
+use crate::http::rewrite::RequestError;
+use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
+use crate::net::tls::HandshakeError;
+
+/// Why a request got no answer from the upstream.
+///
+/// Display describes this level only; the cause is in `source()`.
+///
+/// # Source
+///
+/// RFC 9209 §2.3, which also recommends the status codes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// The upstream refused the connection.
+    #[error("the upstream refused the connection")]
+    ConnectionRefused(#[source] io::Error),
+    /// The connection ended before a byte of the answer arrived.
+    #[error("the upstream closed the connection before answering")]
+    ConnectionTerminated(#[source] io::Error),
+    /// No connection within `--connect-timeout`.
+    #[error("connecting to the upstream timed out")]
+    ConnectionTimeout,
+    /// No file descriptor or port left for a connection.
+    #[error("no resources left to connect to the upstream")]
+    ConnectionLimitReached(#[source] io::Error),
+    /// The upstream's name did not resolve.
+    #[error("the upstream's name did not resolve")]
+    Dns(#[source] io::Error),
+    /// The upstream cannot be reached for another reason.
+    #[error("the upstream is unreachable")]
+    DestinationUnavailable(#[source] io::Error),
+    /// The upstream was reached, but not verified or not understood.
+    #[error("no TLS connection to the upstream")]
+    Tls(#[source] HandshakeError),
+    /// The request may not be forwarded.
+    #[error("{0}")]
+    Request(RequestError),
+    /// The answer ended inside its head.
+    #[error("the upstream's response head is incomplete")]
+    ResponseIncomplete(#[source] io::Error),
+    /// The answer is not HTTP, or not a kind we may forward.
+    #[error("the upstream's response is malformed: {0}")]
+    Protocol(&'static str),
+    /// No response head within `--response-timeout`.
+    #[error("the upstream did not answer in time")]
+    ResponseTimeout,
+    /// A 101 nobody asked for.
+    #[error("the upstream switched protocols without being asked")]
+    UpgradeFailed,
+    /// The client's body broke while it was forwarded.
+    #[error("the request body is malformed")]
+    DownstreamBody,
+    /// The client went away while its body was forwarded.
+    #[error("the client went away")]
+    DownstreamAborted,
+}
+
+impl ProxyError {
+    /// The status to record; for all but a vanished client also the status to send.
+    pub fn status(&self) -> u16 {
+        let status = match self {
+            Self::ConnectionRefused(_)
+            | Self::ConnectionTerminated(_)
+            | Self::Dns(_)
+            | Self::Tls(_)
+            | Self::ResponseIncomplete(_)
+            | Self::Protocol(_)
+            | Self::UpgradeFailed => StatusCode::BAD_GATEWAY,
+            Self::ConnectionTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectionLimitReached(_) | Self::DestinationUnavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Request(error) => error.status(),
+            Self::DownstreamBody => StatusCode::BAD_REQUEST,
+            Self::DownstreamAborted => return CLIENT_CLOSED_REQUEST,
+        };
+        status.as_u16()
+    }
+
+    /// The `error` label.
+    pub fn token(&self) -> ErrorToken {
+        match self {
+            Self::ConnectionRefused(_) => ErrorToken::ConnectionRefused,
+            Self::ConnectionTerminated(_) => ErrorToken::ConnectionTerminated,
+            Self::ConnectionTimeout => ErrorToken::ConnectionTimeout,
+            Self::ConnectionLimitReached(_) => ErrorToken::ConnectionLimitReached,
+            Self::Dns(_) => ErrorToken::DnsError,
+            Self::DestinationUnavailable(_) => ErrorToken::DestinationUnavailable,
+            Self::Tls(error) => tls_token(error),
+            Self::Request(_) => ErrorToken::HttpRequestError,
+            Self::ResponseIncomplete(_) => ErrorToken::HttpResponseIncomplete,
+            Self::Protocol(_) => ErrorToken::HttpProtocolError,
+            Self::ResponseTimeout => ErrorToken::HttpResponseTimeout,
+            Self::UpgradeFailed => ErrorToken::HttpUpgradeFailed,
+            Self::DownstreamBody => ErrorToken::DownstreamBodyError,
+            Self::DownstreamAborted => ErrorToken::DownstreamAborted,
+        }
+    }
+
+    /// The status of a gRPC call that failed so.
+    ///
+    /// # Source
+    ///
+    /// gRPC's status codes, and its mapping of HTTP statuses.
+    pub fn grpc_status(&self) -> u8 {
+        const CANCELLED: u8 = 1;
+        const DEADLINE_EXCEEDED: u8 = 4;
+        const UNIMPLEMENTED: u8 = 12;
+        const INTERNAL: u8 = 13;
+        const UNAVAILABLE: u8 = 14;
+        match self.status() {
+            CLIENT_CLOSED_REQUEST => CANCELLED,
+            504 => DEADLINE_EXCEEDED,
+            501 => UNIMPLEMENTED,
+            502 | 503 => UNAVAILABLE,
+            _ => INTERNAL,
+        }
+    }
+}
+
+fn tls_token(error: &HandshakeError) -> ErrorToken {
+    match error {
+        HandshakeError::Timeout(_)
+        | HandshakeError::Plain
+        | HandshakeError::Io(_)
+        | HandshakeError::Protocol(_) => ErrorToken::TlsProtocolError,
+        HandshakeError::Alert(_) => ErrorToken::TlsAlertReceived,
+        HandshakeError::NameMismatch { .. }
+        | HandshakeError::UnknownIssuer { .. }
+        | HandshakeError::AuthorityAsServer
+        | HandshakeError::Validity(_)
+        | HandshakeError::Certificate(_) => ErrorToken::TlsCertificateError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connect_failures_have_the_status_rfc_9209_recommends() {
+        let io = || io::Error::from(io::ErrorKind::Other);
+        let of = |error: ProxyError| (error.status(), error.token());
+        let refused = of(ProxyError::ConnectionRefused(io()));
+        assert_eq!(refused, (502, ErrorToken::ConnectionRefused));
+        assert_eq!(of(ProxyError::ConnectionTimeout), (504, ErrorToken::ConnectionTimeout));
+        let unreachable = of(ProxyError::DestinationUnavailable(io()));
+        assert_eq!(unreachable, (503, ErrorToken::DestinationUnavailable));
+        let stranger = ProxyError::Tls(HandshakeError::UnknownIssuer { roots: String::new() });
+        let (status, token) = (stranger.status(), stranger.token());
+        assert_eq!((status, token), (502, ErrorToken::TlsCertificateError));
+        let none_left = of(ProxyError::ConnectionLimitReached(io()));
+        assert_eq!(none_left, (503, ErrorToken::ConnectionLimitReached));
+    }
+}

@@ -1,0 +1,112 @@
+//! An answer on an HTTP/2 stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use h2::Reason;
+
+use super::{Exchange, Fate, Stop};
+use crate::http::h1::{BodyLength, Field, ResponseHead, Version, length};
+use crate::proxy::body::{FrameSource, WireSink, list_bytes};
+use crate::proxy::error::ProxyError;
+use crate::proxy::upstream::Lease;
+
+impl Exchange<'_> {
+    /// Waits for the answer's head.
+    pub(super) fn poll_frames_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let Some(mut response) = self.response.take() else {
+            return Poll::Ready(Err(self.unanswered(None)));
+        };
+        while !self.interim.as_ref().is_some_and(WireSink::is_blocked)
+            && let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx)
+        {
+            let (parts, ()) = interim.into_parts();
+            self.check_size(&parts.headers)?;
+            let fields = fields(&parts.headers);
+            let head = head(parts.status, &fields, BodyLength::None);
+            self.interim(cx, &head)?;
+        }
+        let answered = match Pin::new(&mut response).poll(cx) {
+            Poll::Pending => {
+                self.response = Some(response);
+                return Poll::Pending;
+            }
+            Poll::Ready(answered) => answered,
+        };
+        let (parts, stream) = match answered {
+            Ok(response) => response.into_parts(),
+            Err(error) => return Poll::Ready(Err(self.unanswered(Some(error)))),
+        };
+        self.check_size(&parts.headers)?;
+        let fields = fields(&parts.headers);
+        let is_bodiless = self.request.to_head || matches!(parts.status.as_u16(), 204 | 304);
+        let known = parts.headers.get(http::header::CONTENT_LENGTH);
+        let known = known.map(|value| length(value.as_bytes()));
+        let body = match known {
+            // The library takes an empty one for 0.
+            Some(None) => {
+                let error = ProxyError::Protocol("its Content-Length is invalid");
+                return Poll::Ready(Err(Stop::Failed(error)));
+            }
+            _ if is_bodiless => BodyLength::None,
+            _ if stream.is_end_stream() => BodyLength::Known(0),
+            Some(Some(bytes)) => BodyLength::Known(bytes),
+            None => BodyLength::Chunked,
+        };
+        let head = head(parts.status, &fields, body);
+        let source = FrameSource::new(stream, self.worker.config.max_header_bytes, None);
+        Poll::Ready(self.final_head(&head, Some(Box::new(source))))
+    }
+
+    /// The limit of a head is ours to hold: the library's own would drop trailers beyond it in
+    /// silence.
+    fn check_size(&self, headers: &http::HeaderMap) -> Result<(), Stop> {
+        if list_bytes(headers) > self.worker.config.max_header_bytes {
+            return Err(Stop::Failed(ProxyError::Protocol("its head is too large")));
+        }
+        Ok(())
+    }
+
+    /// What an error on the stream means.
+    pub(super) fn unanswered(&mut self, error: Option<h2::Error>) -> Stop {
+        // A GOAWAY of ours says nothing of what the upstream did with the request.
+        let refused = error.as_ref().is_none_or(|error| {
+            let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+            error.is_remote() && is_refused
+        });
+        if error.as_ref().is_some_and(h2::Error::is_io) {
+            self.fate = Fate::Lost;
+        }
+        if refused {
+            self.fate = Fate::Unprocessed;
+            if let Lease::Stream(lease) = &self.lease {
+                lease.close();
+            }
+        }
+        let broken = |error: Option<h2::Error>| {
+            let io = error.and_then(h2::Error::into_io);
+            io.unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into())
+        };
+        Stop::Failed(match error.as_ref().and_then(h2::Error::reason) {
+            // What is not HTTP/2 at all reads as a frame of some megabytes.
+            Some(Reason::PROTOCOL_ERROR | Reason::FRAME_SIZE_ERROR) => {
+                ProxyError::Protocol("its frames are malformed")
+            }
+            _ => ProxyError::ConnectionTerminated(broken(error)),
+        })
+    }
+}
+
+fn fields(headers: &http::HeaderMap) -> Vec<Field<'_>> {
+    let fields = headers.iter();
+    fields.map(|(name, value)| Field { name: name.as_str(), value: value.as_bytes() }).collect()
+}
+
+fn head<'a>(
+    status: http::StatusCode,
+    fields: &'a [Field<'a>],
+    body: BodyLength,
+) -> ResponseHead<'a> {
+    let reason = status.canonical_reason().unwrap_or("").as_bytes();
+    ResponseHead { status: status.as_u16(), reason, version: Version::Http2, fields, body }
+}

@@ -1,0 +1,349 @@
+//! The answer's head: read from the upstream, rewritten, written to the client.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::{Exchange, HalfClose, Stop, Upload};
+use crate::http::h1::{BodyLength, ResponseHead, Version, parse_response, slots};
+use crate::http::rewrite::{Fields, Named, Reply, ResponseFields, prepare_response};
+use crate::net::transport::Link;
+use crate::proxy::body::{
+    Delimiter, FrameSink, FrameSource, Pump, Sink, Source, WireSink, WireSource,
+};
+use crate::proxy::downstream::{Connection, Front, start_line};
+use crate::proxy::error::ProxyError;
+use crate::proxy::upstream::Lease;
+
+/// An answer on its way to the client.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one head")]
+pub(super) struct Answer {
+    pub(super) pump: Pump,
+    pub(super) connection: Connection,
+    /// The client can tell a cut answer from a whole one.
+    pub(super) is_delimited: bool,
+    pub(super) upstream_keeps: bool,
+    is_event_stream: bool,
+    /// Bytes of body that the head announced, if it did.
+    known_bytes: Option<u64>,
+    /// The client had sent its FIN before there was a head to send.
+    pub(super) half_closed_before_head: bool,
+    pub(super) keep_alive_seconds: Option<u64>,
+}
+
+impl Answer {
+    /// Tells whether the client has got all that the head announced. The end may come apart from
+    /// the last byte, and a client that has counted does not wait for it.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.known_bytes == Some(self.pump.bytes) && !self.pump.sink.is_blocked()
+    }
+}
+
+/// What a head was.
+enum Head {
+    Incomplete,
+    /// An interim answer, or the last, of so many bytes.
+    Interim(usize),
+    Final(usize),
+}
+
+impl Exchange<'_> {
+    /// Reads until the answer's head is there.
+    pub(super) fn poll_answer_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let Lease::Wire(lease) = &self.lease else {
+            return self.poll_frames_head(cx);
+        };
+        let (worker, link) = (self.worker, Rc::clone(&lease.link));
+        loop {
+            let mut scratch = worker.scratch.borrow_mut();
+            let count = match link.poll_read(cx, &mut scratch) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.ended(&link, None))),
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.ended(&link, Some(error)))),
+            };
+            let read = scratch.get_mut(..count).unwrap_or_default();
+            let done = if self.partial.is_empty() {
+                self.take(cx, read)
+            } else {
+                let mut bytes = std::mem::take(&mut self.partial);
+                bytes.extend_from_slice(read);
+                self.take(cx, &mut bytes)
+            };
+            if done? {
+                return Poll::Ready(Ok(()));
+            }
+            if self.interim.as_ref().is_some_and(WireSink::is_blocked) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Takes what was read; tells whether the final head was in it.
+    fn take(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Result<bool, Stop> {
+        let mut at = 0;
+        loop {
+            let rest = bytes.get_mut(at..).unwrap_or_default();
+            match self.take_head(cx, rest)? {
+                Head::Incomplete => {
+                    if rest.len() > self.worker.config.max_header_bytes {
+                        return Err(protocol("its head is too large"));
+                    }
+                    self.partial = rest.to_vec();
+                    return Ok(false);
+                }
+                Head::Interim(size) => at += size,
+                Head::Final(size) => {
+                    let rest = rest.get_mut(size..).unwrap_or_default();
+                    self.begin_body(cx, rest)?;
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn take_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<Head, Stop> {
+        let mut slots = slots();
+        let parsed = parse_response(bytes, &mut slots, self.request.to_head).map_err(protocol)?;
+        let Some((head, size)) = parsed else {
+            return Ok(Head::Incomplete);
+        };
+        if size > self.worker.config.max_header_bytes {
+            return Err(protocol("its head is too large"));
+        }
+        match head.status {
+            101 => self.switch(&head)?,
+            100..=199 => {
+                self.interim(cx, &head)?;
+                return Ok(Head::Interim(size));
+            }
+            _ => self.final_head(&head, None)?,
+        }
+        Ok(Head::Final(size))
+    }
+
+    /// Takes an interim answer of the upstream. A 100 that the proxy has said itself is not said
+    /// again.
+    pub(super) fn interim(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &ResponseHead<'_>,
+    ) -> Result<(), Stop> {
+        if head.status == 100 {
+            if self.state == Upload::Held {
+                self.enter(Upload::Running);
+                // The upload has to be looked at again.
+                cx.waker().wake_by_ref();
+            } else if std::mem::replace(&mut self.continued, false) {
+                return Ok(());
+            }
+        }
+        self.send_interim(cx, head)
+    }
+
+    /// Sends an interim answer to the client (RFC 9110 §15.2), except to one of HTTP/1.0.
+    pub(super) fn send_interim(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &ResponseHead<'_>,
+    ) -> Result<(), Stop> {
+        let reply = Reply { version: self.request.version, to_head: self.request.to_head };
+        match (&mut self.front, &mut self.interim) {
+            (Front::Wire(_), Some(sink)) if self.request.version == Version::Http11 => {
+                let mut out = Vec::with_capacity(256);
+                start_line(&mut out, Version::Http11, head.status, head.reason);
+                prepare_response(head, reply, &mut out);
+                out.extend_from_slice(b"\r\n");
+                sink.send(cx, &out, None).map_err(|_io| Stop::Gone)
+            }
+            (Front::Wire(_), _) => Ok(()),
+            (Front::Stream(stream), _) => {
+                let Ok(status) = http::StatusCode::from_u16(head.status) else {
+                    return Ok(());
+                };
+                let mut response = http::Response::new(());
+                prepare_response(head, reply, response.headers_mut());
+                *response.status_mut() = status;
+                let size = response.headers().iter().map(|(n, v)| n.as_str().len() + v.len() + 32);
+                let size = size.sum::<usize>() + 32;
+                // Flow control does not hold these back. They are hints: what the client gets no
+                // more of changes nothing about its answer.
+                let Some(left) = self.interim_room_bytes.checked_sub(size) else {
+                    return Ok(());
+                };
+                self.interim_room_bytes = left;
+                stream.respond.send_informational(response).map_err(|_reset| Stop::Gone)
+            }
+        }
+    }
+
+    /// Hands the final head to the client's side; `frames` is the body if it comes in an HTTP/2
+    /// stream.
+    pub(super) fn final_head(
+        &mut self,
+        head: &ResponseHead<'_>,
+        frames: Option<Box<FrameSource>>,
+    ) -> Result<(), Stop> {
+        self.request.observation.upstream_head_read();
+        if self.request.is_grpc {
+            let status = head.fields.iter().find(|f| f.name.eq_ignore_ascii_case("grpc-status"));
+            self.request.observation.set_grpc_status(status.map(|field| field.value));
+        }
+        let (mut answer, named) = match &self.front {
+            Front::Wire(_) => self.wire_head(head),
+            Front::Stream(_) => self.frames_head(head)?,
+        };
+        self.request.observation.response_head_ready(head.status);
+        if answer.is_event_stream {
+            self.request.observation.event_stream_begun();
+        }
+        answer.pump = match (frames, &self.lease) {
+            (Some(frames), _) => Pump::new(Source::Frames(frames), answer.pump.sink),
+            (None, Lease::Wire(lease)) => {
+                let limit = self.worker.config.max_header_bytes;
+                let source = WireSource::new(&lease.link, head.body, named, limit);
+                Pump::new(Source::Wire(source), answer.pump.sink)
+            }
+            (None, Lease::Stream(_)) => answer.pump,
+        };
+        self.answer = Some(answer);
+        Ok(())
+    }
+
+    fn wire_head(&mut self, head: &ResponseHead<'_>) -> (Answer, Named) {
+        let version = self.request.version;
+        let reply = Reply { version, to_head: self.request.to_head };
+        let mut out = self.interim.as_mut().map(WireSink::take_waiting).unwrap_or_default();
+        out.reserve(512);
+        start_line(&mut out, version, head.status, head.reason);
+        let mut fields = prepare_response(head, reply, &mut out);
+        let is_open = matches!(head.body, BodyLength::Chunked | BodyLength::UntilClose);
+        let delimiter = match version {
+            Version::Http11 if is_open => Delimiter::Chunked,
+            _ => Delimiter::Plain,
+        };
+        let ends_with_connection = is_open && delimiter == Delimiter::Plain;
+        if delimiter == Delimiter::Chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if head.body == BodyLength::Known(0) && !fields.has_length {
+            // An HTTP/2 head that ended its stream.
+            out.extend_from_slice(b"Content-Length: 0\r\n");
+        }
+        let connection = if ends_with_connection {
+            Connection::Close
+        } else {
+            self.connection(fields.keep_alive)
+        };
+        self.end_head(&mut out, connection, head, &fields);
+        let sink = match &self.front {
+            Front::Wire(downstream) => Sink::Wire(WireSink::new(&downstream.link, out, delimiter)),
+            Front::Stream(_) => Sink::None,
+        };
+        let answer = Answer {
+            half_closed_before_head: self.front.wire().is_some_and(|d| d.link.is_eof()),
+            pump: Pump::new(Source::None, sink),
+            connection,
+            is_delimited: !ends_with_connection,
+            upstream_keeps: fields.keep_alive,
+            is_event_stream: fields.is_event_stream,
+            known_bytes: known_bytes(head.body),
+            keep_alive_seconds: fields.keep_alive_seconds,
+        };
+        (answer, std::mem::take(&mut fields.named))
+    }
+
+    fn frames_head(&mut self, head: &ResponseHead<'_>) -> Result<(Answer, Named), Stop> {
+        let Front::Stream(stream) = &mut self.front else {
+            return Err(Stop::Gone);
+        };
+        let mut response = http::Response::new(());
+        let reply = Reply { version: Version::Http2, to_head: self.request.to_head };
+        let mut fields = prepare_response(head, reply, response.headers_mut());
+        *response.status_mut() =
+            http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+        if !fields.has_date {
+            let mut date = Vec::with_capacity(32);
+            self.worker.write_date(&mut date);
+            response.headers_mut().field("date", &date);
+        }
+        let ended = head.body.is_empty();
+        let sent = stream.respond.send_response(response, ended).map_err(|_reset| Stop::Gone)?;
+        let sink = Sink::Frames(Box::new(FrameSink::new(sent, ended)));
+        let answer = Answer {
+            half_closed_before_head: false,
+            pump: Pump::new(Source::None, sink),
+            connection: Connection::Keep,
+            is_delimited: true,
+            upstream_keeps: fields.keep_alive,
+            is_event_stream: fields.is_event_stream,
+            known_bytes: known_bytes(head.body),
+            keep_alive_seconds: fields.keep_alive_seconds,
+        };
+        Ok((answer, std::mem::take(&mut fields.named)))
+    }
+
+    fn end_head(
+        &self,
+        out: &mut Vec<u8>,
+        connection: Connection,
+        head: &ResponseHead<'_>,
+        fields: &ResponseFields<'_>,
+    ) {
+        match fields.upgrade {
+            // RFC 9110 §15.5.22: a 426 has to say which protocols it asks for.
+            Some(protocols) if head.status == 426 => {
+                let close = connection == Connection::Close;
+                let value: &[u8] = if close { b"close, Upgrade" } else { b"Upgrade" };
+                out.field("Connection", value);
+                out.field("Upgrade", protocols);
+            }
+            _ => connection.write(out, self.request.version),
+        }
+        if !fields.has_date {
+            out.extend_from_slice(b"Date: ");
+            self.worker.write_date(out);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Why there is no answer, when the connection has ended.
+    fn ended(&self, link: &Link, error: Option<std::io::Error>) -> Stop {
+        if self.half_close != HalfClose::Open {
+            return Stop::Gone;
+        }
+        let error = error.unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
+        Stop::Failed(if link.has_received() {
+            ProxyError::ResponseIncomplete(error)
+        } else {
+            ProxyError::ConnectionTerminated(error)
+        })
+    }
+
+    /// Takes what came behind the head in one read.
+    fn begin_body(&mut self, cx: &mut Context<'_>, rest: &mut [u8]) -> Result<(), Stop> {
+        let Some(answer) = &mut self.answer else {
+            if let Some(link) = self.link() {
+                // Bytes of the new protocol.
+                link.put_back(rest);
+            }
+            return Ok(());
+        };
+        if rest.is_empty() {
+            return Ok(());
+        }
+        answer.pump.push(cx, rest).map_err(|_io| Stop::Gone)
+    }
+}
+
+fn known_bytes(body: BodyLength) -> Option<u64> {
+    match body {
+        BodyLength::None => Some(0),
+        BodyLength::Known(bytes) => Some(bytes),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
+    }
+}
+
+fn protocol(reason: &'static str) -> Stop {
+    Stop::Failed(ProxyError::Protocol(reason))
+}

@@ -1,0 +1,319 @@
+//! The exactly-once guard: one [`Observation`] per accepted request.
+//!
+//! Created when the head is read, it records in one place, `Observation::end`, which every
+//! ending reaches: end of stream, error, and `Drop` for everything else (client gone, panic,
+//! shutdown). Guards the invariant *requests started = requests counted + in flight*.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use crate::http::h1::RequestHead;
+use crate::logs::access::{Outcome, Subject};
+use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken, GrpcStatus, MethodId};
+use crate::metrics::store::{Exemplar, Key, Lasting, Resolved, RouteId, Settled};
+use crate::metrics::{bump, drop_one};
+use crate::proxy::worker::{Tick, Worker};
+
+use self::details::{Details, details, value};
+pub use self::open::OpenConnection;
+use self::open::lasted;
+
+mod details;
+mod open;
+
+/// One request from its head to its end.
+///
+/// The phases are points on the worker's clock; overhead, time to the response head and duration
+/// are all derived from them.
+#[must_use = "dropping an observation records its request as aborted"]
+pub struct Observation {
+    worker: Rc<Worker>,
+    route: Resolved,
+    method: MethodId,
+    head_read: Tick,
+    upstream_write: Option<Tick>,
+    upstream_head: Option<Tick>,
+    response_head: Option<Tick>,
+    /// What connecting took: time that the upstream needed, not the sidecar.
+    connect_nanos: u64,
+    /// 0 until a response head exists.
+    status: u16,
+    error: Option<ErrorToken>,
+    grpc: Option<GrpcStatus>,
+    /// When the event stream that answers began.
+    stream_begun: Option<Tick>,
+    request_bytes: u64,
+    response_bytes: u64,
+    details: Option<Box<Details>>,
+    /// Kept out of every metric but one, by `--exclude-path` or `--exclude-user-agent`.
+    excluded: bool,
+    ended: bool,
+}
+
+impl Observation {
+    /// Starts observing a request whose head was just read.
+    pub fn start(worker: &Rc<Worker>, peer: IpAddr, head: &RequestHead<'_>) -> Self {
+        bump(&worker.stats.started);
+        let path = head.path();
+        let path = path.as_deref();
+        let excluded = worker.config.exclusions.as_ref().is_some_and(|exclusions| {
+            exclusions.excludes(path.unwrap_or(""), value(head.fields, "user-agent"))
+        });
+        Self {
+            route: match path {
+                // Nothing is learned from what is not measured.
+                _ if excluded => Resolved::Known(RouteId::OTHER),
+                Some(path) => worker.shard.resolve(path),
+                None => Resolved::Known(RouteId::UNPARSED),
+            },
+            method: worker.config.methods.resolve(head.method),
+            head_read: worker.now(),
+            upstream_write: None,
+            upstream_head: None,
+            response_head: None,
+            connect_nanos: 0,
+            status: 0,
+            error: None,
+            grpc: None,
+            stream_begun: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            details: details(worker, peer, head, path),
+            excluded,
+            ended: false,
+            worker: Rc::clone(worker),
+        }
+    }
+
+    /// The request is being handed to an upstream connection. A retry sets it again.
+    pub fn upstream_write_begun(&mut self) {
+        // The time until the first attempt is ours; what a retry waits for is the upstream's.
+        if self.upstream_write.is_none() {
+            self.upstream_write = Some(self.worker.now());
+        }
+    }
+
+    /// A connection was opened for this request, from `begun` until now.
+    pub fn connected_since(&mut self, begun: Tick) {
+        // Once the first attempt was written, its time is not the sidecar's anyway.
+        if self.upstream_write.is_none() {
+            self.connect_nanos += self.worker.nanos_between(begun, self.worker.now());
+        }
+    }
+
+    /// The upstream's response head was read.
+    pub fn upstream_head_read(&mut self) {
+        self.upstream_head = Some(self.worker.now());
+    }
+
+    /// The response head is ready to be written.
+    pub fn response_head_ready(&mut self, status: u16) {
+        self.status = status;
+        self.response_head = Some(self.worker.now());
+    }
+
+    /// Reads the worker's clock.
+    pub fn now(&self) -> Tick {
+        self.worker.now()
+    }
+
+    /// Whose clock it is.
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Notes how many body bytes were forwarded so far, in both directions.
+    pub fn set_bytes(&mut self, request: u64, response: u64) {
+        self.request_bytes = request;
+        self.response_bytes = response;
+    }
+
+    /// Notes how a gRPC call ended.
+    pub fn set_grpc_status(&mut self, status: Option<&[u8]>) {
+        self.grpc = status.map(GrpcStatus::parse).or(self.grpc);
+    }
+
+    /// The answer is an event stream: it is counted, and how long it is open, but it is no
+    /// duration of a request.
+    pub fn event_stream_begun(&mut self) {
+        self.stream_begun = Some(self.now());
+        bump(&self.worker.stats.streams_active);
+    }
+
+    /// Ends the observation with a 101; the connection lives on under the guard.
+    pub fn switched(mut self) -> OpenConnection {
+        let since = self.now();
+        let worker = Rc::clone(&self.worker);
+        let route = self.end(since);
+        OpenConnection::new(worker, route, since)
+    }
+
+    /// Why the answer is not the upstream's, or not whole.
+    pub fn set_error(&mut self, token: ErrorToken) {
+        self.error = Some(token);
+    }
+
+    /// The status to record where no head was or will be sent.
+    pub fn set_unsent_status(&mut self, status: u16) {
+        self.status = status;
+        self.response_head = None;
+    }
+
+    /// Ends the observation: the last byte was handed to the connection, or there will be none.
+    pub fn finish(self) {
+        let now = self.worker.now();
+        self.finish_at(now);
+    }
+
+    /// Ends the observation at a moment that has passed: what happened since decided only how.
+    pub fn finish_at(mut self, end: Tick) {
+        self.end(end);
+    }
+
+    /// Records. The only place that does.
+    fn end(&mut self, end: Tick) -> Option<Settled> {
+        if std::mem::replace(&mut self.ended, true) {
+            return None;
+        }
+        let nanos = self.worker.nanos_between(self.head_read, end);
+        let route = if self.excluded {
+            bump(&self.worker.stats.excluded);
+            None
+        } else {
+            Some(self.record(nanos))
+        };
+        if let Some(since) = self.stream_begun {
+            drop_one(&self.worker.stats.streams_active);
+            lasted(&self.worker, route.as_ref(), Lasting::Stream, since, end);
+        }
+        bump(&self.worker.stats.ended);
+        // A probe that fails is worth a line.
+        if !self.excluded || self.status >= 400 {
+            self.log(route.as_ref(), nanos);
+        }
+        route
+    }
+
+    /// Writes to the rows, and tells under which route.
+    fn record(&self, nanos: u64) -> Settled {
+        let worker = &self.worker;
+        let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
+        let nanos = match start_nanos {
+            Some(start) if worker.config.naming.measures_head() => start,
+            _ => nanos,
+        };
+        let answered = self.upstream_head.is_some() && self.response_head.is_some();
+        let route = worker.shard.settle(&self.route, self.status, answered);
+        let key = Key {
+            route,
+            method: self.method,
+            status: self.status,
+            error: self.error,
+            grpc: self.grpc,
+        };
+        let is_timed = self.status != 101 && self.stream_begun.is_none();
+        let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
+        worker.shard.with_row(&key, |row, buckets| {
+            if !is_timed {
+                return row.count_untimed();
+            }
+            row.durations.record(buckets, nanos);
+            if let Some(trace_id) = trace_id {
+                let exemplar = Exemplar { trace_id, nanos, at: SystemTime::now() };
+                row.keep_exemplar(buckets, exemplar);
+            }
+        });
+        worker.shard.with_route(&key.route, |row, buckets| {
+            if let Some(nanos) = start_nanos {
+                row.response_start.record(buckets, nanos);
+            }
+            if self.request_bytes | self.response_bytes != 0 {
+                row.add_bytes(self.request_bytes, self.response_bytes);
+            }
+        });
+        self.record_overhead();
+        key.route
+    }
+
+    fn record_overhead(&self) {
+        let Some(upstream_write) = self.upstream_write else {
+            return;
+        };
+        let worker = &self.worker;
+        let before = worker.nanos_between(self.head_read, upstream_write);
+        let before = before.saturating_sub(self.connect_nanos);
+        let after = match (self.upstream_head, self.response_head) {
+            (Some(read), Some(ready)) => worker.nanos_between(read, ready),
+            _ => 0,
+        };
+        worker.stats.overhead.record(&worker.stats.overhead_bounds, before + after);
+    }
+
+    fn log(&self, route: Option<&Settled>, nanos: u64) {
+        let subject = self.details.as_ref().and_then(|details| details.subject.as_ref());
+        let (Some(log), Some(subject)) = (&self.worker.access_log, subject) else {
+            return;
+        };
+        let route = match route {
+            Some(route) => self.worker.shard.route_name(route),
+            None => "_EXCLUDED".into(),
+        };
+        log.log(
+            subject,
+            Outcome {
+                status: self.status,
+                error: self.error.map_or("", ErrorToken::as_str),
+                route: &route,
+                bytes: self.response_bytes,
+                duration: Duration::from_nanos(nanos),
+            },
+        );
+    }
+}
+
+impl Drop for Observation {
+    /// Whatever was not finished was cut off: by a panic, by the shutdown, or by the client.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let (status, token) = if std::thread::panicking() {
+            (500, ErrorToken::ProxyInternalError)
+        } else if self.worker.drain.is_cut() {
+            (503, ErrorToken::Draining)
+        } else {
+            (CLIENT_CLOSED_REQUEST, ErrorToken::DownstreamAborted)
+        };
+        if self.status == 0 {
+            self.status = status;
+        }
+        self.error.get_or_insert(token);
+        self.end(self.worker.now());
+    }
+}
+
+/// Counts and logs a request that never became one: its head did not parse, or did not come in
+/// time.
+pub fn record_unparsed(worker: &Worker, peer: IpAddr, status: u16) {
+    let key = Key {
+        route: Settled::Named(RouteId::UNPARSED),
+        method: MethodId::OTHER,
+        status,
+        error: Some(ErrorToken::HttpRequestError),
+        grpc: None,
+    };
+    bump(&worker.stats.started);
+    worker.shard.with_row(&key, |row, buckets| row.durations.record(buckets, 0));
+    bump(&worker.stats.ended);
+    if let Some(log) = &worker.access_log {
+        let outcome = Outcome {
+            status,
+            error: ErrorToken::HttpRequestError.as_str(),
+            route: &worker.shard.route_name(&key.route),
+            bytes: 0,
+            duration: Duration::ZERO,
+        };
+        log.log(&Subject::unparsed(peer), outcome);
+    }
+}

@@ -1,0 +1,207 @@
+//! A request whose head was read: what the upstream gets, and all that its answer will need.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use crate::http::h1::{BodyLength, RequestHead, Target, Version};
+use crate::http::rewrite::RequestError;
+use crate::http::rewrite::{Fields, Named, Peer, RequestFields, hops, prepare_request};
+use crate::proxy::observe::Observation;
+use crate::proxy::tunnel::Tunnel;
+use crate::proxy::upstream::{Pool, Protocol};
+use crate::proxy::worker::Worker;
+
+/// A request whose head was read, ready to be sent.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one head")]
+pub struct Request {
+    pub(crate) observation: Observation,
+    /// The head as the upstream gets it.
+    pub(crate) outgoing: Outgoing,
+    pub(crate) protocol: Protocol,
+    pub(crate) is_grpc: bool,
+    pub(crate) body: BodyLength,
+    pub(crate) version: Version,
+    pub(crate) to_head: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) idempotent: bool,
+    pub(crate) expects_continue: bool,
+    /// The protocols that the client would switch to.
+    pub(crate) upgrade: Option<Box<[u8]>>,
+    pub(crate) named: Named,
+    /// It goes no further.
+    pub(crate) here: Option<Here>,
+}
+
+/// A request head in the form of the upstream's protocol.
+pub(crate) enum Outgoing {
+    /// Bytes of HTTP/1.
+    Wire(Vec<u8>),
+    /// An HTTP/2 head.
+    Frames(Box<http::Request<()>>),
+}
+
+impl Outgoing {
+    /// The head in HTTP/1, for an upstream that turned out not to speak HTTP/2.
+    pub(crate) fn into_wire(self, body: BodyLength) -> Vec<u8> {
+        let request = match self {
+            Self::Wire(bytes) => return bytes,
+            Self::Frames(request) => request,
+        };
+        let mut out = Vec::with_capacity(512);
+        let text = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let target = Target { authority: None, slash: false, text: text.as_bytes() };
+        out.start(request.method().as_str(), target);
+        if let Some(authority) = request.uri().authority() {
+            out.field("Host", authority.as_str().as_bytes());
+        }
+        if body == BodyLength::Chunked {
+            out.field("Transfer-Encoding", b"chunked");
+        }
+        if request.headers().contains_key(http::header::TE) {
+            out.field("Connection", b"TE");
+        }
+        for (name, value) in request.headers() {
+            out.field(name.as_str(), value.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+}
+
+/// Why a request goes no further.
+pub(crate) enum Here {
+    /// It may not be forwarded.
+    Refused(RequestError),
+    /// RFC 9110 §7.6.2: with Max-Forwards at 0 the proxy is the final recipient.
+    MaxForwards(Option<String>),
+}
+
+/// What becomes of the client's connection.
+pub enum After {
+    /// Another request may come.
+    Keep,
+    /// It ends.
+    Close,
+    /// It ends, and the client must not take that for the answer's end.
+    Abort,
+    /// It carries another protocol from now on.
+    Switched(Box<Tunnel>),
+}
+
+impl Request {
+    /// Names, observes and rewrites a request. All that is needed of `head` is copied.
+    pub fn new(
+        worker: &Rc<Worker>,
+        pool: &Pool,
+        client: (IpAddr, &str, &'static str),
+        head: &RequestHead<'_>,
+    ) -> Self {
+        let (peer, address, scheme) = client;
+        let observation = Observation::start(worker, peer, head);
+        let (forwarded, via) = (worker.config.forwarded, worker.config.via);
+        let peer = Peer { address, scheme, forwarded, via, upstream: &pool.authority };
+        let mut protocol = pool.protocol(head.version == Version::Http2);
+        let (prepared, outgoing) = match protocol {
+            Protocol::Http1 => wire(head, peer),
+            Protocol::Http2 | Protocol::Grpc => frames(head, peer),
+        };
+        let mut request = Self {
+            observation,
+            outgoing,
+            protocol,
+            is_grpc: false,
+            body: head.body,
+            version: head.version,
+            to_head: head.method == "HEAD",
+            keep_alive: false,
+            idempotent: is_idempotent(head.method),
+            expects_continue: false,
+            upgrade: None,
+            named: Named::new(),
+            here: None,
+        };
+        match prepared {
+            Ok(fields) => {
+                if protocol == Protocol::Http2 && fields.upgrade.is_some() {
+                    // HTTP/2 has no upgrade; the app may have one in HTTP/1.
+                    protocol = Protocol::Http1;
+                    request.outgoing = wire(head, peer).1;
+                } else if protocol == Protocol::Http2 && fields.is_grpc {
+                    protocol = Protocol::Grpc;
+                }
+                request.protocol = protocol;
+                request.is_grpc = fields.is_grpc;
+                request.keep_alive = fields.keep_alive;
+                request.expects_continue = fields.expects_continue;
+                request.upgrade = fields.upgrade.map(Box::from);
+                request.named = fields.named;
+                if hops(head) == Some(0) {
+                    let trace = (head.method == "TRACE").then(|| reflect(head));
+                    request.here = Some(Here::MaxForwards(trace));
+                }
+            }
+            Err(error) => request.here = Some(Here::Refused(error)),
+        }
+        request
+    }
+
+    /// Tells whether a body follows the head.
+    pub(crate) fn has_body(&self) -> bool {
+        !self.body.is_empty()
+    }
+
+    /// Tells whether sending it a second time does no harm, and nothing of it would be missing.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.idempotent && !self.has_body()
+    }
+}
+
+type Prepared<'a> = Result<RequestFields<'a>, RequestError>;
+
+fn wire<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
+    let mut out = Vec::with_capacity(512);
+    let prepared = prepare_request(head, peer, &mut out);
+    out.extend_from_slice(b"\r\n");
+    (prepared, Outgoing::Wire(out))
+}
+
+fn frames<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
+    let mut request = http::Request::new(());
+    let mut prepared = prepare_request(head, peer, request.headers_mut());
+    if let Ok(fields) = &prepared {
+        let target = fields.target;
+        let path = [if target.slash { &b"/"[..] } else { b"" }, target.text].concat();
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = peer.scheme.parse().ok();
+        uri.authority = http::uri::Authority::try_from(fields.authority).ok();
+        uri.path_and_query = http::uri::PathAndQuery::try_from(path).ok();
+        let method = http::Method::from_bytes(head.method.as_bytes());
+        match (http::Uri::from_parts(uri), method) {
+            (Ok(uri), Ok(method)) => {
+                *request.uri_mut() = uri;
+                *request.method_mut() = method;
+                *request.version_mut() = http::Version::HTTP_2;
+            }
+            _ => prepared = Err(RequestError::TargetInvalid),
+        }
+    }
+    (prepared, Outgoing::Frames(Box::new(request)))
+}
+
+/// Methods that RFC 9110 §9.2.2 calls idempotent, and QUERY.
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" | "QUERY")
+}
+
+/// The request as received, without what could be a secret (RFC 9110 §9.3.8).
+fn reflect(head: &RequestHead<'_>) -> String {
+    let secret = ["authorization", "cookie", "proxy-authorization"];
+    let mut bytes = Vec::with_capacity(256);
+    bytes.start(head.method, Target { authority: None, slash: false, text: head.target });
+    for field in head.fields {
+        if !secret.iter().any(|secret| field.name.eq_ignore_ascii_case(secret)) {
+            bytes.field(field.name, field.value);
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

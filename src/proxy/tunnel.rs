@@ -1,0 +1,125 @@
+//! Another protocol on both connections, after a 101: bytes, both ways, until both sides end.
+//!
+//! Each direction ends by itself: a FIN of one side is passed on, and the other side may go on
+//! sending (RFC 9110 §7.8 leaves that to the protocol).
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Instant;
+
+use crate::net::timer::Timer;
+use crate::net::transport::Link;
+use crate::proxy::observe::{Observation, OpenConnection};
+use crate::proxy::upstream::WireLease;
+use crate::proxy::worker::Worker;
+
+/// Pieces moved before other tasks of the worker get a turn.
+const PIECES_PER_TURN: usize = 16;
+
+/// One direction.
+struct Way {
+    from: Rc<Link>,
+    to: Rc<Link>,
+    waiting: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+/// Two connections that were spliced.
+pub struct Tunnel {
+    up: Way,
+    down: Way,
+    lease: Option<WireLease>,
+    open: Option<OpenConnection>,
+}
+
+impl Way {
+    fn new(from: &Rc<Link>, to: &Rc<Link>) -> Self {
+        let (from, to) = (Rc::clone(from), Rc::clone(to));
+        Self { from, to, waiting: Vec::new(), at: 0, ended: false }
+    }
+
+    /// Moves bytes until the end, which is passed on.
+    fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<std::io::Result<()>> {
+        for _ in 0..PIECES_PER_TURN {
+            while let Some(waiting) = self.waiting.get(self.at..).filter(|w| !w.is_empty()) {
+                self.at += ready!(self.to.poll_write(cx, &[IoSlice::new(waiting)]))?;
+            }
+            self.waiting.clear();
+            self.at = 0;
+            ready!(self.to.poll_flush(cx))?;
+            if self.ended {
+                return self.to.poll_shutdown(cx);
+            }
+            let count = ready!(self.from.poll_read(cx, scratch))?;
+            if count == 0 {
+                self.ended = true;
+                continue;
+            }
+            let bytes = scratch.get(..count).unwrap_or_default();
+            let written = match self.to.poll_write(cx, &[IoSlice::new(bytes)]) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            };
+            self.waiting.extend_from_slice(bytes.get(written..).unwrap_or_default());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Tunnel {
+    /// Gets ready to splice a client's connection with an upstream's.
+    pub fn new(downstream: &Rc<Link>, upstream: &Rc<Link>) -> Self {
+        let (up, down) = (Way::new(downstream, upstream), Way::new(upstream, downstream));
+        Self { up, down, lease: None, open: None }
+    }
+
+    /// The 101 was sent: the request ends here, the connection lives on.
+    #[must_use]
+    pub fn started(mut self: Box<Self>, observation: Observation, lease: WireLease) -> Box<Self> {
+        self.lease = Some(lease);
+        self.open = Some(observation.switched());
+        self
+    }
+
+    /// Moves bytes until both directions have ended, or one has failed.
+    pub async fn run(mut self, worker: &Worker) {
+        let (mut up, mut down) = (false, false);
+        let pause = worker.config.timeouts.idle.min(worker.config.timeouts.header);
+        let mut timer = Timer::new(Instant::now() + pause);
+        poll_fn(|cx| {
+            let mut scratch = worker.scratch.borrow_mut();
+            for (way, ended) in [(&mut self.up, &mut up), (&mut self.down, &mut down)] {
+                if *ended {
+                    continue;
+                }
+                match way.poll(cx, &mut scratch) {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(())) => *ended = true,
+                    Poll::Ready(Err(error)) => {
+                        tracing::debug!(%error, "an upgraded connection broke");
+                        return Poll::Ready(());
+                    }
+                }
+            }
+            if up && down {
+                return Poll::Ready(());
+            }
+            while timer.has_fired(cx) {
+                // Nobody reads from a side that the other does not take from, nor behind a FIN.
+                if self.up.from.take_error().or(self.down.from.take_error()).is_some() {
+                    return Poll::Ready(());
+                }
+                timer.arm(Instant::now() + pause);
+            }
+            Poll::Pending
+        })
+        .await;
+        drop(self.lease);
+        drop(self.open);
+    }
+}

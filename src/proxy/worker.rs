@@ -1,0 +1,161 @@
+//! What all tasks of one data-plane thread share.
+//!
+//! Held in an `Rc`: the compiler refuses to let it leave its thread, which is what makes the
+//! single-writer rows of `series` sound without a lock.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::config::Config;
+use crate::logs::access::AccessLog;
+use crate::metrics::store::Shard;
+use crate::metrics::{Cold, WorkerStats};
+use crate::net::tls::Ends;
+use crate::shutdown::{Drain, Waits};
+
+/// A reading of the worker's clock, in ticks; only differences have a meaning.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Tick(u64);
+
+/// Where ticks come from: the processor's own counter.
+#[cfg(not(test))]
+struct Clock(quanta::Clock);
+
+#[cfg(not(test))]
+impl Clock {
+    fn new() -> Self {
+        Self(quanta::Clock::new())
+    }
+
+    fn now(&self) -> Tick {
+        Tick(self.0.raw())
+    }
+
+    fn nanos_between(&self, earlier: Tick, later: Tick) -> u64 {
+        self.0.delta_as_nanos(earlier.0, later.0)
+    }
+}
+
+/// In tests ticks are nanoseconds of the runtime's clock, which a test can stop and move.
+#[cfg(test)]
+struct Clock(tokio::time::Instant);
+
+#[cfg(test)]
+impl Clock {
+    fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
+    fn now(&self) -> Tick {
+        Tick(u64::try_from(self.0.elapsed().as_nanos()).expect("a test takes less than 584 years"))
+    }
+
+    #[expect(clippy::unused_self, reason = "the other clock needs itself")]
+    fn nanos_between(&self, earlier: Tick, later: Tick) -> u64 {
+        later.0 - earlier.0
+    }
+}
+
+/// What all workers have in common.
+#[derive(Clone)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Handles of the cold metrics.
+    pub cold: Arc<Cold>,
+    /// Where access-log lines go, if anywhere.
+    pub access_log: Option<AccessLog>,
+    /// TLS on either side, if any.
+    pub tls: Ends,
+    /// Open waits of `/wait-for-drain`.
+    pub waits: Arc<Waits>,
+}
+
+/// One data-plane thread's state.
+pub struct Worker {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// This worker's part of the hot family.
+    pub shard: Shard,
+    /// This worker's counters.
+    pub stats: Arc<WorkerStats>,
+    /// Handles of the cold metrics.
+    pub cold: Arc<Cold>,
+    /// Where access-log lines go, if anywhere.
+    pub access_log: Option<AccessLog>,
+    /// TLS on either side, if any.
+    pub tls: Ends,
+    /// Open waits of `/wait-for-drain`: answers close their connections meanwhile.
+    pub waits: Arc<Waits>,
+    /// Who the shutdown waits for.
+    pub drain: Rc<Drain>,
+    /// Where bytes are read and decoded before they are written on. Empty between two polls.
+    pub scratch: RefCell<Box<[u8]>>,
+    clock: Clock,
+    date: RefCell<Date>,
+}
+
+/// The Date field's value, made once a second at most.
+#[derive(Default)]
+struct Date {
+    text: String,
+    second: u64,
+    read: Option<Tick>,
+}
+
+/// Bytes of the scratch buffer, and the most that is kept for a slow recipient. With 256 KiB a body
+/// of 1 MB takes 0.6 of the CPU, but 500 clients that do not read had 74 MiB kept for them.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// How long a Date may be used without looking at the system's clock.
+const DATE_NANOS: u64 = 50_000_000;
+
+impl Worker {
+    /// Puts a worker's parts together.
+    pub fn new(common: Shared, shard: Shard, stats: Arc<WorkerStats>) -> Rc<Self> {
+        let Shared { config, cold, access_log, tls, waits } = common;
+        let (drain, clock) = (Rc::default(), Clock::new());
+        let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into());
+        let date = RefCell::default();
+        Rc::new(Self {
+            config,
+            shard,
+            stats,
+            cold,
+            access_log,
+            tls,
+            waits,
+            drain,
+            scratch,
+            clock,
+            date,
+        })
+    }
+
+    /// Reads the clock: about 10 ns, against 24 ns of `Instant::now` (measured).
+    pub fn now(&self) -> Tick {
+        self.clock.now()
+    }
+
+    /// Appends the time as a Date field's value (RFC 9110 §6.6.1).
+    pub fn write_date(&self, out: &mut Vec<u8>) {
+        let mut date = self.date.borrow_mut();
+        let now = self.now();
+        if date.read.is_none_or(|read| self.nanos_between(read, now) >= DATE_NANOS) {
+            date.read = Some(now);
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            if date.text.is_empty() || date.second != since.as_secs() {
+                date.second = since.as_secs();
+                date.text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(date.second));
+            }
+        }
+        out.extend_from_slice(date.text.as_bytes());
+    }
+
+    /// Nanoseconds from one reading to a later one; 0 if they are the wrong way round.
+    pub fn nanos_between(&self, earlier: Tick, later: Tick) -> u64 {
+        if later <= earlier { 0 } else { self.clock.nanos_between(earlier, later) }
+    }
+}
