@@ -12,8 +12,8 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use redcar::config::{
-    AccessLogFormat, Config, ConfigError, ListenAddr, Timeouts, Upstream, UpstreamProtocol,
-    parse_bytes, parse_duration, parse_some_time,
+    AccessLogFormat, AddressError, Config, ConfigError, ListenAddr, Timeouts, Upstream,
+    UpstreamProtocol, parse_bytes, parse_duration, parse_some_time,
 };
 use redcar::http::rewrite::Forwarded;
 use redcar::net::tls::{Files, Identity};
@@ -278,7 +278,7 @@ impl RunArgs {
         let parsed = Cli::parse_without_exit(["proxy"]).map(|cli| cli.run);
         // Defaults always parse; an environment twin may not, and is none of the demo's business.
         let Ok(mut run) = parsed else {
-            return Err(ConfigError::Upstream("environment".into()));
+            return Err(AddressError::Upstream("environment".into()).into());
         };
         run.listen = demo.listen;
         run.metrics = demo.metrics;

@@ -13,12 +13,11 @@ use crate::metrics::store;
 use crate::net::tls;
 use crate::paths::{Namer, Template, TemplateError};
 
-pub use self::address::{Host, LOOPBACK, ListenAddr, Upstream};
 pub use self::exclusions::{Exclusions, PathGlob};
 pub use self::times::{LONGEST, TIME_FLAGS, TimeFlag, Zero, parse_duration, parse_some_time};
+pub use crate::net::address::{AddressError, Host, ListenAddr, Upstream};
 pub use crate::paths::PathMode;
 
-mod address;
 mod exclusions;
 pub mod routes;
 mod times;
@@ -27,19 +26,8 @@ mod times;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not an address.
-    #[error("`{0}` is not an address to listen on; give `:7001`, `127.0.0.1:7001` or `[::1]:7001`")]
-    Listen(String),
-    /// A port outside 1 to 65535.
-    #[error("`{0}` is not a port; ports are 1 to 65535")]
-    Port(String),
-    /// Not an upstream.
-    #[error(
-        "`{0}` is not an upstream; give `:8000`, `app:8000`, `http://app:8000`, `https://app:8443` or `unix:/run/app.sock`"
-    )]
-    Upstream(String),
-    /// An upstream with a path.
-    #[error("`{0}`: an upstream has no path; requests keep their own")]
-    UpstreamPath(String),
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// Roots without anybody to verify.
     #[error(
         "--upstream-ca is for an https upstream, and --upstream is {0}; give `https://HOST:PORT`, or leave --upstream-ca away"

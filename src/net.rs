@@ -1,5 +1,6 @@
 //! Bytes and sockets: connecting, transports, TLS, timers. Knows no HTTP.
 
+pub mod address;
 pub mod coalesce;
 pub mod connect;
 pub mod timer;

@@ -22,7 +22,7 @@ use tokio_rustls::rustls;
 const ROOMS: &[(&str, &[&str])] = &[
     ("paths", &[]),
     ("http", &[]),
-    ("net", &["config"]),
+    ("net", &[]),
     ("shutdown", &[]),
     ("metrics", &["paths"]),
     ("config", &["paths", "http", "net", "metrics"]),

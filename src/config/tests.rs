@@ -15,10 +15,10 @@ fn listen_addresses_are_ports_or_sockets() {
         assert_eq!(text.parse(), Ok(expected), "{text}");
     }
     for text in [":70000", "65536", "localhost:99999"] {
-        assert!(matches!(text.parse::<ListenAddr>(), Err(ConfigError::Port(_))), "{text}");
+        assert!(matches!(text.parse::<ListenAddr>(), Err(AddressError::Port(_))), "{text}");
     }
     for text in ["", ":", "a:b", "host:80", "1.2.3.4", "::1:80:x"] {
-        assert!(matches!(text.parse::<ListenAddr>(), Err(ConfigError::Listen(_))), "{text}");
+        assert!(matches!(text.parse::<ListenAddr>(), Err(AddressError::Listen(_))), "{text}");
     }
 }
 
@@ -48,15 +48,15 @@ fn upstreams_are_hosts_ports_or_sockets() {
         assert_eq!(text.parse(), expected, "{text}");
     }
     for text in [":70000", "app:0", "99999"] {
-        assert!(matches!(text.parse::<Upstream>(), Err(ConfigError::Port(_))), "{text}");
+        assert!(matches!(text.parse::<Upstream>(), Err(AddressError::Port(_))), "{text}");
     }
     for text in
         ["", "app", "a b:1", "::1:80", "[x]:1", "unix:", "ftp://a:1", "a:+1", "http://", "https://"]
     {
         assert!(text.parse::<Upstream>().is_err(), "{text}");
     }
-    assert!(matches!("http://a:1/b".parse::<Upstream>(), Err(ConfigError::UpstreamPath(_))));
-    assert!(matches!("https://a/b".parse::<Upstream>(), Err(ConfigError::UpstreamPath(_))));
+    assert!(matches!("http://a:1/b".parse::<Upstream>(), Err(AddressError::UpstreamPath(_))));
+    assert!(matches!("https://a/b".parse::<Upstream>(), Err(AddressError::UpstreamPath(_))));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::{Host, LOOPBACK, Upstream};
+use crate::net::address::{Host, LOOPBACK, Upstream};
 use crate::net::tls::{Alpn, Connector, HandshakeError};
 use crate::net::transport::{Socket, is_out_of_descriptors, notice_silence};
 

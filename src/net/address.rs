@@ -5,7 +5,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::ConfigError;
+/// Why a text is no address.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AddressError {
+    /// Not an address.
+    #[error("`{0}` is not an address to listen on; give `:7001`, `127.0.0.1:7001` or `[::1]:7001`")]
+    Listen(String),
+    /// A port outside 1 to 65535.
+    #[error("`{0}` is not a port; ports are 1 to 65535")]
+    Port(String),
+    /// Not an upstream.
+    #[error(
+        "`{0}` is not an upstream; give `:8000`, `app:8000`, `http://app:8000`, `https://app:8443` or `unix:/run/app.sock`"
+    )]
+    Upstream(String),
+    /// An upstream with a path.
+    #[error("`{0}`: an upstream has no path; requests keep their own")]
+    UpstreamPath(String),
+}
 
 /// An address to listen on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,7 +119,7 @@ impl ListenAddr {
     }
 
     /// Tells whether both cannot be bound at once. Port 0 never collides.
-    pub(super) fn overlaps(self, other: Self) -> bool {
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         let same_ip = match (self.ip(), other.ip()) {
             (Some(a), Some(b)) => a == b,
             _ => true,
@@ -129,7 +146,7 @@ impl Upstream {
     }
 
     /// Tells whether connecting here reaches `listen` on this machine, as far as text shows.
-    pub(super) fn is_local(&self, listen: ListenAddr) -> bool {
+    pub(crate) fn is_local(&self, listen: ListenAddr) -> bool {
         let Some((host, port)) = self.host_and_port() else {
             return false;
         };
@@ -153,22 +170,22 @@ impl Upstream {
 }
 
 impl FromStr for ListenAddr {
-    type Err = ConfigError;
+    type Err = AddressError;
 
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
+    fn from_str(text: &str) -> Result<Self, AddressError> {
         let bare = text.strip_prefix(':').unwrap_or(text);
         if !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit()) {
             // Port 0 asks the kernel for a free one, which tests and scripts rely on.
-            return bare.parse().map(Self::Port).map_err(|_| ConfigError::Port(text.to_owned()));
+            return bare.parse().map(Self::Port).map_err(|_| AddressError::Port(text.to_owned()));
         }
         if let Ok(address) = text.parse() {
             return Ok(Self::Socket(address));
         }
         if let Some(port) = text.strip_prefix("localhost:") {
-            let port = port.parse().map_err(|_| ConfigError::Port(text.to_owned()))?;
+            let port = port.parse().map_err(|_| AddressError::Port(text.to_owned()))?;
             return Ok(Self::Socket(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)));
         }
-        Err(ConfigError::Listen(text.to_owned()))
+        Err(AddressError::Listen(text.to_owned()))
     }
 }
 
@@ -182,10 +199,10 @@ impl fmt::Display for ListenAddr {
 }
 
 impl FromStr for Upstream {
-    type Err = ConfigError;
+    type Err = AddressError;
 
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let wrong = || ConfigError::Upstream(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let wrong = || AddressError::Upstream(text.to_owned());
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.is_empty() { Err(wrong()) } else { Ok(Self::Unix(path.into())) };
@@ -195,7 +212,7 @@ impl FromStr for Upstream {
         let has_scheme = scheme.is_some();
         let rest = scheme.map_or(text, |rest| rest.strip_suffix('/').unwrap_or(rest));
         if rest.contains('/') {
-            return Err(ConfigError::UpstreamPath(text.to_owned()));
+            return Err(AddressError::UpstreamPath(text.to_owned()));
         }
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
@@ -209,7 +226,7 @@ impl FromStr for Upstream {
         let is_number = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         let port = match number {
             Some(port) => port,
-            None if is_number => return Err(ConfigError::Port(port.to_owned())),
+            None if is_number => return Err(AddressError::Port(port.to_owned())),
             None => return Err(wrong()),
         };
         let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
