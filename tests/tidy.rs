@@ -335,3 +335,80 @@ fn imports_are_understood() {
     let text = "use crate::a::B;\nuse crate::{c, d::E};\n// crate::x\nlet f = crate::f::g();\npub(crate) fn h() { crate::I }";
     assert_eq!(imports(text), ["a", "c", "d", "f"]);
 }
+
+/// The pages that say how things are: at the root, in docs and in docs/adr.
+fn pages() -> Vec<String> {
+    let mut pages = Vec::new();
+    for folder in ["", "docs/", "docs/adr/"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(format!("{folder}{}", path.file_name().unwrap().to_str().unwrap()));
+            }
+        }
+    }
+    pages.sort_unstable();
+    pages
+}
+
+/// Paths in a text that begin with `start`, not in the middle of another path.
+fn paths_named(text: &str, start: &str) -> Vec<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let places = text.match_indices(start).map(|(at, _)| text.split_at(at));
+    let whole = places.filter(|(before, _)| !before.ends_with(is_part));
+    let paths = whole.map(|(_, rest)| rest.chars().take_while(|c| is_part(*c)).collect::<String>());
+    paths.map(|path| path.trim_end_matches('.').to_owned()).collect()
+}
+
+#[test]
+fn the_architecture_is_short_enough_to_be_read_at_once() {
+    let words = read("ARCHITECTURE.md").split_whitespace().count();
+    assert!(words <= 1500, "{words} words");
+}
+
+#[test]
+fn what_the_pages_name_is_there() {
+    let mut lost = Vec::new();
+    for page in pages() {
+        let text = read(&page);
+        let beside = root().join(&page).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap().split('#').next().unwrap();
+            if !target.is_empty() && !target.contains("://") && !beside.join(target).exists() {
+                lost.push(format!("{page}: the link {target}"));
+            }
+        }
+        for path in ["src/", "tests/"].map(|start| paths_named(&text, start)).concat() {
+            if !root().join(&path).exists() {
+                lost.push(format!("{page}: {path}"));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{lost:#?}");
+}
+
+#[test]
+fn every_decision_is_in_the_list_of_decisions() {
+    let list = read("docs/adr/README.md");
+    let decisions: Vec<_> = pages()
+        .into_iter()
+        .filter_map(|page| page.strip_prefix("docs/adr/").map(str::to_owned))
+        .filter(|page| page != "README.md")
+        .collect();
+    for (index, page) in decisions.iter().enumerate() {
+        assert!(page.starts_with(&format!("{:03}-", index + 1)), "{page}: not the next number");
+        assert_eq!(list.matches(&format!("]({page})")).count(), 1, "{page} in docs/adr/README.md");
+        let title = read(&format!("docs/adr/{page}"));
+        let title = title.lines().next().unwrap().trim_start_matches("# ");
+        let (number, title) = title.split_once(' ').unwrap();
+        assert!(list.contains(&format!("* [{number}]({page}) {title}\n")), "{page}: its title");
+    }
+}
+
+#[test]
+fn paths_in_a_text_are_understood() {
+    let text =
+        "See `src/a.rs`, src/b/, (tests/it/c.rs). Not examples/x/tests/d or mysrc/e; src/f*.";
+    assert_eq!(paths_named(text, "src/"), ["src/a.rs", "src/b/", "src/f"]);
+    assert_eq!(paths_named(text, "tests/"), ["tests/it/c.rs"]);
+}
