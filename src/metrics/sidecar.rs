@@ -15,7 +15,12 @@ use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::ErrorToken;
 use crate::metrics::store::HistogramRow;
 
-use super::catalogue::*;
+use super::catalogue::{
+    ACCESS_LOG_DROPPED, BUILD_INFO, CONNECTS, DOWNSTREAM, DOWNSTREAM_LIMIT, DOWNSTREAM_TOTAL,
+    DRAINING, EXCLUDED, Family, LOG_DROPPED, OVERFLOW, PATHS, PATHS_LIMIT, REFUSED, RELOAD_SUCCESS,
+    RELOAD_TIMESTAMP, RETRIES, REUSED, SCRAPE_DURATION, SERIES, SERIES_LIMIT, UP,
+    UPSTREAM_CONNECTIONS,
+};
 pub use super::reachability::Reachability;
 use super::tls::{ReadTls, TlsMetrics};
 
