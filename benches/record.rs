@@ -199,7 +199,7 @@ fn render_5000_series(bencher: Bencher<'_, '_>) {
     }
     let sources = redcar::metrics::page::Sources {
         store,
-        cold: redcar::metrics::Cold::new(6000, 5000, 1000),
+        cold: redcar::metrics::SidecarMetrics::new(6000, 5000, 1000),
         workers: vec![redcar::metrics::WorkerStats::new()],
         methods,
         naming: redcar::metrics::Naming::Default,

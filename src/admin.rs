@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::metrics::page::{Page, Sources};
 use crate::metrics::text::{Format, accepts_gzip, prefers_json};
-use crate::shutdown::Waits;
+use crate::shutdown::PreStopHooks;
 
 use self::answer::{AdminBody, Reader, ScrapeBody, text};
 use self::listing::Listing;
@@ -66,7 +66,7 @@ pub struct Health {
     /// The shutdown has begun.
     pub draining: AtomicBool,
     /// Open waits of `/wait-for-drain`, which the workers look at.
-    pub waits: Arc<Waits>,
+    pub waits: Arc<PreStopHooks>,
 }
 
 /// How the metrics port is asked to close.

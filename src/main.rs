@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use clap::CommandFactory;
 use redcar::config::Config;
-use redcar::server::{Reloader, Server, StartError, Stop};
+use redcar::server::{Reloader, Server, ShutdownMode, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -115,7 +115,7 @@ fn reload_on_hangup(reloader: Reloader) {
 }
 
 /// Waits for SIGTERM or SIGINT; from then on another one ends the process.
-pub(crate) async fn first_signal() -> Stop {
+pub(crate) async fn first_signal() -> ShutdownMode {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -148,10 +148,10 @@ impl Drop for NextSignalExits {
     }
 }
 
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> Stop {
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> ShutdownMode {
     tokio::select! {
-        _ = terminate.recv() => Stop::Orderly,
-        _ = interrupt.recv() => Stop::Prompt,
+        _ = terminate.recv() => ShutdownMode::Orderly,
+        _ = interrupt.recv() => ShutdownMode::Prompt,
     }
 }
 

@@ -19,8 +19,8 @@ use crate::config::Config;
 use crate::logs::access::AccessLog;
 use crate::metrics::page::Sources;
 use crate::metrics::store::Store;
-use crate::metrics::{Cold, ReadTls, TlsState, WorkerStats};
-use crate::net::tls::{Alpn, Ends, Listener, LoadError};
+use crate::metrics::{ReadTls, SidecarMetrics, TlsState, WorkerStats};
+use crate::net::tls::{Alpn, Listener, LoadError, TlsContexts};
 use crate::paths::Namer;
 use crate::proxy::downstream::accept::{Command, WorkerHandle};
 use crate::proxy::worker::Shared;
@@ -28,7 +28,7 @@ use crate::proxy::worker::Shared;
 pub use self::reload::Reloader;
 
 use self::listen::{affordable_connections, bind};
-use self::worker_thread::Seat;
+use self::worker_thread::WorkerThread;
 
 mod listen;
 mod reload;
@@ -51,7 +51,7 @@ impl StartError {
 
 /// How the shutdown is to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stop {
+pub enum ShutdownMode {
     /// An orchestrator stops us: wait `--shutdown-delay`, and for a last scrape.
     Orderly,
     /// A person at a terminal stops us: finish the requests, nothing else.
@@ -65,8 +65,8 @@ pub struct Server {
     listener: TcpListener,
     metrics: TcpListener,
     store: Arc<Store>,
-    cold: Arc<Cold>,
-    tls: Ends,
+    cold: Arc<SidecarMetrics>,
+    tls: TlsContexts,
 }
 
 /// How long the exit waits for the reader of the access log.
@@ -88,13 +88,17 @@ impl Server {
             source: io::Error::other(error),
         })?;
         let upstream = config.upstream.tls_host();
-        let tls = Ends::load(&config.tls, upstream.as_deref(), OFFER, config.timeouts.header);
+        let tls =
+            TlsContexts::load(&config.tls, upstream.as_deref(), OFFER, config.timeouts.header);
         let tls = tls.map_err(StartError::of_file)?;
         config.max_connections = affordable_connections(config.max_connections);
         let listener = bind("--listen", config.listen)?;
         let metrics = bind("--metrics", config.metrics)?;
-        let cold =
-            Cold::new(config.limits.max_series, config.limits.max_paths, config.max_connections);
+        let cold = SidecarMetrics::new(
+            config.limits.max_series,
+            config.limits.max_paths,
+            config.max_connections,
+        );
         cold.reloaded(true);
         let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
         Ok(Self { config: Arc::new(config), listener, metrics, store, cold, tls })
@@ -141,7 +145,7 @@ impl Server {
     /// # Errors
     ///
     /// [`StartError`] if a thread or runtime cannot be had, or a worker died.
-    pub fn run(self, shutdown: impl Future<Output = Stop>) -> Result<(), StartError> {
+    pub fn run(self, shutdown: impl Future<Output = ShutdownMode>) -> Result<(), StartError> {
         let error = |what: &str| {
             let what = what.to_owned();
             move |source| StartError { what, source }
@@ -212,7 +216,7 @@ impl Server {
         let (ready, started) = std::sync::mpsc::channel();
         let mut listener = Some(self.listener);
         for (index, (inbox, stats)) in inboxes.into_iter().zip(&stats).enumerate() {
-            let seat = Seat {
+            let seat = WorkerThread {
                 shared: shared.clone(),
                 store: Arc::clone(&self.store),
                 stats: Arc::clone(stats),
@@ -263,7 +267,7 @@ fn state_of(listener: Arc<Listener>) -> ReadTls {
 /// A server whose threads run.
 struct Running {
     config: Arc<Config>,
-    cold: Arc<Cold>,
+    cold: Arc<SidecarMetrics>,
     health: Arc<Health>,
     handles: Vec<WorkerHandle>,
     threads: Vec<JoinHandle<()>>,
@@ -273,12 +277,12 @@ struct Running {
 
 impl Running {
     /// Drains, and returns the threads to join.
-    async fn drain(self, stop: Stop) -> Vec<JoinHandle<()>> {
+    async fn drain(self, stop: ShutdownMode) -> Vec<JoinHandle<()>> {
         let timeouts = self.config.timeouts;
         self.health.draining.store(true, Relaxed);
         self.cold.draining.set(1.0);
         tracing::info!("draining: not ready any more, finishing requests");
-        if stop == Stop::Orderly {
+        if stop == ShutdownMode::Orderly {
             tokio::time::sleep(timeouts.shutdown_delay).await;
         }
         let deadline = Instant::now() + timeouts.shutdown;
@@ -297,7 +301,7 @@ impl Running {
             // An error means that the worker's thread is gone, which is what is waited for.
             let _ended = end.await;
         }
-        let last_scrape_by = (stop == Stop::Orderly).then_some(deadline);
+        let last_scrape_by = (stop == ShutdownMode::Orderly).then_some(deadline);
         // An error means that the metrics port is closed already.
         let _sent = self.finish.send(Finish { last_scrape_by });
         self.threads

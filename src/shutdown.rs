@@ -10,7 +10,7 @@ use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
 
-pub use self::pre_stop::{Wait, Waits};
+pub use self::pre_stop::{PreStopHook, PreStopHooks};
 
 mod pre_stop;
 

@@ -21,7 +21,7 @@ use redcar::paths::{Name, Namer, PathMode};
 use self::plan::Plan;
 use self::score::{Score, Tally};
 use self::traffic::{Api, Random, Sent, Values};
-use self::ways::{Digits, Raw, Trie, Way};
+use self::ways::{Digits, Direction, Raw, Trie};
 
 mod curve;
 mod plan;
@@ -77,7 +77,7 @@ impl Redcar {
 }
 
 /// Names traffic another way; where the way has no gate, so has the tally.
-fn run_way(way: &mut dyn Way, gated: bool, detect: bool, requests: &[Sent]) -> Score {
+fn run_way(way: &mut dyn Direction, gated: bool, detect: bool, requests: &[Sent]) -> Score {
     let mut tally = Tally::default();
     let (namer, mut scratch) = (Namer::default(), String::new());
     for sent in requests {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// A way of naming paths.
-pub(crate) trait Way {
+pub(crate) trait Direction {
     /// The label of a path, now.
     fn name(&mut self, path: &str) -> String;
 }
@@ -11,7 +11,7 @@ pub(crate) trait Way {
 /// The path as it is.
 pub(crate) struct Raw;
 
-impl Way for Raw {
+impl Direction for Raw {
     fn name(&mut self, path: &str) -> String {
         path.to_owned()
     }
@@ -20,7 +20,7 @@ impl Way for Raw {
 /// Segments with a digit become `?`, as Datadog's tracers quantise URLs by default.
 pub(crate) struct Digits;
 
-impl Way for Digits {
+impl Direction for Digits {
     fn name(&mut self, path: &str) -> String {
         let hide = |s: &str| {
             let has_digit = s.bytes().any(|b| b.is_ascii_digit());
@@ -43,7 +43,7 @@ impl Trie {
     }
 }
 
-impl Way for Trie {
+impl Direction for Trie {
     fn name(&mut self, path: &str) -> String {
         let (mut node, mut label) = (0, String::new());
         for segment in path.split('/').skip(1) {

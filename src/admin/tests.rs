@@ -2,7 +2,7 @@ use std::task::{Context, Poll, Waker};
 
 use http_body::Body;
 
-use crate::metrics::Cold;
+use crate::metrics::SidecarMetrics;
 use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::Methods;
 use crate::metrics::store::{Limits, Store};
@@ -19,7 +19,7 @@ fn admin() -> Admin {
     };
     let sources = Sources {
         store: Store::new(limits, Namer::new(&[]).expect("no template")),
-        cold: Cold::new(100, 10, 1000),
+        cold: SidecarMetrics::new(100, 10, 1000),
         workers: Vec::new(),
         methods: Methods::default(),
         naming: crate::metrics::Naming::Default,

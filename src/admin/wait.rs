@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::parse_duration;
 use crate::metrics::page::Sources;
-use crate::shutdown::Waits;
+use crate::shutdown::PreStopHooks;
 
 /// How often the workers' counters are read.
 const LOOK: Duration = Duration::from_millis(50);
@@ -68,7 +68,7 @@ impl Patience {
     /// # Cancel safety
     ///
     /// Safe: closing the wait is all that happens.
-    pub(super) async fn wait(self, sources: &Sources, waits: &Arc<Waits>) -> bool {
+    pub(super) async fn wait(self, sources: &Sources, waits: &Arc<PreStopHooks>) -> bool {
         let _open = waits.open();
         let begun = Instant::now();
         let mut last = Load::of(sources);

@@ -16,7 +16,7 @@ use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use redcar::config::Upstream;
-use redcar::server::{Server, Stop};
+use redcar::server::{Server, ShutdownMode};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -55,7 +55,7 @@ pub(crate) fn run(flags: &DemoArgs) -> ExitCode {
         match duration {
             None => first_signal().await,
             Some(duration) => {
-                tokio::time::timeout(duration, first_signal()).await.unwrap_or(Stop::Prompt)
+                tokio::time::timeout(duration, first_signal()).await.unwrap_or(ShutdownMode::Prompt)
             }
         }
     });

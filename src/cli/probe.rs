@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redcar::config::{Config, ListenAddr};
 use redcar::net::connect::Dialer;
-use redcar::net::tls::{Date, Ends};
+use redcar::net::tls::{Date, TlsContexts};
 use redcar::server::OFFER;
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -59,8 +59,12 @@ pub(crate) fn reachable(listener: ListenAddr) -> SocketAddr {
 /// Says that the flags and files are valid, and whether the upstream can be reached now.
 pub(crate) fn check(config: &Config) -> ExitCode {
     let upstream = &config.upstream;
-    let tls =
-        Ends::load(&config.tls, upstream.tls_host().as_deref(), OFFER, config.timeouts.header);
+    let tls = TlsContexts::load(
+        &config.tls,
+        upstream.tls_host().as_deref(),
+        OFFER,
+        config.timeouts.header,
+    );
     let tls = match tls {
         Ok(tls) => tls,
         Err(error) => return fail(&error, 1),

@@ -11,7 +11,7 @@ use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::Methods;
 use crate::metrics::store::{Exemplar, HistogramTotals, Key, Row, Snapshot, Store};
 use crate::metrics::text::{Format, Millis, Nanos, family, label, sample};
-use crate::metrics::{Cold, Family, Naming, WorkerStats};
+use crate::metrics::{Family, Naming, SidecarMetrics, WorkerStats};
 
 mod flask;
 mod otel;
@@ -27,7 +27,7 @@ pub struct Sources {
     /// The hot family.
     pub store: Arc<Store>,
     /// The cold metrics.
-    pub cold: Arc<Cold>,
+    pub cold: Arc<SidecarMetrics>,
     /// The workers' counters.
     pub workers: Vec<Arc<WorkerStats>>,
     /// The names of methods.

@@ -32,7 +32,7 @@ pub const REVISION: &str = env!("REDCAR_REVISION");
 pub const RUSTC: &str = env!("REDCAR_RUSTC");
 
 /// Handles of the cold metrics, registered once.
-pub struct Cold {
+pub struct SidecarMetrics {
     handle: PrometheusHandle,
     connects_ok: Counter,
     connect_errors: Vec<Counter>,
@@ -93,7 +93,7 @@ pub struct Collected {
     pub series_overflows: u64,
 }
 
-impl std::fmt::Debug for Cold {
+impl std::fmt::Debug for SidecarMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Cold")
     }
@@ -129,7 +129,7 @@ impl Registrar {
     }
 }
 
-impl Cold {
+impl SidecarMetrics {
     /// Registers every cold metric with a recorder of its own, so that two sidecars in one
     /// process (as in tests) do not share numbers.
     #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]

@@ -60,12 +60,12 @@ impl TlsMetrics {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cold, Collected};
+    use super::super::{Collected, SidecarMetrics};
     use super::*;
 
     #[test]
     fn the_certificate_is_shown_only_where_there_is_one() {
-        let cold = Cold::new(64, 10, 1000);
+        let cold = SidecarMetrics::new(64, 10, 1000);
         assert!(!cold.render(Collected::default(), &[]).contains("redcar_tls_"));
         cold.show_tls(Box::new(|| TlsState {
             not_after_seconds: 4_070_908_800,

@@ -41,14 +41,14 @@ pub struct Files {
 
 /// What the files became; an end without TLS is `None`.
 #[derive(Clone, Debug, Default)]
-pub struct Ends {
+pub struct TlsContexts {
     /// Ends TLS for clients.
     pub listener: Option<Arc<Listener>>,
     /// Begins TLS to the upstream.
     pub connector: Option<Connector>,
 }
 
-impl Ends {
+impl TlsContexts {
     /// Loads what the flags ask for. `upstream` is the host of an https upstream; `offer` and
     /// `limit` are those of [`Listener::load`].
     ///

@@ -15,7 +15,7 @@ use tokio::task::coop::has_budget_remaining;
 
 use crate::net::coalesce::coalesced;
 
-pub use self::io::{Hearing, LinkIo, Verdict};
+pub use self::io::{Hearing, TransportIo, Verdict};
 pub use self::socket::{Socket, is_out_of_descriptors, notice_silence};
 
 mod io;
@@ -28,7 +28,7 @@ const MAX_AHEAD_BYTES: usize = 64 * 1024;
 const MAX_IDLE_ROOM_BYTES: usize = 512;
 
 /// One connection. Not `Sync`.
-pub struct Link {
+pub struct Transport {
     socket: RefCell<Socket>,
     /// Read, but not used yet.
     ahead: RefCell<Vec<u8>>,
@@ -44,7 +44,7 @@ pub struct Link {
     patient: Cell<bool>,
 }
 
-impl Link {
+impl Transport {
     /// Takes over a connected socket.
     pub fn new(socket: Socket) -> Self {
         Self {

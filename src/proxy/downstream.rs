@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::http::h1::{BodyLength, Version};
 use crate::http::rewrite::Named;
 use crate::net::timer::Timer;
-use crate::net::transport::{Link, Socket};
+use crate::net::transport::{Socket, Transport};
 use crate::proxy::body::{FrameSource, Source, WireSource};
 use crate::proxy::downstream::h2::watch::Seen;
 use crate::proxy::worker::{Tick, Worker};
@@ -28,9 +28,9 @@ pub mod h1;
 pub mod h2;
 
 /// One client connection. Not `Sync`; owned by one task.
-pub struct Downstream {
+pub struct ClientConnection {
     /// The connection itself.
-    pub link: Rc<Link>,
+    pub link: Rc<Transport>,
     /// The client's address; IPv4 also where the socket is IPv6.
     pub peer: IpAddr,
     /// The same as text, made once per connection.
@@ -44,13 +44,13 @@ pub struct Downstream {
     finished: Cell<Option<Tick>>,
 }
 
-impl Downstream {
+impl ClientConnection {
     /// Takes over an accepted socket.
     pub fn new(socket: Socket, peer: SocketAddr, first_look: Instant) -> Self {
         let peer = peer.ip().to_canonical();
         let scheme = if matches!(socket, Socket::TlsServer(_)) { "https" } else { "http" };
         Self {
-            link: Rc::new(Link::new(socket)),
+            link: Rc::new(Transport::new(socket)),
             peer,
             address: peer.to_string().into(),
             scheme,
@@ -113,9 +113,9 @@ pub struct Leftover {
 }
 
 /// The client's side of one exchange.
-pub enum Front<'a> {
+pub enum Downstream<'a> {
     /// A whole HTTP/1 connection, one request at a time.
-    Wire(&'a Downstream),
+    Wire(&'a ClientConnection),
     /// One stream of an HTTP/2 connection.
     Stream(Box<Stream>),
 }
@@ -142,9 +142,9 @@ impl Stream {
     }
 }
 
-impl Front<'_> {
+impl Downstream<'_> {
     /// The connection, where it is HTTP/1.
-    pub fn wire(&self) -> Option<&Downstream> {
+    pub fn wire(&self) -> Option<&ClientConnection> {
         match self {
             Self::Wire(downstream) => Some(downstream),
             Self::Stream(_) => None,

@@ -12,14 +12,14 @@ use ::h2::client::ResponseFuture;
 use crate::http::rewrite::RequestError;
 use crate::metrics::labels::ErrorToken;
 use crate::net::timer::Timer;
-use crate::net::transport::Link;
+use crate::net::transport::Transport;
 use crate::proxy::body::{Delimiter, Pump, PumpError, Sink, SourceError, WireSink};
-use crate::proxy::downstream::Front;
+use crate::proxy::downstream::Downstream;
 use crate::proxy::error::ProxyError;
 use crate::proxy::observe::Observation;
 use crate::proxy::request::Request;
 use crate::proxy::tunnel::Tunnel;
-use crate::proxy::upstream::{Lease, Protocol};
+use crate::proxy::upstream::{PooledConnection, Protocol};
 use crate::proxy::worker::Worker;
 
 use self::deadlines::HeadDeadline;
@@ -34,7 +34,7 @@ mod switch;
 
 /// Why an exchange goes no further.
 #[derive(Debug)]
-pub enum Stop {
+pub enum ExchangeError {
     /// There was no answer, and the client can be told.
     Failed(ProxyError),
     /// The answer broke behind its head.
@@ -71,7 +71,7 @@ enum HalfClose {
 
 /// What is known of a request that got no answer on its stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
+enum Processed {
     Unknown,
     /// The upstream says that it did nothing with it.
     Unprocessed,
@@ -82,12 +82,12 @@ enum Fate {
 /// One request and its answer.
 pub struct Exchange<'a> {
     worker: &'a Rc<Worker>,
-    front: Front<'a>,
+    front: Downstream<'a>,
     request: Box<Request>,
-    lease: Lease,
+    lease: PooledConnection,
     /// The answer that is expected on an HTTP/2 stream.
     response: Option<ResponseFuture>,
-    fate: Fate,
+    fate: Processed,
     /// It was sent again already.
     retried: bool,
     upload: Pump,
@@ -113,9 +113,9 @@ impl<'a> Exchange<'a> {
     /// Gets ready to send `request`. An upstream that takes no stream shows in [`Self::poll_head`].
     pub fn new(
         worker: &'a Rc<Worker>,
-        mut front: Front<'a>,
+        mut front: Downstream<'a>,
         mut request: Box<Request>,
-        mut lease: Lease,
+        mut lease: PooledConnection,
     ) -> Box<Self> {
         let named = std::mem::take(&mut request.named);
         let source = front.source(request.body, named, worker.config.max_header_bytes);
@@ -131,7 +131,7 @@ impl<'a> Exchange<'a> {
             front,
             lease,
             response,
-            fate: Fate::Unknown,
+            fate: Processed::Unknown,
             retried: false,
             upload: Pump::new(source, sink),
             state,
@@ -177,33 +177,33 @@ impl<'a> Exchange<'a> {
         let untouched = self.upload.bytes == 0 && !(has_body && self.upload.has_ended());
         let replayable = self.request.is_replayable();
         match &self.lease {
-            Lease::Wire(lease) => {
+            PooledConnection::Wire(lease) => {
                 let link = &lease.link;
                 lease.is_reused() && !link.has_received() && (!link.has_sent() || replayable)
             }
             // RFC 9113 §8.7: refused streams, and those beyond a GOAWAY, were not processed.
-            Lease::Stream(lease) => {
-                (self.fate == Fate::Unprocessed && untouched)
-                    || (self.fate == Fate::Lost && lease.reused && replayable)
+            PooledConnection::Stream(lease) => {
+                (self.fate == Processed::Unprocessed && untouched)
+                    || (self.fate == Processed::Lost && lease.reused && replayable)
             }
         }
     }
 
     /// Sends the request again.
-    pub fn retry(&mut self, mut lease: Lease) {
+    pub fn retry(&mut self, mut lease: PooledConnection) {
         let retries = &self.worker.cold;
-        if self.fate == Fate::Lost || self.link().is_some_and(Link::has_sent) {
+        if self.fate == Processed::Lost || self.link().is_some_and(Transport::has_sent) {
             retries.retries_no_response.increment(1);
         } else {
             retries.retries_not_sent.increment(1);
         }
-        if let (Sink::Wire(sink), Lease::Wire(lease)) = (&mut self.upload.sink, &lease) {
+        if let (Sink::Wire(sink), PooledConnection::Wire(lease)) = (&mut self.upload.sink, &lease) {
             sink.resend(&lease.link);
         } else {
             (self.upload.sink, self.response) = begin::begin(&mut lease, &mut self.request);
         }
         self.lease = lease;
-        self.fate = Fate::Unknown;
+        self.fate = Processed::Unknown;
         self.retried = true;
         if self.state != Upload::Held {
             self.enter(Upload::Running);
@@ -211,16 +211,16 @@ impl<'a> Exchange<'a> {
     }
 
     /// The upstream's connection, where it is HTTP/1.
-    fn link(&self) -> Option<&Link> {
+    fn link(&self) -> Option<&Transport> {
         match &self.lease {
-            Lease::Wire(lease) => Some(&lease.link),
-            Lease::Stream(_) => None,
+            PooledConnection::Wire(lease) => Some(&lease.link),
+            PooledConnection::Stream(_) => None,
         }
     }
 
     /// What the request is sent by, the client's side and what is recorded, while a retry is
     /// connected.
-    pub fn front(&mut self) -> (Protocol, &mut Front<'a>, &mut Observation) {
+    pub fn front(&mut self) -> (Protocol, &mut Downstream<'a>, &mut Observation) {
         (self.request.protocol, &mut self.front, &mut self.request.observation)
     }
 
@@ -228,9 +228,9 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     ///
-    /// A [`Stop`].
-    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
-        if matches!(self.lease, Lease::Stream(_)) && self.response.is_none() {
+    /// A [`ExchangeError`].
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        if matches!(self.lease, PooledConnection::Stream(_)) && self.response.is_none() {
             // The connection took no stream. Nothing of the body is lost yet: it may go elsewhere.
             return Poll::Ready(Err(self.unanswered(None)));
         }
@@ -247,10 +247,10 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     ///
-    /// A [`Stop`].
-    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    /// A [`ExchangeError`].
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         match self.poll_directions(cx) {
-            Poll::Ready(Err(Stop::Gone))
+            Poll::Ready(Err(ExchangeError::Gone))
                 if self.answer.as_ref().is_some_and(Answer::is_delivered) =>
             {
                 Poll::Ready(Ok(()))
@@ -259,14 +259,14 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         if self.tunnel.is_some() {
             return self.poll_interim(cx);
         }
         match self.poll_upload(cx) {
             // The answer is on its way all the same; what is wrong with the upload ends with it.
             Ok(()) => {}
-            Err(Stop::Failed(_)) => self.enter(Upload::Refused),
+            Err(ExchangeError::Failed(_)) => self.enter(Upload::Refused),
             Err(stop) => return Poll::Ready(Err(stop)),
         }
         let Some(answer) = &mut self.answer else {
@@ -277,17 +277,17 @@ impl<'a> Exchange<'a> {
         self.request.observation.set_bytes(sent, received);
         match moved {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(PumpError::Sink(_io))) => return Poll::Ready(Err(Stop::Gone)),
+            Poll::Ready(Err(PumpError::Sink(_io))) => return Poll::Ready(Err(ExchangeError::Gone)),
             Poll::Ready(Err(PumpError::Source(_))) if self.half_close != HalfClose::Open => {
-                return Poll::Ready(Err(Stop::Gone));
+                return Poll::Ready(Err(ExchangeError::Gone));
             }
             Poll::Ready(Err(PumpError::Source(SourceError::TrailersTooLarge))) => {
-                return Poll::Ready(Err(Stop::Cut(ErrorToken::HttpProtocolError)));
+                return Poll::Ready(Err(ExchangeError::Cut(ErrorToken::HttpProtocolError)));
             }
             Poll::Ready(Err(PumpError::Source(
                 SourceError::Io(_) | SourceError::Incomplete | SourceError::Malformed,
             ))) => {
-                return Poll::Ready(Err(Stop::Cut(ErrorToken::HttpResponseIncomplete)));
+                return Poll::Ready(Err(ExchangeError::Cut(ErrorToken::HttpResponseIncomplete)));
             }
             Poll::Pending => {}
         }
@@ -303,14 +303,14 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         match &mut self.interim {
-            Some(sink) => sink.poll_flush(cx).map_err(|_io| Stop::Gone),
+            Some(sink) => sink.poll_flush(cx).map_err(|_io| ExchangeError::Gone),
             None => Poll::Ready(Ok(())),
         }
     }
 
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeError> {
         let result = match self.state {
             Upload::Complete | Upload::Refused => return Ok(()),
             Upload::Held => match self.upload.sink.poll_flush(cx) {
@@ -325,13 +325,15 @@ impl<'a> Exchange<'a> {
             // The answer may have been sent before the upstream stopped reading.
             Poll::Ready(Err(PumpError::Sink(_io))) => self.enter(Upload::Refused),
             Poll::Ready(Err(PumpError::Source(SourceError::Malformed))) => {
-                return Err(Stop::Failed(ProxyError::DownstreamBody));
+                return Err(ExchangeError::Failed(ProxyError::DownstreamBody));
             }
             Poll::Ready(Err(PumpError::Source(SourceError::TrailersTooLarge))) => {
-                return Err(Stop::Failed(ProxyError::Request(RequestError::TrailersTooLarge)));
+                return Err(ExchangeError::Failed(ProxyError::Request(
+                    RequestError::TrailersTooLarge,
+                )));
             }
             Poll::Ready(Err(PumpError::Source(SourceError::Io(_) | SourceError::Incomplete))) => {
-                return Err(Stop::Gone);
+                return Err(ExchangeError::Gone);
             }
         }
         Ok(())

@@ -7,12 +7,12 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use crate::proxy::downstream::{Front, Leftover};
+use crate::proxy::downstream::{Downstream, Leftover};
 use crate::proxy::error::ProxyError;
-use crate::proxy::exchange::{Exchange, Stop};
+use crate::proxy::exchange::{Exchange, ExchangeError};
 use crate::proxy::observe::Observation;
-use crate::proxy::request::{After, Request};
-use crate::proxy::upstream::{Lease, Pool, Protocol};
+use crate::proxy::request::{Disposition, Request};
+use crate::proxy::upstream::{Pool, PooledConnection, Protocol};
 use crate::proxy::worker::Worker;
 
 use crate::proxy::local_response::Reply;
@@ -29,9 +29,9 @@ use crate::proxy::local_response::Reply;
 pub async fn handle(
     worker: &Rc<Worker>,
     pool: &Rc<Pool>,
-    front: Front<'_>,
+    front: Downstream<'_>,
     mut request: Box<Request>,
-) -> After {
+) -> Disposition {
     let reply = Reply::to(worker, &request);
     if let Some(here) = request.here.take() {
         return Box::pin(reply.here(front, here, request)).await;
@@ -46,7 +46,7 @@ pub async fn handle(
     let failure = loop {
         let error = match poll_fn(|cx| exchange.poll_head(cx)).await {
             Ok(()) => break None,
-            Err(Stop::Failed(error)) => error,
+            Err(ExchangeError::Failed(error)) => error,
             Err(stop) => return exchange.stopped(stop),
         };
         if !exchange.may_retry(&error) {
@@ -72,10 +72,10 @@ pub async fn handle(
 async fn begin<'a>(
     worker: &'a Rc<Worker>,
     pool: &Rc<Pool>,
-    mut front: Front<'a>,
+    mut front: Downstream<'a>,
     mut request: Box<Request>,
     reply: &Reply<'_>,
-) -> Result<Box<Exchange<'a>>, After> {
+) -> Result<Box<Exchange<'a>>, Disposition> {
     match connect(pool, request.protocol, &mut front, &mut request.observation).await {
         Ok(lease) => Ok(Exchange::new(worker, front, request, lease)),
         Err(error) => {
@@ -89,9 +89,9 @@ async fn begin<'a>(
 async fn connect(
     pool: &Rc<Pool>,
     protocol: Protocol,
-    front: &mut Front<'_>,
+    front: &mut Downstream<'_>,
     observation: &mut Observation,
-) -> Result<Lease, ProxyError> {
+) -> Result<PooledConnection, ProxyError> {
     let begun = observation.now();
     let mut connecting = std::pin::pin!(pool.connect(protocol));
     let result = poll_fn(|cx| {

@@ -10,10 +10,12 @@ use crate::http::h1::Version;
 use crate::http::rewrite::Fields;
 use crate::metrics::labels::CLIENT_CLOSED_REQUEST;
 use crate::proxy::body::{Delimiter, WireSink};
-use crate::proxy::downstream::{Connection, Downstream, Front, Leftover, Stream, answer_head};
+use crate::proxy::downstream::{
+    ClientConnection, Connection, Downstream, Leftover, Stream, answer_head,
+};
 use crate::proxy::error::ProxyError;
 use crate::proxy::observe::Observation;
-use crate::proxy::request::{After, Here, Request};
+use crate::proxy::request::{Disposition, LocalResponse, Request};
 use crate::proxy::worker::Worker;
 
 /// How long a client may take to read a short answer of ours.
@@ -47,13 +49,18 @@ impl<'a> Reply<'a> {
     }
 
     /// Answers what goes no further.
-    pub(super) async fn here(&self, front: Front<'_>, here: Here, request: Box<Request>) -> After {
+    pub(super) async fn here(
+        &self,
+        front: Downstream<'_>,
+        here: LocalResponse,
+        request: Box<Request>,
+    ) -> Disposition {
         match here {
-            Here::Refused(error) => {
+            LocalResponse::Refused(error) => {
                 let leftover = Leftover { unread: true, begun: Vec::new() };
                 self.error(front, ProxyError::Request(error), leftover, request.observation).await
             }
-            Here::MaxForwards(trace) => {
+            LocalResponse::MaxForwards(trace) => {
                 let unread = request.has_body();
                 self.max_forwards(front, trace, unread, request.observation).await
             }
@@ -63,20 +70,20 @@ impl<'a> Reply<'a> {
     /// Answers for the upstream: status, a line of text, and no internals.
     pub(super) async fn error(
         &self,
-        mut front: Front<'_>,
+        mut front: Downstream<'_>,
         error: ProxyError,
         leftover: Leftover,
         mut observation: Observation,
-    ) -> After {
+    ) -> Disposition {
         tracing::debug!(%error, "request failed");
         observation.set_error(error.token());
         if matches!(error, ProxyError::DownstreamAborted) {
             observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
             observation.finish();
-            return After::Close;
+            return Disposition::Close;
         }
         let status = error.status();
-        if self.is_grpc && matches!(front, Front::Stream(_)) {
+        if self.is_grpc && matches!(front, Downstream::Stream(_)) {
             observation.set_grpc_status(Some(error.grpc_status().to_string().as_bytes()));
             observation.response_head_ready(200);
             observation.finish();
@@ -85,11 +92,11 @@ impl<'a> Reply<'a> {
         observation.response_head_ready(status);
         observation.finish();
         let is_malformed = matches!(error, ProxyError::Request(_)) && status == 400;
-        if let Front::Stream(stream) = &mut front
+        if let Downstream::Stream(stream) = &mut front
             && is_malformed
             && stream.refuse()
         {
-            return After::Keep;
+            return Disposition::Keep;
         }
         let known = http::StatusCode::from_u16(status).ok();
         let reason = known.and_then(|status| status.canonical_reason()).unwrap_or("Error");
@@ -105,11 +112,11 @@ impl<'a> Reply<'a> {
     /// Answers as the final recipient: OPTIONS with nothing, TRACE with the request.
     async fn max_forwards(
         &self,
-        front: Front<'_>,
+        front: Downstream<'_>,
         trace: Option<String>,
         unread: bool,
         mut observation: Observation,
-    ) -> After {
+    ) -> Disposition {
         observation.response_head_ready(200);
         observation.finish();
         let media_type = if trace.is_some() { "message/http" } else { "text/plain" };
@@ -118,14 +125,19 @@ impl<'a> Reply<'a> {
         self.send(front, local, Leftover { unread, begun: Vec::new() }).await
     }
 
-    async fn send(&self, front: Front<'_>, local: Local, leftover: Leftover) -> After {
+    async fn send(&self, front: Downstream<'_>, local: Local, leftover: Leftover) -> Disposition {
         match front {
-            Front::Wire(downstream) => self.send_wire(downstream, local, leftover).await,
-            Front::Stream(stream) => self.send_frames(*stream, local),
+            Downstream::Wire(downstream) => self.send_wire(downstream, local, leftover).await,
+            Downstream::Stream(stream) => self.send_frames(*stream, local),
         }
     }
 
-    async fn send_wire(&self, downstream: &Downstream, local: Local, leftover: Leftover) -> After {
+    async fn send_wire(
+        &self,
+        downstream: &ClientConnection,
+        local: Local,
+        leftover: Leftover,
+    ) -> Disposition {
         let Leftover { unread, begun: mut out } = leftover;
         let leaves = self.worker.drain.is_draining() || self.worker.waits.wants_close();
         let keep = self.keep_alive && !unread && !leaves;
@@ -141,10 +153,10 @@ impl<'a> Reply<'a> {
         if unread {
             downstream.mark_unread();
         }
-        if keep && matches!(sent, Ok(Ok(()))) { After::Keep } else { After::Close }
+        if keep && matches!(sent, Ok(Ok(()))) { Disposition::Keep } else { Disposition::Close }
     }
 
-    fn send_frames(&self, mut stream: Stream, local: Local) -> After {
+    fn send_frames(&self, mut stream: Stream, local: Local) -> Disposition {
         let mut response = http::Response::new(());
         let status = http::StatusCode::from_u16(local.status.0);
         *response.status_mut() = status.unwrap_or(http::StatusCode::BAD_GATEWAY);
@@ -164,7 +176,7 @@ impl<'a> Reply<'a> {
         {
             let _reset = body.send_data(Bytes::from(local.text), true);
         }
-        After::Keep
+        Disposition::Keep
     }
 }
 
@@ -173,9 +185,9 @@ impl<'a> Reply<'a> {
 /// # Source
 ///
 /// gRPC over HTTP/2, "Responses": Trailers-Only.
-fn grpc_error(front: Front<'_>, error: &ProxyError) -> After {
-    let Front::Stream(mut stream) = front else {
-        return After::Close;
+fn grpc_error(front: Downstream<'_>, error: &ProxyError) -> Disposition {
+    let Downstream::Stream(mut stream) = front else {
+        return Disposition::Close;
     };
     let mut response = http::Response::new(());
     let headers = response.headers_mut();
@@ -184,5 +196,5 @@ fn grpc_error(front: Front<'_>, error: &ProxyError) -> After {
     headers.field("grpc-message", error.to_string().as_bytes());
     // If the client has reset the stream there is nobody to tell.
     let _sent = stream.respond.send_response(response, true);
-    After::Keep
+    Disposition::Keep
 }

@@ -29,7 +29,7 @@ pub struct Request {
     pub(crate) upgrade: Option<Box<[u8]>>,
     pub(crate) named: Named,
     /// It goes no further.
-    pub(crate) here: Option<Here>,
+    pub(crate) here: Option<LocalResponse>,
 }
 
 /// A request head in the form of the upstream's protocol.
@@ -69,7 +69,7 @@ impl Outgoing {
 }
 
 /// Why a request goes no further.
-pub(crate) enum Here {
+pub(crate) enum LocalResponse {
     /// It may not be forwarded.
     Refused(RequestError),
     /// RFC 9110 §7.6.2: with Max-Forwards at 0 the proxy is the final recipient.
@@ -77,7 +77,7 @@ pub(crate) enum Here {
 }
 
 /// What becomes of the client's connection.
-pub enum After {
+pub enum Disposition {
     /// Another request may come.
     Keep,
     /// It ends.
@@ -137,10 +137,10 @@ impl Request {
                 request.named = fields.named;
                 if hops(head) == Some(0) {
                     let trace = (head.method == "TRACE").then(|| reflect(head));
-                    request.here = Some(Here::MaxForwards(trace));
+                    request.here = Some(LocalResponse::MaxForwards(trace));
                 }
             }
-            Err(error) => request.here = Some(Here::Refused(error)),
+            Err(error) => request.here = Some(LocalResponse::Refused(error)),
         }
         request
     }

@@ -11,18 +11,18 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 
 use crate::net::timer::Timer;
-use crate::net::transport::Link;
+use crate::net::transport::Transport;
 use crate::proxy::observe::{Observation, OpenConnection};
-use crate::proxy::upstream::WireLease;
+use crate::proxy::upstream::PooledHttp1;
 use crate::proxy::worker::Worker;
 
 /// Pieces moved before other tasks of the worker get a turn.
 const PIECES_PER_TURN: usize = 16;
 
 /// One direction.
-struct Way {
-    from: Rc<Link>,
-    to: Rc<Link>,
+struct Direction {
+    from: Rc<Transport>,
+    to: Rc<Transport>,
     waiting: Vec<u8>,
     at: usize,
     ended: bool,
@@ -30,14 +30,14 @@ struct Way {
 
 /// Two connections that were spliced.
 pub struct Tunnel {
-    up: Way,
-    down: Way,
-    lease: Option<WireLease>,
+    up: Direction,
+    down: Direction,
+    lease: Option<PooledHttp1>,
     open: Option<OpenConnection>,
 }
 
-impl Way {
-    fn new(from: &Rc<Link>, to: &Rc<Link>) -> Self {
+impl Direction {
+    fn new(from: &Rc<Transport>, to: &Rc<Transport>) -> Self {
         let (from, to) = (Rc::clone(from), Rc::clone(to));
         Self { from, to, waiting: Vec::new(), at: 0, ended: false }
     }
@@ -73,14 +73,15 @@ impl Way {
 
 impl Tunnel {
     /// Gets ready to splice a client's connection with an upstream's.
-    pub fn new(downstream: &Rc<Link>, upstream: &Rc<Link>) -> Self {
-        let (up, down) = (Way::new(downstream, upstream), Way::new(upstream, downstream));
+    pub fn new(downstream: &Rc<Transport>, upstream: &Rc<Transport>) -> Self {
+        let (up, down) =
+            (Direction::new(downstream, upstream), Direction::new(upstream, downstream));
         Self { up, down, lease: None, open: None }
     }
 
     /// The 101 was sent: the request ends here, the connection lives on.
     #[must_use]
-    pub fn started(mut self: Box<Self>, observation: Observation, lease: WireLease) -> Box<Self> {
+    pub fn started(mut self: Box<Self>, observation: Observation, lease: PooledHttp1) -> Box<Self> {
         self.lease = Some(lease);
         self.open = Some(observation.switched());
         self

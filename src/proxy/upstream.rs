@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use crate::config::{Upstream, UpstreamProtocol};
 use crate::metrics::labels::ErrorToken;
-use crate::metrics::{Cold, bump};
+use crate::metrics::{SidecarMetrics, bump};
 use crate::net::connect::{ConnectError, Dialer, Dialled};
 use crate::net::tls::Alpn;
-use crate::net::transport::{Link, Verdict};
+use crate::net::transport::{Transport, Verdict};
 use crate::proxy::error::ProxyError;
 use crate::proxy::worker::{Tick, Worker};
 
 use self::counted::{Counted, Use};
 use self::speech::{Speech, VERDICT_LIMIT, VERDICT_WAIT};
 
-pub use self::h2::StreamLease;
-pub use self::lease::WireLease;
+pub use self::h2::PooledStream;
+pub use self::lease::PooledHttp1;
 
 mod counted;
 mod h2;
@@ -31,14 +31,14 @@ mod prober;
 mod speech;
 
 /// What a request is sent on. Dropping it tells the upstream that nobody waits.
-pub enum Lease {
+pub enum PooledConnection {
     /// An HTTP/1 connection of its own.
-    Wire(WireLease),
+    Wire(PooledHttp1),
     /// A stream of a shared HTTP/2 connection.
-    Stream(Box<StreamLease>),
+    Stream(Box<PooledStream>),
 }
 
-impl Lease {
+impl PooledConnection {
     /// Tells whether the connection served a request before.
     pub fn is_reused(&self) -> bool {
         match self {
@@ -73,7 +73,7 @@ const FRESH: Duration = Duration::from_millis(500);
 
 /// A connection that waits for a request.
 struct Idle {
-    link: Rc<Link>,
+    link: Rc<Transport>,
     counted: Counted,
     since: Tick,
     keep: Duration,
@@ -115,16 +115,20 @@ impl Pool {
     }
 
     /// Takes an idle connection that is open, as far as can be known.
-    pub fn checkout(self: &Rc<Self>, protocol: Protocol, replayable: bool) -> Option<Lease> {
+    pub fn checkout(
+        self: &Rc<Self>,
+        protocol: Protocol,
+        replayable: bool,
+    ) -> Option<PooledConnection> {
         if protocol != Protocol::Http1 {
             if let Some(lease) = self.streams.checkout(self) {
-                return Some(Lease::Stream(Box::new(lease)));
+                return Some(PooledConnection::Stream(Box::new(lease)));
             }
             if self.speech.goes_by_http2(protocol) {
                 return None;
             }
         }
-        self.checkout_wire(replayable).map(Lease::Wire)
+        self.checkout_wire(replayable).map(PooledConnection::Wire)
     }
 
     /// Takes an idle HTTP/1 connection.
@@ -132,7 +136,7 @@ impl Pool {
     /// For a request that cannot be sent a second time (not `replayable`) the kernel is asked,
     /// too, and only a connection that was busy just now is taken: a server that closes idle
     /// connections may decide to do so while the request is on its way, which no probe can see.
-    fn checkout_wire(self: &Rc<Self>, replayable: bool) -> Option<WireLease> {
+    fn checkout_wire(self: &Rc<Self>, replayable: bool) -> Option<PooledHttp1> {
         let limit = if replayable { Duration::MAX } else { FRESH };
         let now = self.worker.now();
         let mut idle = self.idle.borrow_mut();
@@ -172,7 +176,10 @@ impl Pool {
     /// # Cancel safety
     ///
     /// Dropping the future abandons the attempt.
-    pub async fn connect(self: &Rc<Self>, protocol: Protocol) -> Result<Lease, ProxyError> {
+    pub async fn connect(
+        self: &Rc<Self>,
+        protocol: Protocol,
+    ) -> Result<PooledConnection, ProxyError> {
         let mut over = pin!(tokio::time::sleep(self.worker.config.timeouts.connect));
         while self.speech.goes_by_http2(protocol) {
             // Many streams that begin at once need one connection, not one each. Whoever waits for
@@ -182,13 +189,13 @@ impl Pool {
                 () = &mut over => return Err(ProxyError::ConnectionTimeout),
             };
             if let Some(lease) = self.streams.checkout(self) {
-                return Ok(Lease::Stream(Box::new(lease)));
+                return Ok(PooledConnection::Stream(Box::new(lease)));
             }
             if turn.is_none() {
                 continue;
             }
             if let Some(lease) = self.streams.revive(self).await {
-                return Ok(Lease::Stream(Box::new(lease)));
+                return Ok(PooledConnection::Stream(Box::new(lease)));
             }
             match self.open_http2(protocol).await? {
                 Some(lease) => return Ok(lease),
@@ -198,27 +205,30 @@ impl Pool {
         if protocol != Protocol::Http1
             && let Some(lease) = self.checkout_wire(false)
         {
-            return Ok(Lease::Wire(lease));
+            return Ok(PooledConnection::Wire(lease));
         }
         let Dialled { socket, .. } = self.dial(&[Alpn::Http1]).await?;
-        Ok(Lease::Wire(self.fresh(Rc::new(Link::new(socket)))))
+        Ok(PooledConnection::Wire(self.fresh(Rc::new(Transport::new(socket)))))
     }
 
     /// Connects for HTTP/2. `None`: the request goes by HTTP/1.1, on another connection.
-    async fn open_http2(self: &Rc<Self>, protocol: Protocol) -> Result<Option<Lease>, ProxyError> {
+    async fn open_http2(
+        self: &Rc<Self>,
+        protocol: Protocol,
+    ) -> Result<Option<PooledConnection>, ProxyError> {
         self.speech.still_refused()?;
         let Dialled { socket, alpn } = self.dial(BOTH).await?;
-        let link = Rc::new(Link::new(socket));
+        let link = Rc::new(Transport::new(socket));
         match alpn {
             Some(Alpn::Http2) => {
                 self.speech.learned(Verdict::Http2);
                 let lease = self.streams.offer(h2::open(self, link).await?);
-                return Ok(Some(Lease::Stream(Box::new(lease))));
+                return Ok(Some(PooledConnection::Stream(Box::new(lease))));
             }
             Some(Alpn::Http1) => {
                 self.speech.learned(Verdict::Other);
                 self.speech.refuse()?;
-                return Ok(Some(Lease::Wire(self.fresh(link))));
+                return Ok(Some(PooledConnection::Wire(self.fresh(link))));
             }
             None => {}
         }
@@ -245,7 +255,7 @@ impl Pool {
                 if verdict.is_none() {
                     drop(tokio::task::spawn_local(Rc::clone(self).hear_of(lease.life())));
                 }
-                Ok(Some(Lease::Stream(Box::new(lease))))
+                Ok(Some(PooledConnection::Stream(Box::new(lease))))
             }
         }
     }
@@ -297,16 +307,16 @@ impl Pool {
         }
     }
 
-    fn fresh(self: &Rc<Self>, link: Rc<Link>) -> WireLease {
+    fn fresh(self: &Rc<Self>, link: Rc<Transport>) -> PooledHttp1 {
         self.lease(link, Counted::new(&self.worker.stats, Use::Active), false)
     }
 
-    fn lease(self: &Rc<Self>, link: Rc<Link>, counted: Counted, reused: bool) -> WireLease {
+    fn lease(self: &Rc<Self>, link: Rc<Transport>, counted: Counted, reused: bool) -> PooledHttp1 {
         link.begin_exchange();
-        WireLease { pool: Rc::clone(self), link, counted, reused }
+        PooledHttp1 { pool: Rc::clone(self), link, counted, reused }
     }
 
-    fn put(self: &Rc<Self>, link: Rc<Link>, counted: Counted, keep: Duration) {
+    fn put(self: &Rc<Self>, link: Rc<Transport>, counted: Counted, keep: Duration) {
         counted.set(Use::Idle);
         self.idle.borrow_mut().push(Idle { link, counted, since: self.worker.now(), keep });
         if !self.sweeping.replace(true) {
@@ -368,7 +378,7 @@ const BOTH: &[Alpn] = &[Alpn::Http2, Alpn::Http1];
 
 /// An attempt to connect that has told nothing yet. If it is given up, as by a client that leaves,
 /// somebody else has to look: nobody would notice an app that answers none in time.
-struct Doubt<'a>(Option<&'a Cold>);
+struct Doubt<'a>(Option<&'a SidecarMetrics>);
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {

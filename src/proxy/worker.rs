@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::config::Config;
 use crate::logs::access::AccessLog;
 use crate::metrics::store::Shard;
-use crate::metrics::{Cold, WorkerStats};
-use crate::net::tls::Ends;
-use crate::shutdown::{Drain, Waits};
+use crate::metrics::{SidecarMetrics, WorkerStats};
+use crate::net::tls::TlsContexts;
+use crate::shutdown::{Drain, PreStopHooks};
 
 /// A reading of the worker's clock, in ticks; only differences have a meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -64,13 +64,13 @@ pub struct Shared {
     /// The configuration.
     pub config: Arc<Config>,
     /// Handles of the cold metrics.
-    pub cold: Arc<Cold>,
+    pub cold: Arc<SidecarMetrics>,
     /// Where access-log lines go, if anywhere.
     pub access_log: Option<AccessLog>,
     /// TLS on either side, if any.
-    pub tls: Ends,
+    pub tls: TlsContexts,
     /// Open waits of `/wait-for-drain`.
-    pub waits: Arc<Waits>,
+    pub waits: Arc<PreStopHooks>,
 }
 
 /// One data-plane thread's state.
@@ -82,13 +82,13 @@ pub struct Worker {
     /// This worker's counters.
     pub stats: Arc<WorkerStats>,
     /// Handles of the cold metrics.
-    pub cold: Arc<Cold>,
+    pub cold: Arc<SidecarMetrics>,
     /// Where access-log lines go, if anywhere.
     pub access_log: Option<AccessLog>,
     /// TLS on either side, if any.
-    pub tls: Ends,
+    pub tls: TlsContexts,
     /// Open waits of `/wait-for-drain`: answers close their connections meanwhile.
-    pub waits: Arc<Waits>,
+    pub waits: Arc<PreStopHooks>,
     /// Who the shutdown waits for.
     pub drain: Rc<Drain>,
     /// Where bytes are read and decoded before they are written on. Empty between two polls.

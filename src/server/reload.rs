@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::routes::RouteSources;
-use crate::metrics::Cold;
+use crate::metrics::SidecarMetrics;
 use crate::metrics::store::Store;
 
 /// Reads the files of `--routes-file` and `--openapi` again. When to do so is its owner's to
@@ -12,7 +12,7 @@ use crate::metrics::store::Store;
 pub struct Reloader {
     pub(super) sources: RouteSources,
     pub(super) store: Arc<Store>,
-    pub(super) cold: Arc<Cold>,
+    pub(super) cold: Arc<SidecarMetrics>,
 }
 
 impl Reloader {

@@ -15,7 +15,7 @@ use crate::proxy::upstream::Pool;
 use crate::proxy::worker::{Shared, Worker};
 
 /// What a worker's thread is given.
-pub(super) struct Seat {
+pub(super) struct WorkerThread {
     pub(super) shared: Shared,
     pub(super) store: Arc<Store>,
     pub(super) stats: Arc<WorkerStats>,
@@ -27,7 +27,7 @@ pub(super) struct Seat {
     pub(super) index: usize,
 }
 
-impl Seat {
+impl WorkerThread {
     pub(super) fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
         let runtime = match local_runtime() {
             Ok(runtime) => runtime,

@@ -1,7 +1,7 @@
 //! Who waits for the traffic to end before the app is stopped: open GETs of `/wait-for-drain`.
 //!
 //! Shared by the metrics port, which opens waits, and the workers, which ask
-//! [`Waits::wants_close`] once per response head. Not a shutdown: when the last wait ends,
+//! [`PreStopHooks::wants_close`] once per response head. Not a shutdown: when the last wait ends,
 //! everything is as before.
 
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// How many waits are open.
 #[derive(Debug, Default)]
-pub struct Waits(AtomicUsize);
+pub struct PreStopHooks(AtomicUsize);
 
 /// One open wait. It ends when this drops, whatever ends the request that it belongs to.
 #[derive(Debug)]
 #[must_use = "the wait ends when this drops"]
-pub struct Wait(Arc<Waits>);
+pub struct PreStopHook(Arc<PreStopHooks>);
 
-impl Waits {
+impl PreStopHooks {
     /// Opens a wait.
-    pub fn open(self: &Arc<Self>) -> Wait {
+    pub fn open(self: &Arc<Self>) -> PreStopHook {
         self.0.fetch_add(1, Relaxed);
-        Wait(Arc::clone(self))
+        PreStopHook(Arc::clone(self))
     }
 
     /// Tells whether a response should ask its client to close the connection, so that the next
@@ -30,7 +30,7 @@ impl Waits {
     }
 }
 
-impl Drop for Wait {
+impl Drop for PreStopHook {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Relaxed);
     }
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn responses_close_while_at_least_one_wait_is_open() {
-        let waits = Arc::new(Waits::default());
+        let waits = Arc::new(PreStopHooks::default());
         assert!(!waits.wants_close());
         let (first, second) = (waits.open(), waits.open());
         assert!(waits.wants_close());

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use redcar::server::Stop;
+use redcar::server::ShutdownMode;
 
 use crate::backend::{Backend, Gate, OK, eventually};
 use crate::message::End;
@@ -34,7 +34,7 @@ fn a_request_under_way_ends_and_the_listener_refuses() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     sidecar.metric("http_requests_in_flight").eventually_is(1);
     assert_eq!(ask(sidecar.metrics, "/readyz", "").status(), 200);
-    sidecar.begin_stop(Stop::Orderly);
+    sidecar.begin_stop(ShutdownMode::Orderly);
     eventually("the listener refuses", || is_refused(&sidecar));
     // The metrics port lives on: not ready, draining, one request in flight.
     assert_eq!(ask(sidecar.metrics, "/readyz", "").status(), 503);
@@ -57,7 +57,7 @@ fn a_last_scrape_sees_the_last_request() {
     let mut client = sidecar.client();
     client.send("GET /last HTTP/1.1\r\nHost: a\r\n\r\n");
     sidecar.metric("http_requests_in_flight").eventually_is(1);
-    sidecar.begin_stop(Stop::Orderly);
+    sidecar.begin_stop(ShutdownMode::Orderly);
     eventually("the listener refuses", || is_refused(&sidecar));
     gate.open();
     assert_eq!(client.answer().text(), "ok");
@@ -73,7 +73,7 @@ fn an_idle_connection_is_closed_within_about_a_second() {
     let mut client = sidecar.client();
     assert_eq!(client.get("/").status(), 200);
     let begun = Instant::now();
-    sidecar.begin_stop(Stop::Prompt);
+    sidecar.begin_stop(ShutdownMode::Prompt);
     assert_eq!(client.sees_the_end(), End::Fin);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     sidecar.is_stopped();
@@ -85,7 +85,7 @@ fn a_request_on_an_idle_connection_in_that_second_is_answered_and_told_to_close(
     let mut sidecar = Sidecar::before(&backend);
     let mut client = sidecar.client();
     assert_eq!(client.get("/").field("connection"), None);
-    sidecar.begin_stop(Stop::Prompt);
+    sidecar.begin_stop(ShutdownMode::Prompt);
     eventually("the listener refuses", || is_refused(&sidecar));
     let answer = client.get("/");
     assert_eq!((answer.text(), answer.field("connection")), ("ok", Some("close")));
@@ -100,7 +100,7 @@ fn whoever_connected_before_the_listener_closed_is_served() {
         let mut sidecar = Sidecar::with(&backend, |config| config.threads = threads);
         // The kernel completes these connections whether or not they were accepted yet.
         let mut clients: Vec<_> = (0..50).map(|_| sidecar.client()).collect();
-        sidecar.begin_stop(Stop::Prompt);
+        sidecar.begin_stop(ShutdownMode::Prompt);
         for client in &mut clients {
             client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         }
@@ -127,7 +127,7 @@ fn an_answer_that_streams_ends_before_the_sidecar_does() {
     let mut client = sidecar.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.head().status(), 200);
-    sidecar.begin_stop(Stop::Prompt);
+    sidecar.begin_stop(ShutdownMode::Prompt);
     eventually("the listener refuses", || is_refused(&sidecar));
     gate.open();
     assert_eq!(client.take(9), b"firstrest");
@@ -141,7 +141,7 @@ fn the_delay_keeps_serving_while_the_readiness_is_off() {
     let mut sidecar = Sidecar::with(&backend, |config| {
         config.timeouts.shutdown_delay = Duration::from_millis(500);
     });
-    sidecar.begin_stop(Stop::Orderly);
+    sidecar.begin_stop(ShutdownMode::Orderly);
     eventually("not ready", || ask(sidecar.metrics, "/readyz", "").status() == 503);
     let mut client = sidecar.client();
     assert_eq!(client.get("/").field("connection"), None);
@@ -162,7 +162,7 @@ fn the_deadline_cuts_off_what_is_left_and_the_client_sees_the_end() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     sidecar.metric("http_requests_in_flight").eventually_is(1);
     let begun = Instant::now();
-    sidecar.begin_stop(Stop::Orderly);
+    sidecar.begin_stop(ShutdownMode::Orderly);
     client.sees_the_end();
     sidecar.is_stopped();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());

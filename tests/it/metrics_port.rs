@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 
 use redcar::metrics::Naming;
-use redcar::server::Stop;
+use redcar::server::ShutdownMode;
 
 use crate::backend::{Backend, OK, eventually};
 use crate::client::Client;
@@ -112,7 +112,7 @@ fn the_live_page_has_exactly_the_families_and_words_of_the_catalogue() {
         let mut sidecar = Sidecar::with(&backend, |config| config.naming = naming);
         assert_eq!(sidecar.client().get("/").status(), 200);
         is_of_the_catalogue(&Page::of(sidecar.metrics), naming);
-        sidecar.begin_stop(Stop::Prompt);
+        sidecar.begin_stop(ShutdownMode::Prompt);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redcar::metrics::Naming;
-use redcar::server::Stop;
+use redcar::server::ShutdownMode;
 
 use crate::backend::{Backend, Tally, eventually};
 use crate::scrape::{Page, ask};
@@ -55,7 +55,7 @@ fn used(naming: Naming) -> (Backend, Sidecar, Page) {
             page.samples().filter(|(name, ..)| name.ends_with("request_duration_seconds_count"));
         (counts.map(|(_, _, value)| value).sum::<f64>() - 6.0).abs() < 0.5
     });
-    sidecar.begin_stop(Stop::Prompt);
+    sidecar.begin_stop(ShutdownMode::Prompt);
     (backend, sidecar, page)
 }
 
@@ -147,6 +147,6 @@ fn no_series_comes_twice_under_any_name() {
         series.sort_unstable();
         series.dedup();
         assert_eq!(series.len(), all, "{naming:?}");
-        sidecar.begin_stop(Stop::Prompt);
+        sidecar.begin_stop(ShutdownMode::Prompt);
     }
 }

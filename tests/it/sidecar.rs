@@ -11,7 +11,7 @@ use redcar::metrics::Naming;
 use redcar::metrics::buckets::Buckets;
 use redcar::metrics::labels::Methods;
 use redcar::metrics::store::Limits;
-use redcar::server::{Reloader, Server, StartError, Stop};
+use redcar::server::{Reloader, Server, ShutdownMode, StartError};
 use tokio::sync::oneshot;
 
 use crate::backend::{Backend, eventually};
@@ -22,7 +22,7 @@ pub(crate) struct Sidecar {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: SocketAddr,
     pub(crate) reloader: Reloader,
-    stop: Option<oneshot::Sender<Stop>>,
+    stop: Option<oneshot::Sender<ShutdownMode>>,
     thread: Option<JoinHandle<Result<(), StartError>>>,
 }
 
@@ -91,8 +91,9 @@ impl Sidecar {
             (server.listen_address().unwrap(), server.metrics_address().unwrap());
         let reloader = server.reloader();
         let (stop, stopped) = oneshot::channel();
-        let thread =
-            std::thread::spawn(move || server.run(async { stopped.await.unwrap_or(Stop::Prompt) }));
+        let thread = std::thread::spawn(move || {
+            server.run(async { stopped.await.unwrap_or(ShutdownMode::Prompt) })
+        });
         let sidecar = Self { address, metrics, reloader, stop: Some(stop), thread: Some(thread) };
         eventually("a first attempt to connect to the upstream", || {
             Page::of(metrics).total("redcar_upstream_connects_total") > 0.5
@@ -131,10 +132,10 @@ impl Sidecar {
         }
         self.metric("redcar_upstream_connections").label("state", "active").eventually_is(0);
         // How it ends is what the tests of the shutdown are about; nobody waits for it here.
-        self.begin_stop(Stop::Prompt);
+        self.begin_stop(ShutdownMode::Prompt);
     }
 
-    pub(crate) fn begin_stop(&mut self, how: Stop) {
+    pub(crate) fn begin_stop(&mut self, how: ShutdownMode) {
         if let Some(stop) = self.stop.take() {
             stop.send(how).unwrap();
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use redcar::server::Stop;
+use redcar::server::ShutdownMode;
 
 use crate::backend::{Backend, Gate, OK, eventually};
 use crate::client::Client;
@@ -151,7 +151,7 @@ fn a_hook_does_not_hold_up_the_shutdown() {
     let mut sidecar = Sidecar::before(&backend);
     let mut traffic = Traffic::default();
     let mut hook = hook(&sidecar, &mut traffic, "min=1m&max=1m");
-    sidecar.begin_stop(Stop::Orderly);
+    sidecar.begin_stop(ShutdownMode::Orderly);
     sidecar.is_stopped();
     hook.sees_the_end();
 }

@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use redcar::metrics::page::{Page, Sources};
 use redcar::metrics::store::{HistogramTotals, Store};
 use redcar::metrics::text::Format;
-use redcar::metrics::{Cold, WorkerStats};
+use redcar::metrics::{SidecarMetrics, WorkerStats};
 use redcar::paths::Template;
 
 use super::Tally;
@@ -146,7 +146,7 @@ impl PageSize {
         let limits = &settings.limits;
         let sources = Sources {
             store: Arc::clone(store),
-            cold: Cold::new(limits.max_series, limits.max_paths, 10_000),
+            cold: SidecarMetrics::new(limits.max_series, limits.max_paths, 10_000),
             workers: vec![WorkerStats::new()],
             methods: settings.methods.clone(),
             naming: settings.naming,

@@ -33,7 +33,7 @@ const MAX_SEARCH: usize = 200;
 enum News {
     Page(io::Result<Page>),
     /// A signal asks for the end.
-    Stop,
+    ShutdownMode,
 }
 
 /// Shows the table until somebody quits.
@@ -81,7 +81,7 @@ fn await_signal(sender: &Sender<News>) {
         }
     });
     // An error means that the screen is closed already.
-    let _told = sender.send(News::Stop);
+    let _told = sender.send(News::ShutdownMode);
     // With the terminal gone, the library that reads it may never come back to hear of it.
     std::thread::sleep(STOP_LIMIT);
     restore();
@@ -115,7 +115,7 @@ impl Watch {
             for news in news.try_iter() {
                 changed = true;
                 match news {
-                    News::Stop => return Ok(()),
+                    News::ShutdownMode => return Ok(()),
                     News::Page(Ok(_)) if self.view.paused => {}
                     News::Page(Ok(page)) => {
                         self.view.problem = None;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
-use super::Link;
+use super::Transport;
 
 /// What a peer answers to the preface of HTTP/2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,19 +126,19 @@ fn is_message(bytes: &[u8]) -> bool {
 }
 
 /// A shared connection with the traits of a socket.
-pub struct LinkIo {
-    link: Rc<Link>,
+pub struct TransportIo {
+    link: Rc<Transport>,
     hearing: Option<Rc<Hearing>>,
 }
 
-impl LinkIo {
+impl TransportIo {
     /// Reads and writes `link`; shows what arrives to `hearing`.
-    pub fn new(link: &Rc<Link>, hearing: Option<&Rc<Hearing>>) -> Self {
+    pub fn new(link: &Rc<Transport>, hearing: Option<&Rc<Hearing>>) -> Self {
         Self { link: Rc::clone(link), hearing: hearing.map(Rc::clone) }
     }
 }
 
-impl AsyncRead for LinkIo {
+impl AsyncRead for TransportIo {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -157,7 +157,7 @@ impl AsyncRead for LinkIo {
     }
 }
 
-impl AsyncWrite for LinkIo {
+impl AsyncWrite for TransportIo {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

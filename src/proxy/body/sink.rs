@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::http::h1::Field;
 use crate::http::rewrite::Fields;
-use crate::net::transport::Link;
+use crate::net::transport::Transport;
 
 /// How a body is delimited on its way out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +19,7 @@ pub enum Delimiter {
 
 /// A message on its way out: its head, then its body.
 pub struct WireSink {
-    link: Rc<Link>,
+    link: Rc<Transport>,
     delimiter: Delimiter,
     /// Bytes that the socket has not taken yet, from `at`.
     out: Vec<u8>,
@@ -28,12 +28,12 @@ pub struct WireSink {
 
 impl WireSink {
     /// A message whose head is `head`, to go over `link`.
-    pub fn new(link: &Rc<Link>, head: Vec<u8>, delimiter: Delimiter) -> Self {
+    pub fn new(link: &Rc<Transport>, head: Vec<u8>, delimiter: Delimiter) -> Self {
         Self { link: Rc::clone(link), delimiter, out: head, at: 0 }
     }
 
     /// Sends the same head over another connection. Only before any body.
-    pub fn resend(&mut self, link: &Rc<Link>) {
+    pub fn resend(&mut self, link: &Rc<Transport>) {
         self.link = Rc::clone(link);
         self.at = 0;
     }

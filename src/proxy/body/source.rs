@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::http::h1::{BodyLength, ChunkError, Decoder, Field};
 use crate::http::rewrite::{Named, TrailerError, forwarded_trailers};
-use crate::net::transport::Link;
+use crate::net::transport::Transport;
 
 /// How a body broke.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl From<TrailerError> for SourceError {
 
 /// A body on its way in.
 pub struct WireSource {
-    link: Rc<Link>,
+    link: Rc<Transport>,
     framing: Framing,
     /// Fields that Connection named, which the trailers lose as well.
     named: Named,
@@ -71,7 +71,7 @@ impl WireSource {
     /// A body that arrives on `link`; trailers named in `named` are dropped, and more than
     /// `max_trailer_bytes` of them are an error.
     pub fn new(
-        link: &Rc<Link>,
+        link: &Rc<Transport>,
         length: BodyLength,
         named: Named,
         max_trailer_bytes: usize,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::logs::seldom::Seldom;
 use crate::net::transport::{Socket, is_out_of_descriptors};
 use crate::proxy::downstream::h1;
-use crate::proxy::downstream::{Downstream, close};
+use crate::proxy::downstream::{ClientConnection, close};
 use crate::proxy::upstream::Pool;
 use crate::proxy::worker::Worker;
 
@@ -99,7 +99,7 @@ impl Acceptor {
     /// Turns a connection away with a 503.
     fn refuse(&self, socket: TcpStream, peer: SocketAddr) {
         self.worker.cold.refused_max_connections.increment(1);
-        let downstream = Downstream::new(Socket::Tcp(socket), peer, Instant::now());
+        let downstream = ClientConnection::new(Socket::Tcp(socket), peer, Instant::now());
         downstream.turn_away(&self.worker, (503, "Service Unavailable"), "Service Unavailable\n");
         drop(tokio::task::spawn_local(async move {
             // Short: whoever is over the limit must not hold a descriptor for long.
@@ -110,7 +110,7 @@ impl Acceptor {
 }
 
 /// The gauge of open connections, decremented also when a task panics.
-struct OpenGauge(Arc<crate::metrics::Cold>);
+struct OpenGauge(Arc<crate::metrics::SidecarMetrics>);
 
 impl Drop for OpenGauge {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use super::Downstream;
+use super::ClientConnection;
 
 /// Limits of a lingering close; nginx's `lingering_time` and `lingering_timeout`.
 const LINGER: Duration = Duration::from_secs(30);
@@ -17,7 +17,7 @@ const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// # Source
 ///
 /// RFC 9112 §9.6.
-pub async fn close(downstream: &Downstream) {
+pub async fn close(downstream: &ClientConnection) {
     let link = &downstream.link;
     let unread = downstream.has_unread() || link.has_ahead();
     if !unread && !link.has_closing_message() {
@@ -31,7 +31,7 @@ pub async fn close(downstream: &Downstream) {
     }
 }
 
-async fn discard(downstream: &Downstream) {
+async fn discard(downstream: &ClientConnection) {
     let mut scratch = vec![0; 16 * 1024];
     loop {
         let read = poll_fn(|cx| downstream.link.poll_read(cx, &mut scratch));

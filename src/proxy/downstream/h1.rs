@@ -13,10 +13,10 @@ use crate::http::h1::{HeadError, parse_request, slots};
 use crate::net::tls::Alpn;
 use crate::net::transport::Socket;
 use crate::proxy::downstream::h2;
-use crate::proxy::downstream::{Downstream, Front, close};
+use crate::proxy::downstream::{ClientConnection, Downstream, close};
 use crate::proxy::handle;
 use crate::proxy::observe::record_unparsed;
-use crate::proxy::request::{After, Request};
+use crate::proxy::request::{Disposition, Request};
 use crate::proxy::upstream::Pool;
 use crate::proxy::worker::{Tick, Worker};
 use crate::shutdown::Guard;
@@ -65,7 +65,7 @@ pub async fn serve(
     };
     let timeouts = &worker.config.timeouts;
     let first_look = Instant::now() + timeouts.header.min(timeouts.idle);
-    let downstream = Downstream::new(socket, peer, first_look);
+    let downstream = ClientConnection::new(socket, peer, first_look);
     let mut requests = Requests::new(&worker, &pool, &downstream, &guard);
     requests.is_http2 = alpn == Some(Alpn::Http2);
     let mut is_first = true;
@@ -88,11 +88,11 @@ pub async fn serve(
             }
             Event::End => break,
         };
-        match handle::handle(&worker, &pool, Front::Wire(&downstream), request).await {
-            After::Keep => requests.idle_since = Some(worker.now()),
-            After::Close => break,
-            After::Abort => return downstream.link.abort(),
-            After::Switched(tunnel) => {
+        match handle::handle(&worker, &pool, Downstream::Wire(&downstream), request).await {
+            Disposition::Keep => requests.idle_since = Some(worker.now()),
+            Disposition::Close => break,
+            Disposition::Abort => return downstream.link.abort(),
+            Disposition::Switched(tunnel) => {
                 Box::pin(tunnel.run(&worker)).await;
                 return;
             }
@@ -105,7 +105,7 @@ pub async fn serve(
 struct Requests<'a> {
     worker: &'a Rc<Worker>,
     pool: &'a Pool,
-    downstream: &'a Downstream,
+    downstream: &'a ClientConnection,
     guard: &'a Guard,
     /// ALPN has chosen HTTP/2.
     is_http2: bool,
@@ -121,7 +121,7 @@ impl<'a> Requests<'a> {
     fn new(
         worker: &'a Rc<Worker>,
         pool: &'a Pool,
-        downstream: &'a Downstream,
+        downstream: &'a ClientConnection,
         guard: &'a Guard,
     ) -> Self {
         let opened = Instant::now();
@@ -209,7 +209,7 @@ impl<'a> Requests<'a> {
                     return Some(Event::Refused(HeadError::TargetTooLong));
                 }
                 self.head_since = None;
-                let Downstream { peer, address, scheme, .. } = self.downstream;
+                let ClientConnection { peer, address, scheme, .. } = self.downstream;
                 let client = (*peer, &**address, *scheme);
                 let request = Request::new(self.worker, self.pool, client, &head);
                 self.downstream.link.put_back(bytes.get(size..).unwrap_or_default());
@@ -292,7 +292,7 @@ fn beyond(limit: usize, bytes: &[u8]) -> HeadError {
 }
 
 /// Counts and answers what is no request.
-fn refuse(worker: &Worker, downstream: &Downstream, error: HeadError) {
+fn refuse(worker: &Worker, downstream: &ClientConnection, error: HeadError) {
     let status = error.status();
     record_unparsed(worker, downstream.peer, status.0);
     downstream.turn_away(worker, status, &format!("{}: {error}\n", status.1));

@@ -19,10 +19,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::http::h1::{BodyLength, Field, RequestHead, Version, length};
-use crate::metrics::Cold;
-use crate::net::transport::LinkIo;
+use crate::metrics::SidecarMetrics;
+use crate::net::transport::TransportIo;
 use crate::proxy::downstream::h2::watch::{Seen, Watched};
-use crate::proxy::downstream::{Downstream, Front, Stream, close};
+use crate::proxy::downstream::{ClientConnection, Downstream, Stream, close};
 use crate::proxy::handle;
 use crate::proxy::observe::record_unparsed;
 use crate::proxy::request::Request;
@@ -84,7 +84,7 @@ impl Stage {
 struct Shared {
     worker: Rc<Worker>,
     pool: Rc<Pool>,
-    downstream: Downstream,
+    downstream: ClientConnection,
     seen: Rc<Seen>,
     /// Tasks that run, also of streams that were reset.
     running: Cell<usize>,
@@ -107,7 +107,7 @@ impl Shared {
     }
 
     /// What a client that is asked to leave may still have to read.
-    fn owes(&self, connection: &Connection<Watched<LinkIo>, Bytes>) -> Owes {
+    fn owes(&self, connection: &Connection<Watched<TransportIo>, Bytes>) -> Owes {
         let carries = self.running.get() > 0 || connection.has_streams();
         if carries { Owes::Perhaps } else { Owes::Nothing }
     }
@@ -137,7 +137,7 @@ impl Drop for Running {
 }
 
 /// Moves a connection from the gauge of HTTP/1, which every connection begins in, to its own.
-struct CountedHttp2(Arc<Cold>);
+struct CountedHttp2(Arc<SidecarMetrics>);
 
 impl CountedHttp2 {
     fn new(worker: &Worker) -> Self {
@@ -157,11 +157,12 @@ impl Drop for CountedHttp2 {
 }
 
 /// Serves a connection whose client speaks HTTP/2 to its end.
-pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, guard: Guard) {
+pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: ClientConnection, guard: Guard) {
     let max_header_bytes = worker.config.max_header_bytes;
     // Compression may have taken three eighths off (RFC 7541, Appendix B).
     let seen = Rc::new(Seen::default());
-    let io = Watched::new(LinkIo::new(&downstream.link, None), &seen, max_header_bytes / 8 * 5);
+    let io =
+        Watched::new(TransportIo::new(&downstream.link, None), &seen, max_header_bytes / 8 * 5);
     let max_header_bytes = u32::try_from(max_header_bytes).unwrap_or(u32::MAX);
     let mut builder = Builder::new();
     builder
@@ -190,7 +191,7 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: Downstream, g
 /// Takes streams until the connection ends, has been idle for too long, or drains.
 async fn accept(
     shared: &Rc<Shared>,
-    mut connection: Connection<Watched<LinkIo>, Bytes>,
+    mut connection: Connection<Watched<TransportIo>, Bytes>,
     guard: &Guard,
 ) {
     let idle_limit = shared.worker.config.timeouts.idle;
@@ -268,7 +269,7 @@ fn spawn(shared: &Rc<Shared>, request: http::Request<RecvStream>, respond: SendR
         let shared = &running.0;
         let (parts, body) = request.into_parts();
         let request = parse(shared, &parts, &body);
-        let front = Front::Stream(Box::new(Stream {
+        let front = Downstream::Stream(Box::new(Stream {
             respond,
             body: Some(body),
             seen: Rc::clone(&shared.seen),
@@ -301,7 +302,7 @@ fn parse(shared: &Rc<Shared>, parts: &Parts, body: &RecvStream) -> Request {
         body,
         authority: parts.uri.authority().map(http::uri::Authority::as_str),
     };
-    let Downstream { peer, address, scheme, .. } = &shared.downstream;
+    let ClientConnection { peer, address, scheme, .. } = &shared.downstream;
     Request::new(&shared.worker, &shared.pool, (*peer, address, scheme), &head)
 }
 

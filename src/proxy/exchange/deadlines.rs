@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Exchange, HalfClose, Stop, Upload};
+use super::{Exchange, ExchangeError, HalfClose, Upload};
 use crate::config::Timeouts;
 use crate::http::h1::{BodyLength, ResponseHead, Version};
 use crate::net::timer::Timer;
 use crate::proxy::body::Sink;
-use crate::proxy::downstream::{Downstream, RESET_CHECK};
+use crate::proxy::downstream::{ClientConnection, RESET_CHECK};
 use crate::proxy::error::ProxyError;
-use crate::proxy::upstream::Lease;
+use crate::proxy::upstream::PooledConnection;
 
 /// How long a client that waits for a 100 is kept waiting for the upstream's word: as long as curl
 /// waits by itself.
@@ -36,7 +36,7 @@ pub(super) struct Stall {
 
 impl Exchange<'_> {
     /// Looks whether the client is still there, and for how long nothing has moved.
-    pub(super) fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
+    pub(super) fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeError> {
         let answered = match &mut self.answer {
             Some(answer) => match &mut answer.pump.sink {
                 Sink::Frames(sink) => Some(sink.poll_reset(cx)),
@@ -52,7 +52,7 @@ impl Exchange<'_> {
             _ => self.front.poll_gone(cx, self.worker),
         };
         if gone.is_ready() {
-            return Err(Stop::Gone);
+            return Err(ExchangeError::Gone);
         }
         self.poll_half_close(cx)?;
         let Some(downstream) = self.front.wire() else {
@@ -67,12 +67,12 @@ impl Exchange<'_> {
             // A reader learns of a reset; here may be none, behind a FIN or while the upstream does
             // not take the body.
             if downstream.link.take_error().is_some() {
-                return Err(Stop::Gone);
+                return Err(ExchangeError::Gone);
             }
             let moved = self.upload.bytes + self.answer.as_ref().map_or(0, |a| a.pump.bytes);
             let is_over = self.stall.is_over(&self.worker.config.timeouts.idle, moved);
             if is_over && self.waits_for_client() {
-                return Err(Stop::Slow);
+                return Err(ExchangeError::Slow);
             }
             let timeouts = &self.worker.config.timeouts;
             let pause = if half_closed { RESET_CHECK } else { timeouts.idle.min(timeouts.header) };
@@ -86,8 +86,8 @@ impl Exchange<'_> {
     /// HTTP/1 can: a FIN behind a whole request, on a connection that is this request's own. The
     /// upstream does then what it would do without a proxy: give up, or answer a client that may
     /// have half-closed only (RFC 9112 §9.6). HTTP/2 has no such word; its stream is cancelled.
-    fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
-        let finished = self.front.wire().and_then(Downstream::finished);
+    fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeError> {
+        let finished = self.front.wire().and_then(ClientConnection::finished);
         if finished.is_none() || self.half_close == HalfClose::Passed {
             return Ok(());
         }
@@ -95,10 +95,11 @@ impl Exchange<'_> {
             // The body's reader meets the end by itself.
             (Upload::Running, _) => {}
             // What is waited for will not come.
-            (Upload::Held, _) | (Upload::Complete | Upload::Refused, Lease::Stream(_)) => {
-                return Err(Stop::Gone);
+            (Upload::Held, _)
+            | (Upload::Complete | Upload::Refused, PooledConnection::Stream(_)) => {
+                return Err(ExchangeError::Gone);
             }
-            (Upload::Complete | Upload::Refused, Lease::Wire(lease)) => {
+            (Upload::Complete | Upload::Refused, PooledConnection::Wire(lease)) => {
                 self.half_close = HalfClose::Passing;
                 // An upstream that is gone already shows where its answer is read.
                 if lease.link.poll_shutdown(cx).is_ready() {
@@ -111,7 +112,7 @@ impl Exchange<'_> {
 
     /// An HTTP/2 client that never opens its window holds a connection to the upstream. One that
     /// only sends nothing may have a call open in which it is the app's turn.
-    fn poll_reader(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn poll_reader(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeError> {
         let Some(answer) = self.answer.as_ref().filter(|answer| answer.pump.sink.is_blocked())
         else {
             return Ok(());
@@ -120,7 +121,7 @@ impl Exchange<'_> {
         let timer = self.reader.get_or_insert_with(|| Timer::new(Instant::now() + limit));
         while timer.has_fired(cx) {
             if self.stall.is_over(&limit, moved) {
-                return Err(Stop::Slow);
+                return Err(ExchangeError::Slow);
             }
             timer.arm(Instant::now() + limit);
         }
@@ -135,7 +136,10 @@ impl Exchange<'_> {
     }
 
     /// Looks whether something is late before the answer's head is there.
-    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    pub(super) fn poll_deadline(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ExchangeError>> {
         match &mut self.deadline {
             HeadDeadline::None => Poll::Pending,
             HeadDeadline::Continue(timer) => {
@@ -160,7 +164,7 @@ impl Exchange<'_> {
             }
             HeadDeadline::Response(timer) => {
                 if timer.has_fired(cx) {
-                    return Poll::Ready(Err(Stop::Failed(ProxyError::ResponseTimeout)));
+                    return Poll::Ready(Err(ExchangeError::Failed(ProxyError::ResponseTimeout)));
                 }
                 Poll::Pending
             }

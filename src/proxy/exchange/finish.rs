@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use h2::Reason;
 
-use super::{Exchange, HalfClose, Stop, Upload};
+use super::{Exchange, ExchangeError, HalfClose, Upload};
 use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
 use crate::proxy::body::{Sink, WireSink};
-use crate::proxy::downstream::{Connection, Downstream, Front, Leftover};
+use crate::proxy::downstream::{ClientConnection, Connection, Downstream, Leftover};
 use crate::proxy::observe::Observation;
-use crate::proxy::request::After;
-use crate::proxy::upstream::Lease;
+use crate::proxy::request::Disposition;
+use crate::proxy::upstream::PooledConnection;
 use crate::proxy::worker::Worker;
 
 /// How long a half-closed client's kernel gets to refuse the answer. In a pod or a rack the
@@ -24,21 +24,21 @@ const REST_LIMIT: Duration = Duration::from_secs(30);
 
 impl<'a> Exchange<'a> {
     /// Ends an exchange that went wrong behind its head, or whose client is gone.
-    pub fn stopped(mut self: Box<Self>, stop: Stop) -> After {
+    pub fn stopped(mut self: Box<Self>, stop: ExchangeError) -> Disposition {
         let answered = self.answer.as_ref().map(|answer| answer.is_delimited);
         self.note_bytes();
         let mut end = self.request.observation.now();
         match stop {
-            Stop::Failed(error) => self.request.observation.set_error(error.token()),
-            Stop::Cut(token) => self.request.observation.set_error(token),
-            Stop::Slow => {
+            ExchangeError::Failed(error) => self.request.observation.set_error(error.token()),
+            ExchangeError::Cut(token) => self.request.observation.set_error(token),
+            ExchangeError::Slow => {
                 self.request.observation.set_error(ErrorToken::DownstreamTimeout);
                 if answered.is_none() {
                     self.request.observation.set_unsent_status(408);
                 }
             }
-            Stop::Gone => {
-                end = self.front.wire().and_then(Downstream::finished).unwrap_or(end);
+            ExchangeError::Gone => {
+                end = self.front.wire().and_then(ClientConnection::finished).unwrap_or(end);
                 self.request.observation.set_error(ErrorToken::DownstreamAborted);
                 // Whoever had sent its FIN before there was a head has not seen one.
                 if self.answer.as_ref().is_none_or(|answer| answer.half_closed_before_head) {
@@ -51,11 +51,11 @@ impl<'a> Exchange<'a> {
             sink.reset(Reason::INTERNAL_ERROR);
         }
         self.request.observation.finish_at(end);
-        if answered == Some(false) { After::Abort } else { After::Close }
+        if answered == Some(false) { Disposition::Abort } else { Disposition::Close }
     }
 
     /// Gives up before a head was sent.
-    pub fn give_up(mut self: Box<Self>) -> (Front<'a>, Observation, Leftover) {
+    pub fn give_up(mut self: Box<Self>) -> (Downstream<'a>, Observation, Leftover) {
         self.note_bytes();
         let begun = self.interim.as_mut().map(WireSink::take_waiting).unwrap_or_default();
         let leftover = Leftover { unread: self.has_unread(), begun };
@@ -83,15 +83,15 @@ impl<'a> Exchange<'a> {
     }
 
     /// Ends an exchange whose answer was handed over whole.
-    pub async fn complete(mut self: Box<Self>) -> After {
+    pub async fn complete(mut self: Box<Self>) -> Disposition {
         if let Some(tunnel) = self.tunnel.take() {
-            let Lease::Wire(lease) = self.lease else {
-                return After::Close;
+            let PooledConnection::Wire(lease) = self.lease else {
+                return Disposition::Close;
             };
-            return After::Switched(tunnel.started(self.request.observation, lease));
+            return Disposition::Switched(tunnel.started(self.request.observation, lease));
         }
         let Some(answer) = self.answer.take() else {
-            return After::Close;
+            return Disposition::Close;
         };
         let end = self.request.observation.now();
         let mut connection = answer.connection;
@@ -110,12 +110,12 @@ impl<'a> Exchange<'a> {
         let mut observation = request.observation;
         let may_reuse = was_whole && half_close == HalfClose::Open && answer.upstream_keeps;
         match lease {
-            Lease::Wire(lease) if may_reuse => lease.release(answer.keep_alive_seconds),
+            PooledConnection::Wire(lease) if may_reuse => lease.release(answer.keep_alive_seconds),
             lease => drop(lease),
         }
-        let Front::Wire(downstream) = front else {
+        let Downstream::Wire(downstream) = front else {
             observation.finish_at(end);
-            return After::Keep;
+            return Disposition::Keep;
         };
         let mut end = end;
         let left = left(downstream, observation.worker()).await;
@@ -129,8 +129,8 @@ impl<'a> Exchange<'a> {
         }
         observation.finish_at(end);
         match connection {
-            Connection::Keep => After::Keep,
-            Connection::Close => After::Close,
+            Connection::Keep => Disposition::Keep,
+            Connection::Close => Disposition::Close,
         }
     }
 
@@ -140,7 +140,7 @@ impl<'a> Exchange<'a> {
             let rest = poll_fn(|cx| match (self.poll_upload(cx), self.state) {
                 (Ok(()), Upload::Held | Upload::Running) => Poll::Pending,
                 (Ok(()), Upload::Complete) => Poll::Ready(Ok(())),
-                (Ok(()), Upload::Refused) => Poll::Ready(Err(Stop::Gone)),
+                (Ok(()), Upload::Refused) => Poll::Ready(Err(ExchangeError::Gone)),
                 (Err(stop), _) => Poll::Ready(Err(stop)),
             });
             if matches!(tokio::time::timeout(REST_LIMIT, rest).await, Ok(Ok(()))) {
@@ -155,13 +155,13 @@ impl<'a> Exchange<'a> {
 }
 
 /// Tells whether the client has left with a reset; notes its FIN, if that came meanwhile.
-async fn left(downstream: &Downstream, worker: &Worker) -> bool {
+async fn left(downstream: &ClientConnection, worker: &Worker) -> bool {
     poll_fn(|cx| Poll::Ready(downstream.poll_gone(cx, worker).is_ready())).await
 }
 
 /// Tells whether a client that has sent its FIN refuses the answer: it closed altogether, and its
 /// kernel answers our bytes with a reset.
-async fn is_refused(downstream: &Downstream) -> bool {
+async fn is_refused(downstream: &ClientConnection) -> bool {
     const INTERVAL: Duration = Duration::from_millis(10);
     let link = &downstream.link;
     let reset = async {

@@ -5,15 +5,18 @@ use std::task::{Context, Poll};
 
 use h2::Reason;
 
-use super::{Exchange, Fate, Stop};
+use super::{Exchange, ExchangeError, Processed};
 use crate::http::h1::{BodyLength, Field, ResponseHead, Version, length};
 use crate::proxy::body::{FrameSource, WireSink, list_bytes};
 use crate::proxy::error::ProxyError;
-use crate::proxy::upstream::Lease;
+use crate::proxy::upstream::PooledConnection;
 
 impl Exchange<'_> {
     /// Waits for the answer's head.
-    pub(super) fn poll_frames_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    pub(super) fn poll_frames_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ExchangeError>> {
         let Some(mut response) = self.response.take() else {
             return Poll::Ready(Err(self.unanswered(None)));
         };
@@ -46,7 +49,7 @@ impl Exchange<'_> {
             // The library takes an empty one for 0.
             Some(None) => {
                 let error = ProxyError::Protocol("its Content-Length is invalid");
-                return Poll::Ready(Err(Stop::Failed(error)));
+                return Poll::Ready(Err(ExchangeError::Failed(error)));
             }
             _ if is_bodiless => BodyLength::None,
             _ if stream.is_end_stream() => BodyLength::Known(0),
@@ -60,26 +63,26 @@ impl Exchange<'_> {
 
     /// The limit of a head is ours to hold: the library's own would drop trailers beyond it in
     /// silence.
-    fn check_size(&self, headers: &http::HeaderMap) -> Result<(), Stop> {
+    fn check_size(&self, headers: &http::HeaderMap) -> Result<(), ExchangeError> {
         if list_bytes(headers) > self.worker.config.max_header_bytes {
-            return Err(Stop::Failed(ProxyError::Protocol("its head is too large")));
+            return Err(ExchangeError::Failed(ProxyError::Protocol("its head is too large")));
         }
         Ok(())
     }
 
     /// What an error on the stream means.
-    pub(super) fn unanswered(&mut self, error: Option<h2::Error>) -> Stop {
+    pub(super) fn unanswered(&mut self, error: Option<h2::Error>) -> ExchangeError {
         // A GOAWAY of ours says nothing of what the upstream did with the request.
         let refused = error.as_ref().is_none_or(|error| {
             let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
             error.is_remote() && is_refused
         });
         if error.as_ref().is_some_and(h2::Error::is_io) {
-            self.fate = Fate::Lost;
+            self.fate = Processed::Lost;
         }
         if refused {
-            self.fate = Fate::Unprocessed;
-            if let Lease::Stream(lease) = &self.lease {
+            self.fate = Processed::Unprocessed;
+            if let PooledConnection::Stream(lease) = &self.lease {
                 lease.close();
             }
         }
@@ -87,7 +90,7 @@ impl Exchange<'_> {
             let io = error.and_then(h2::Error::into_io);
             io.unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into())
         };
-        Stop::Failed(match error.as_ref().and_then(h2::Error::reason) {
+        ExchangeError::Failed(match error.as_ref().and_then(h2::Error::reason) {
             // What is not HTTP/2 at all reads as a frame of some megabytes.
             Some(Reason::PROTOCOL_ERROR | Reason::FRAME_SIZE_ERROR) => {
                 ProxyError::Protocol("its frames are malformed")

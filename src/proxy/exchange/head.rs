@@ -3,16 +3,16 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::{Exchange, HalfClose, Stop, Upload};
+use super::{Exchange, ExchangeError, HalfClose, Upload};
 use crate::http::h1::{BodyLength, ResponseHead, Version, parse_response, slots};
 use crate::http::rewrite::{Fields, Named, Reply, ResponseFields, prepare_response};
-use crate::net::transport::Link;
+use crate::net::transport::Transport;
 use crate::proxy::body::{
     Delimiter, FrameSink, FrameSource, Pump, Sink, Source, WireSink, WireSource,
 };
-use crate::proxy::downstream::{Connection, Front, start_line};
+use crate::proxy::downstream::{Connection, Downstream, start_line};
 use crate::proxy::error::ProxyError;
-use crate::proxy::upstream::Lease;
+use crate::proxy::upstream::PooledConnection;
 
 /// An answer on its way to the client.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one head")]
@@ -48,8 +48,11 @@ enum Head {
 
 impl Exchange<'_> {
     /// Reads until the answer's head is there.
-    pub(super) fn poll_answer_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
-        let Lease::Wire(lease) = &self.lease else {
+    pub(super) fn poll_answer_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ExchangeError>> {
+        let PooledConnection::Wire(lease) = &self.lease else {
             return self.poll_frames_head(cx);
         };
         let (worker, link) = (self.worker, Rc::clone(&lease.link));
@@ -79,7 +82,7 @@ impl Exchange<'_> {
     }
 
     /// Takes what was read; tells whether the final head was in it.
-    fn take(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Result<bool, Stop> {
+    fn take(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Result<bool, ExchangeError> {
         let mut at = 0;
         loop {
             let rest = bytes.get_mut(at..).unwrap_or_default();
@@ -101,7 +104,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn take_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<Head, Stop> {
+    fn take_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<Head, ExchangeError> {
         let mut slots = slots();
         let parsed = parse_response(bytes, &mut slots, self.request.to_head).map_err(protocol)?;
         let Some((head, size)) = parsed else {
@@ -127,7 +130,7 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         head: &ResponseHead<'_>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ExchangeError> {
         if head.status == 100 {
             if self.state == Upload::Held {
                 self.enter(Upload::Running);
@@ -145,18 +148,18 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         head: &ResponseHead<'_>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ExchangeError> {
         let reply = Reply { version: self.request.version, to_head: self.request.to_head };
         match (&mut self.front, &mut self.interim) {
-            (Front::Wire(_), Some(sink)) if self.request.version == Version::Http11 => {
+            (Downstream::Wire(_), Some(sink)) if self.request.version == Version::Http11 => {
                 let mut out = Vec::with_capacity(256);
                 start_line(&mut out, Version::Http11, head.status, head.reason);
                 prepare_response(head, reply, &mut out);
                 out.extend_from_slice(b"\r\n");
-                sink.send(cx, &out, None).map_err(|_io| Stop::Gone)
+                sink.send(cx, &out, None).map_err(|_io| ExchangeError::Gone)
             }
-            (Front::Wire(_), _) => Ok(()),
-            (Front::Stream(stream), _) => {
+            (Downstream::Wire(_), _) => Ok(()),
+            (Downstream::Stream(stream), _) => {
                 let Ok(status) = http::StatusCode::from_u16(head.status) else {
                     return Ok(());
                 };
@@ -171,7 +174,7 @@ impl Exchange<'_> {
                     return Ok(());
                 };
                 self.interim_room_bytes = left;
-                stream.respond.send_informational(response).map_err(|_reset| Stop::Gone)
+                stream.respond.send_informational(response).map_err(|_reset| ExchangeError::Gone)
             }
         }
     }
@@ -182,15 +185,15 @@ impl Exchange<'_> {
         &mut self,
         head: &ResponseHead<'_>,
         frames: Option<Box<FrameSource>>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ExchangeError> {
         self.request.observation.upstream_head_read();
         if self.request.is_grpc {
             let status = head.fields.iter().find(|f| f.name.eq_ignore_ascii_case("grpc-status"));
             self.request.observation.set_grpc_status(status.map(|field| field.value));
         }
         let (mut answer, named) = match &self.front {
-            Front::Wire(_) => self.wire_head(head),
-            Front::Stream(_) => self.frames_head(head)?,
+            Downstream::Wire(_) => self.wire_head(head),
+            Downstream::Stream(_) => self.frames_head(head)?,
         };
         self.request.observation.response_head_ready(head.status);
         if answer.is_event_stream {
@@ -198,12 +201,12 @@ impl Exchange<'_> {
         }
         answer.pump = match (frames, &self.lease) {
             (Some(frames), _) => Pump::new(Source::Frames(frames), answer.pump.sink),
-            (None, Lease::Wire(lease)) => {
+            (None, PooledConnection::Wire(lease)) => {
                 let limit = self.worker.config.max_header_bytes;
                 let source = WireSource::new(&lease.link, head.body, named, limit);
                 Pump::new(Source::Wire(source), answer.pump.sink)
             }
-            (None, Lease::Stream(_)) => answer.pump,
+            (None, PooledConnection::Stream(_)) => answer.pump,
         };
         self.answer = Some(answer);
         Ok(())
@@ -236,8 +239,10 @@ impl Exchange<'_> {
         };
         self.end_head(&mut out, connection, head, &fields);
         let sink = match &self.front {
-            Front::Wire(downstream) => Sink::Wire(WireSink::new(&downstream.link, out, delimiter)),
-            Front::Stream(_) => Sink::None,
+            Downstream::Wire(downstream) => {
+                Sink::Wire(WireSink::new(&downstream.link, out, delimiter))
+            }
+            Downstream::Stream(_) => Sink::None,
         };
         let answer = Answer {
             half_closed_before_head: self.front.wire().is_some_and(|d| d.link.is_eof()),
@@ -252,9 +257,9 @@ impl Exchange<'_> {
         (answer, std::mem::take(&mut fields.named))
     }
 
-    fn frames_head(&mut self, head: &ResponseHead<'_>) -> Result<(Answer, Named), Stop> {
-        let Front::Stream(stream) = &mut self.front else {
-            return Err(Stop::Gone);
+    fn frames_head(&mut self, head: &ResponseHead<'_>) -> Result<(Answer, Named), ExchangeError> {
+        let Downstream::Stream(stream) = &mut self.front else {
+            return Err(ExchangeError::Gone);
         };
         let mut response = http::Response::new(());
         let reply = Reply { version: Version::Http2, to_head: self.request.to_head };
@@ -267,7 +272,8 @@ impl Exchange<'_> {
             response.headers_mut().field("date", &date);
         }
         let ended = head.body.is_empty();
-        let sent = stream.respond.send_response(response, ended).map_err(|_reset| Stop::Gone)?;
+        let sent =
+            stream.respond.send_response(response, ended).map_err(|_reset| ExchangeError::Gone)?;
         let sink = Sink::Frames(Box::new(FrameSink::new(sent, ended)));
         let answer = Answer {
             half_closed_before_head: false,
@@ -308,12 +314,12 @@ impl Exchange<'_> {
     }
 
     /// Why there is no answer, when the connection has ended.
-    fn ended(&self, link: &Link, error: Option<std::io::Error>) -> Stop {
+    fn ended(&self, link: &Transport, error: Option<std::io::Error>) -> ExchangeError {
         if self.half_close != HalfClose::Open {
-            return Stop::Gone;
+            return ExchangeError::Gone;
         }
         let error = error.unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
-        Stop::Failed(if link.has_received() {
+        ExchangeError::Failed(if link.has_received() {
             ProxyError::ResponseIncomplete(error)
         } else {
             ProxyError::ConnectionTerminated(error)
@@ -321,7 +327,7 @@ impl Exchange<'_> {
     }
 
     /// Takes what came behind the head in one read.
-    fn begin_body(&mut self, cx: &mut Context<'_>, rest: &mut [u8]) -> Result<(), Stop> {
+    fn begin_body(&mut self, cx: &mut Context<'_>, rest: &mut [u8]) -> Result<(), ExchangeError> {
         let Some(answer) = &mut self.answer else {
             if let Some(link) = self.link() {
                 // Bytes of the new protocol.
@@ -332,7 +338,7 @@ impl Exchange<'_> {
         if rest.is_empty() {
             return Ok(());
         }
-        answer.pump.push(cx, rest).map_err(|_io| Stop::Gone)
+        answer.pump.push(cx, rest).map_err(|_io| ExchangeError::Gone)
     }
 }
 
@@ -344,6 +350,6 @@ fn known_bytes(body: BodyLength) -> Option<u64> {
     }
 }
 
-fn protocol(reason: &'static str) -> Stop {
-    Stop::Failed(ProxyError::Protocol(reason))
+fn protocol(reason: &'static str) -> ExchangeError {
+    ExchangeError::Failed(ProxyError::Protocol(reason))
 }

@@ -15,7 +15,7 @@ use super::Pool;
 use super::counted::{Counted, Use};
 use super::life::{Leave, Life};
 use crate::metrics::bump;
-use crate::net::transport::{Link, LinkIo, Verdict};
+use crate::net::transport::{Transport, TransportIo, Verdict};
 use crate::proxy::error::ProxyError;
 
 /// Window of one stream: what a sender may have on the way, and what is kept for a client that does
@@ -63,7 +63,7 @@ impl Drop for Opening<'_> {
 }
 
 /// One stream of an HTTP/2 connection, not yet begun.
-pub struct StreamLease {
+pub struct PooledStream {
     /// Begins the stream.
     pub send: SendRequest<Bytes>,
     pub(super) life: Rc<Life>,
@@ -71,7 +71,7 @@ pub struct StreamLease {
     pub reused: bool,
 }
 
-impl StreamLease {
+impl PooledStream {
     /// The upstream wants no more streams on this connection.
     pub fn close(&self) {
         self.life.close();
@@ -82,7 +82,7 @@ impl StreamLease {
     }
 }
 
-impl Drop for StreamLease {
+impl Drop for PooledStream {
     fn drop(&mut self) {
         self.life.stream_ends();
     }
@@ -94,15 +94,15 @@ impl Shared {
         !self.life.is_closed() && self.life.streams() < allowed
     }
 
-    fn lease(&self, reused: bool) -> StreamLease {
+    fn lease(&self, reused: bool) -> PooledStream {
         self.life.stream_begins();
-        StreamLease { send: self.send.clone(), life: Rc::clone(&self.life), reused }
+        PooledStream { send: self.send.clone(), life: Rc::clone(&self.life), reused }
     }
 }
 
 impl Connections {
     /// A stream on a connection that lives and has room for one.
-    pub(super) fn checkout(&self, pool: &Pool) -> Option<StreamLease> {
+    pub(super) fn checkout(&self, pool: &Pool) -> Option<PooledStream> {
         let connections = self.open.borrow();
         let usable = connections.iter().filter(|shared| shared.has_room());
         let proven = usable.filter(|shared| shared.life.is_proven());
@@ -112,7 +112,7 @@ impl Connections {
     }
 
     /// Asks a connection that has been silent whether it lives.
-    pub(super) async fn revive(&self, pool: &Pool) -> Option<StreamLease> {
+    pub(super) async fn revive(&self, pool: &Pool) -> Option<PooledStream> {
         let silent = {
             let connections = self.open.borrow();
             let usable = connections.iter().filter(|shared| shared.has_room());
@@ -136,7 +136,7 @@ impl Connections {
     }
 
     /// A stream on a new connection, and more for whoever comes.
-    pub(super) fn offer(&self, shared: Shared) -> StreamLease {
+    pub(super) fn offer(&self, shared: Shared) -> PooledStream {
         let lease = shared.lease(false);
         self.open.borrow_mut().push(shared);
         lease
@@ -159,7 +159,7 @@ impl Connections {
 
 /// Makes HTTP/2 of a connected socket. Whether the upstream takes it as such, its first bytes will
 /// tell. Dropping what is returned ends the connection.
-pub(super) async fn open(pool: &Rc<Pool>, link: Rc<Link>) -> Result<Shared, ProxyError> {
+pub(super) async fn open(pool: &Rc<Pool>, link: Rc<Transport>) -> Result<Shared, ProxyError> {
     let life = Life::new(&link, Counted::new(&pool.worker.stats, Use::Idle));
     let mut builder = Builder::new();
     builder
@@ -169,7 +169,7 @@ pub(super) async fn open(pool: &Rc<Pool>, link: Rc<Link>) -> Result<Shared, Prox
         .max_send_buffer_size(SEND_BUFFER_BYTES);
     // No `max_header_list_size`: the library drops trailers beyond it in silence. Below its 16 MiB
     // it hands on all, and `exchange` and `pump` refuse what is beyond our limit.
-    let io = LinkIo::new(&link, Some(&life.hearing));
+    let io = TransportIo::new(&link, Some(&life.hearing));
     let handshake = builder.handshake::<_, Bytes>(io).await;
     let (send, connection) = handshake.map_err(|error| {
         let io = error.into_io().unwrap_or_else(|| std::io::ErrorKind::BrokenPipe.into());
@@ -181,7 +181,7 @@ pub(super) async fn open(pool: &Rc<Pool>, link: Rc<Link>) -> Result<Shared, Prox
 
 /// Moves a connection's frames until it ends or is to be left. Whoever waits on it then learns that
 /// it is lost.
-async fn drive(pool: Rc<Pool>, mut connection: Connection<LinkIo>, life: Rc<Life>) {
+async fn drive(pool: Rc<Pool>, mut connection: Connection<TransportIo>, life: Rc<Life>) {
     let pings = connection.ping_pong();
     let idle_limit = pool.worker.config.timeouts.upstream_idle;
     let watch = async {

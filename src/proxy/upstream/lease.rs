@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use super::Pool;
 use super::counted::Counted;
-use crate::net::transport::Link;
+use crate::net::transport::Transport;
 
 /// An HTTP/1 connection in use. Dropping it closes the connection, which is the only way in
 /// HTTP/1 to tell the upstream that nobody waits.
-pub struct WireLease {
+pub struct PooledHttp1 {
     pub(super) pool: Rc<Pool>,
     /// The connection.
-    pub link: Rc<Link>,
+    pub link: Rc<Transport>,
     pub(super) counted: Counted,
     /// It served a request before.
     pub(super) reused: bool,
 }
 
-impl WireLease {
+impl PooledHttp1 {
     /// Tells whether the connection served a request before.
     pub fn is_reused(&self) -> bool {
         self.reused

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::counted::{Counted, Use};
-use crate::net::transport::{Hearing, Link};
+use crate::net::transport::{Hearing, Transport};
 
 /// How often a connection is looked at.
 const BEAT: Duration = Duration::from_millis(500);
@@ -51,7 +51,7 @@ pub(super) enum Leave {
 /// What is known of one connection.
 pub(super) struct Life {
     pub(super) hearing: Rc<Hearing>,
-    link: Rc<Link>,
+    link: Rc<Transport>,
     /// It takes no more streams.
     closed: Cell<bool>,
     /// It gave no sign when it was asked; until it does, it gets no request.
@@ -84,7 +84,7 @@ impl Pings for PingPong {
 }
 
 impl Life {
-    pub(super) fn new(link: &Rc<Link>, counted: Counted) -> Rc<Self> {
+    pub(super) fn new(link: &Rc<Transport>, counted: Counted) -> Rc<Self> {
         Rc::new(Self {
             hearing: Rc::default(),
             link: Rc::clone(link),

@@ -8,7 +8,7 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::metrics::WorkerStats;
-use crate::net::transport::{LinkIo, Socket};
+use crate::net::transport::{Socket, TransportIo};
 
 const MS: Duration = Duration::from_millis(1);
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -33,16 +33,16 @@ struct Stage {
     life: Rc<Life>,
     sent: Sent,
     /// Reads what the peer sends.
-    io: LinkIo,
+    io: TransportIo,
     peer: UnixStream,
 }
 
 impl Stage {
     fn new() -> Self {
         let (own, peer) = UnixStream::pair().unwrap();
-        let link = Rc::new(Link::new(Socket::Unix(own)));
+        let link = Rc::new(Transport::new(Socket::Unix(own)));
         let life = Life::new(&link, Counted::new(&WorkerStats::new(), Use::Idle));
-        let io = LinkIo::new(&link, Some(&life.hearing));
+        let io = TransportIo::new(&link, Some(&life.hearing));
         Self { life, sent: Sent(Rc::default(), Instant::now()), io, peer }
     }
 

@@ -20,7 +20,7 @@ use crate::http::rewrite::Forwarded;
 use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::{ErrorToken, Methods};
 use crate::metrics::store::{HistogramTotals, Limits, Shard, Store};
-use crate::metrics::{Cold, Naming, WorkerStats};
+use crate::metrics::{Naming, SidecarMetrics, WorkerStats};
 use crate::paths::Namer;
 use crate::proxy::downstream::h1::serve;
 use crate::proxy::upstream::Pool;
@@ -117,10 +117,10 @@ impl Stage {
         let namer = Namer::new(&[]).expect("no templates").with_mode(config.path_mode);
         let store = Store::new(config.limits.clone(), namer);
         let common = Shared {
-            cold: Cold::new(100, 10, 100),
+            cold: SidecarMetrics::new(100, 10, 100),
             config: config.into(),
             access_log: None,
-            tls: crate::net::tls::Ends::default(),
+            tls: crate::net::tls::TlsContexts::default(),
             waits: std::sync::Arc::default(),
         };
         let shard = Shard::new(std::sync::Arc::clone(&store));
