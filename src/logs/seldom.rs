@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -59,6 +59,33 @@ impl Seldom {
     }
 }
 
+/// A line that says which of two states something is in: one that differs from what was said last,
+/// each state at most once a minute. To be a `static` beside its lines.
+#[derive(Debug)]
+pub struct Changes {
+    /// 0 for nothing, 1 and 2 for the states.
+    said: AtomicU8,
+    lines: [Seldom; 2],
+}
+
+impl Changes {
+    /// Nothing was said yet.
+    #[expect(clippy::new_without_default, reason = "a static needs a constant")]
+    pub const fn new() -> Self {
+        Self { said: AtomicU8::new(0), lines: [const { Seldom::new() }; 2] }
+    }
+
+    /// Tells whether to say the state now. To be asked again while it lasts: what comes and goes
+    /// too often to be said is right a minute later.
+    pub fn is_due(&self, state: bool) -> bool {
+        let [off, on] = &self.lines;
+        let (line, number) = if state { (on, 2) } else { (off, 1) };
+        self.said.load(Relaxed) != number
+            && line.due().is_some()
+            && self.said.swap(number, Relaxed) != number
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +102,22 @@ mod tests {
         assert_eq!(due(64), None);
         assert_eq!(due(65), with(20_001));
         assert_eq!(due(1000), with(0));
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_said_once_and_what_stays_is_not_repeated() {
+        let changes = Changes::new();
+        let mut said = Vec::new();
+        for round in 0..1000 {
+            said.extend(
+                [false, true].into_iter().filter(|s| changes.is_due(*s)).map(|s| (round, s)),
+            );
+        }
+        assert_eq!(said, [(0, false), (0, true)]);
+        for state in [false, true] {
+            let changes = Changes::new();
+            assert_eq!((0..100).filter(|_| changes.is_due(state)).count(), 1);
+        }
     }
 
     #[test]

@@ -30,17 +30,16 @@ impl Default for Reachability {
 }
 
 impl Reachability {
-    /// An attempt has ended. Returns whether its result is news.
-    pub fn seen(&self, is_up: bool) -> bool {
+    /// An attempt has ended.
+    pub fn seen(&self, is_up: bool) {
         self.attempts.fetch_add(1, Relaxed);
         let state = if is_up { UP } else { DOWN };
-        let before = self.state.swap(state, Relaxed);
+        self.state.store(state, Relaxed);
         if is_up {
             self.doubted.store(false, Relaxed);
         } else {
             self.doubt();
         }
-        before != state
     }
 
     /// An attempt was given up before it told anything, as by a client that leaves.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{Upstream, UpstreamProtocol};
+use crate::logs::seldom::Changes;
 use crate::metrics::labels::ErrorToken;
 use crate::metrics::{SidecarMetrics, bump};
 use crate::net::connect::{ConnectError, Dialer, Dialled};
@@ -299,9 +300,8 @@ impl Pool {
             // That is this process's trouble, not the upstream's.
             return;
         }
-        if self.worker.cold.upstream.seen(error.is_none()) {
-            report(&self.worker.config.upstream, error);
-        }
+        self.worker.cold.upstream.seen(error.is_none());
+        report(&self.worker.config.upstream, error);
         if error.is_some() {
             self.speech.forget();
         }
@@ -401,8 +401,13 @@ impl From<ConnectError> for ProxyError {
     }
 }
 
-/// Says so when the upstream comes or goes; not for every request in between.
+/// Says so when the upstream comes or goes; not for every request in between, and not each time if
+/// it does so again and again.
 fn report(upstream: &Upstream, error: Option<&ProxyError>) {
+    static CHANGES: Changes = Changes::new();
+    if !CHANGES.is_due(error.is_none()) {
+        return;
+    }
     match error {
         None => tracing::info!(%upstream, "the upstream is reachable"),
         Some(error) => {
