@@ -46,7 +46,8 @@ def test_the_drain_does_not_wait_for_a_client_that_does_not_acknowledge(proxy):
             sidecar.signal()
             c.is_closed()
             assert sidecar.wait_for_exit() == 0
-        assert time.monotonic() - begun < 5, "the shutdown would wait for 30 s"
+        # A second for the GOAWAY, and a lingering close of 5 s.
+        assert time.monotonic() - begun < 10, "the shutdown would wait for 30 s"
 
 
 def test_a_client_that_reads_nothing_at_all_is_closed(proxy):
