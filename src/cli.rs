@@ -132,8 +132,8 @@ pub(crate) struct RunArgs {
     /// is resolved again when its address refuses or is silent.
     #[arg(long, value_name = "ADDR", default_value = ":8000", env = "REDCAR_UPSTREAM")]
     upstream: Upstream,
-    /// The metrics port: /metrics, /livez, /readyz, and the live page at /. A port of its own, so
-    /// that it need not be reachable where the app is.
+    /// The metrics port: /metrics, /paths, /livez, /readyz, /wait-for-drain, and the live page at
+    /// /. A port of its own, so that it need not be reachable where the app is.
     #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
     metrics: ListenAddr,
     /// Serve HTTPS with this certificate: PEM, the leaf first, then its intermediates. Read again
@@ -194,7 +194,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "off", value_parser = parse_limit, env = "REDCAR_RESPONSE_TIMEOUT", help_heading = "Timeouts")]
     response_timeout: Limit,
     /// Time an upstream connection may be idle. Below Gunicorn's keep-alive of 2 s and Node's of
-    /// 5 s, so that we close first. 0: none is used twice.
+    /// 5 s, so that we close first. One of HTTP/2 may stay half a second longer. 0: none is used
+    /// twice.
     #[arg(long, value_name = "TIME", default_value = "1500ms", value_parser = parse_duration, env = "REDCAR_UPSTREAM_IDLE_TIMEOUT", help_heading = "Timeouts")]
     upstream_idle_timeout: Duration,
     /// Client connections at one time; beyond, clients get 503. Lowered at the start to what the
@@ -207,12 +208,12 @@ pub(crate) struct RunArgs {
         help_heading = "Limits"
     )]
     max_connections: usize,
-    /// Bytes of a request or response head; beyond, 431 or 502. 64 KiB is what Envoy and Node's
-    /// larger setting allow, cookies included.
+    /// Bytes of a request or response head, and of trailers; beyond, 431 or 502. 64 KiB is what
+    /// Envoy and Node's larger setting allow, cookies included.
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_bytes, env = "REDCAR_MAX_HEADER_BYTES", help_heading = "Limits")]
     max_header_bytes: usize,
-    /// What the app is spoken to in: HTTP/2 (prior knowledge) for clients that speak it where the
-    /// app does, else HTTP/1.1; or always one of them.
+    /// What the app is spoken to in: HTTP/2 (by ALPN, or with prior knowledge) for clients that
+    /// speak it where the app does, else HTTP/1.1; or always one of them.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ProtocolMode::Auto, env = "REDCAR_UPSTREAM_PROTOCOL", help_heading = "Forwarding")]
     upstream_protocol: ProtocolMode,
     /// X-Forwarded-For, -Proto and -Host: append to what came in, replace all that proxies say of
