@@ -7,6 +7,7 @@ use self::stage::{Peer, Stage, ms, played, played_with};
 mod http2;
 mod interim;
 mod leaving;
+mod limits;
 
 mod stage;
 
