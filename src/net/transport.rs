@@ -116,10 +116,18 @@ impl Transport {
         !self.ahead.borrow().is_empty()
     }
 
-    /// Tells whether more than empty lines was read that nobody has used: some clients send one
-    /// behind a body (RFC 9112 §2.2).
+    /// Tells whether what was read that nobody has used holds an empty line behind something else:
+    /// less can never become a request once the peer has sent its FIN.
     pub fn has_request_ahead(&self) -> bool {
-        self.ahead.borrow().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+        let ahead = self.ahead.borrow();
+        let begins = ahead.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+        let rest = begins.and_then(|at| ahead.get(at..)).unwrap_or_default();
+        rest.windows(2).any(|pair| pair == b"\n\n") || rest.windows(4).any(|end| end == b"\r\n\r\n")
+    }
+
+    /// How many bytes were read that nobody has used.
+    pub fn ahead_bytes(&self) -> usize {
+        self.ahead.borrow().len()
     }
 
     /// Gives bytes back that belong to whatever is read next; they go before all others.

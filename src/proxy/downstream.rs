@@ -75,11 +75,19 @@ impl ClientConnection {
 
     /// When the client has ended its side (FIN, or `close_notify`), if it has, and if no further
     /// request came before that: a pipelined one tells that the client goes on behind its FIN.
+    /// While the worker drains no further request is served, so that one tells nothing.
     ///
     /// Whether the client has only half-closed and waits, or has left altogether, cannot be known
     /// until something is sent to it.
-    pub fn finished(&self) -> Option<Tick> {
-        self.finished.get().filter(|_| !self.link.has_request_ahead())
+    pub fn finished(&self, worker: &Worker) -> Option<Tick> {
+        let goes_on = || !worker.drain.is_draining() && self.link.has_request_ahead();
+        self.finished.get().filter(|_| !goes_on())
+    }
+
+    /// Tells whether the client has ended its side within a body that nobody has begun to read.
+    pub fn has_cut(&self, body: BodyLength) -> bool {
+        let ahead = self.link.ahead_bytes() as u64;
+        self.link.is_eof() && matches!(body, BodyLength::Known(bytes) if ahead < bytes)
     }
 
     /// Answers what is not served, as far as the socket takes it at once.

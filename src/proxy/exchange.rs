@@ -23,6 +23,7 @@ use crate::proxy::upstream::{PooledConnection, Protocol};
 use crate::proxy::worker::Worker;
 
 use self::deadlines::HeadDeadline;
+pub(super) use self::finish::is_refused;
 use self::head::Answer;
 
 mod begin;

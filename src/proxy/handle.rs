@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use crate::http::h1::BodyLength;
 use crate::proxy::downstream::{Downstream, Leftover};
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, ExchangeError};
@@ -53,7 +54,7 @@ pub async fn handle(
             break Some(error);
         }
         let (protocol, front, observation) = exchange.front();
-        match Box::pin(connect(pool, protocol, front, observation)).await {
+        match Box::pin(connect(pool, (protocol, BodyLength::None), front, observation)).await {
             Ok(lease) => exchange.retry(lease),
             Err(error) => break Some(error),
         }
@@ -76,7 +77,8 @@ async fn begin<'a>(
     mut request: Box<Request>,
     reply: &Reply<'_>,
 ) -> Result<Box<Exchange<'a>>, Disposition> {
-    match connect(pool, request.protocol, &mut front, &mut request.observation).await {
+    let body = request.body;
+    match connect(pool, (request.protocol, body), &mut front, &mut request.observation).await {
         Ok(lease) => Ok(Exchange::new(worker, front, request, lease)),
         Err(error) => {
             let leftover = Leftover { unread: request.has_body(), begun: Vec::new() };
@@ -88,7 +90,7 @@ async fn begin<'a>(
 /// Connects, unless the client leaves meanwhile.
 async fn connect(
     pool: &Rc<Pool>,
-    protocol: Protocol,
+    (protocol, body): (Protocol, BodyLength),
     front: &mut Downstream<'_>,
     observation: &mut Observation,
 ) -> Result<PooledConnection, ProxyError> {
@@ -100,6 +102,9 @@ async fn connect(
         }
         match front.poll_gone(cx, observation.worker()) {
             Poll::Ready(()) => Poll::Ready(Err(ProxyError::DownstreamAborted)),
+            Poll::Pending if front.wire().is_some_and(|client| client.has_cut(body)) => {
+                Poll::Ready(Err(ProxyError::DownstreamAborted))
+            }
             Poll::Pending => Poll::Pending,
         }
     });

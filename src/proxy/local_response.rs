@@ -8,12 +8,13 @@ use bytes::Bytes;
 
 use crate::http::h1::Version;
 use crate::http::rewrite::Fields;
-use crate::metrics::labels::CLIENT_CLOSED_REQUEST;
+use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
 use crate::proxy::body::{Delimiter, WireSink};
 use crate::proxy::downstream::{
     ClientConnection, Connection, Downstream, Leftover, Stream, answer_head,
 };
 use crate::proxy::error::ProxyError;
+use crate::proxy::exchange::is_refused;
 use crate::proxy::observe::Observation;
 use crate::proxy::request::{Disposition, LocalResponse, Request};
 use crate::proxy::worker::Worker;
@@ -79,7 +80,8 @@ impl<'a> Reply<'a> {
         observation.set_error(error.token());
         if matches!(error, ProxyError::DownstreamAborted) {
             observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
-            observation.finish();
+            let left = front.wire().and_then(|client| client.finished(self.worker));
+            observation.finish_at(left.unwrap_or_else(|| self.worker.now()));
             return Disposition::Close;
         }
         let status = error.status();
@@ -90,12 +92,12 @@ impl<'a> Reply<'a> {
             return grpc_error(front, &error);
         }
         observation.response_head_ready(status);
-        observation.finish();
         let is_malformed = matches!(error, ProxyError::Request(_)) && status == 400;
         if let Downstream::Stream(stream) = &mut front
             && is_malformed
             && stream.refuse()
         {
+            observation.finish();
             return Disposition::Keep;
         }
         let known = http::StatusCode::from_u16(status).ok();
@@ -106,7 +108,25 @@ impl<'a> Reply<'a> {
         // RFC 9112 §9.3: what is left of a body must not be read as a request.
         let closes = matches!(error, ProxyError::Request(_) | ProxyError::DownstreamBody);
         let leftover = Leftover { unread: leftover.unread || closes, ..leftover };
-        self.send(front, local, leftover).await
+        let half_closed = match &front {
+            Downstream::Wire(client) => client.finished(self.worker).map(|left| (*client, left)),
+            Downstream::Stream(_) => None,
+        };
+        let Some((client, left)) = half_closed else {
+            observation.finish();
+            return self.send(front, local, leftover).await;
+        };
+        // Whether it waits or has left shows only now.
+        let end = observation.now();
+        let disposition = self.send(front, local, leftover).await;
+        if is_refused(client).await {
+            observation.set_error(ErrorToken::DownstreamAborted);
+            observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
+            observation.finish_at(left.min(end));
+        } else {
+            observation.finish_at(end);
+        }
+        disposition
     }
 
     /// Answers as the final recipient: OPTIONS with nothing, TRACE with the request.

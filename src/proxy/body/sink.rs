@@ -24,12 +24,14 @@ pub struct WireSink {
     /// Bytes that the socket has not taken yet, from `at`.
     out: Vec<u8>,
     at: usize,
+    /// Bytes that the socket has taken.
+    pub written_bytes: u64,
 }
 
 impl WireSink {
     /// A message whose head is `head`, to go over `link`.
     pub fn new(link: &Rc<Transport>, head: Vec<u8>, delimiter: Delimiter) -> Self {
-        Self { link: Rc::clone(link), delimiter, out: head, at: 0 }
+        Self { link: Rc::clone(link), delimiter, out: head, at: 0, written_bytes: 0 }
     }
 
     /// Sends the same head over another connection. Only before any body.
@@ -68,6 +70,7 @@ impl WireSink {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.at += count;
+            self.written_bytes += count as u64;
         }
         self.link.poll_flush(cx)
     }
@@ -106,7 +109,10 @@ impl WireSink {
         while !slices.is_empty() && result.is_ok() {
             match self.link.poll_write(cx, slices) {
                 Poll::Ready(Ok(0)) => result = Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(count)) => IoSlice::advance_slices(&mut slices, count),
+                Poll::Ready(Ok(count)) => {
+                    self.written_bytes += count as u64;
+                    IoSlice::advance_slices(&mut slices, count);
+                }
                 Poll::Ready(Err(error)) => result = Err(error),
                 Poll::Pending => break,
             }

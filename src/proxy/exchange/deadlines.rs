@@ -9,8 +9,8 @@ use super::{Exchange, ExchangeError, HalfClose, Upload};
 use crate::config::Timeouts;
 use crate::http::h1::{BodyLength, ResponseHead, Version};
 use crate::net::timer::Timer;
-use crate::proxy::body::Sink;
-use crate::proxy::downstream::{ClientConnection, RESET_CHECK};
+use crate::proxy::body::{Sink, WireSink};
+use crate::proxy::downstream::RESET_CHECK;
 use crate::proxy::error::ProxyError;
 use crate::proxy::upstream::PooledConnection;
 
@@ -69,7 +69,9 @@ impl Exchange<'_> {
             if downstream.link.take_error().is_some() {
                 return Err(ExchangeError::Gone);
             }
-            let moved = self.upload.bytes + self.answer.as_ref().map_or(0, |a| a.pump.bytes);
+            let interim = self.interim.as_ref().map_or(0, |sink| sink.written_bytes);
+            let answered = self.answer.as_ref().map_or(0, |answer| answer.pump.bytes);
+            let moved = self.upload.bytes + answered + interim;
             let is_over = self.stall.is_over(&self.worker.config.timeouts.idle, moved);
             if is_over && self.waits_for_client() {
                 return Err(ExchangeError::Slow);
@@ -87,7 +89,7 @@ impl Exchange<'_> {
     /// upstream does then what it would do without a proxy: give up, or answer a client that may
     /// have half-closed only (RFC 9112 §9.6). HTTP/2 has no such word; its stream is cancelled.
     fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeError> {
-        let finished = self.front.wire().and_then(ClientConnection::finished);
+        let finished = self.front.wire().and_then(|client| client.finished(self.worker));
         if finished.is_none() || self.half_close == HalfClose::Passed {
             return Ok(());
         }
@@ -99,6 +101,13 @@ impl Exchange<'_> {
             | (Upload::Complete | Upload::Refused, PooledConnection::Stream(_)) => {
                 return Err(ExchangeError::Gone);
             }
+            // A kept connection that the upstream has closed meanwhile says nothing of this client:
+            // the request is sent again, and its end behind it.
+            (Upload::Complete | Upload::Refused, PooledConnection::Wire(lease))
+                if self.half_close == HalfClose::Open
+                    && lease.is_reused()
+                    && !lease.link.has_received()
+                    && lease.link.is_readable() => {}
             (Upload::Complete | Upload::Refused, PooledConnection::Wire(lease)) => {
                 self.half_close = HalfClose::Passing;
                 // An upstream that is gone already shows where its answer is read.
@@ -132,7 +141,8 @@ impl Exchange<'_> {
         let sends = self.state == Upload::Running
             && !self.upload.has_ended()
             && !self.upload.sink.is_blocked();
-        sends || self.answer.as_ref().is_some_and(|answer| answer.pump.sink.is_blocked())
+        let hints = self.interim.as_ref().is_some_and(WireSink::is_blocked);
+        sends || hints || self.answer.as_ref().is_some_and(|answer| answer.pump.sink.is_blocked())
     }
 
     /// Looks whether something is late before the answer's head is there.
@@ -163,8 +173,17 @@ impl Exchange<'_> {
                 Poll::Pending
             }
             HeadDeadline::Response(timer) => {
-                if timer.has_fired(cx) {
-                    return Poll::Ready(Err(ExchangeError::Failed(ProxyError::ResponseTimeout)));
+                while timer.has_fired(cx) {
+                    let blocked = self.interim.as_ref().is_some_and(WireSink::is_blocked);
+                    let Some(limit) = self.worker.config.timeouts.response.filter(|_| blocked)
+                    else {
+                        return Poll::Ready(Err(ExchangeError::Failed(
+                            ProxyError::ResponseTimeout,
+                        )));
+                    };
+                    // The client holds up interim answers, so nothing is read of the upstream: it
+                    // may have answered long ago.
+                    timer.arm(Instant::now() + limit);
                 }
                 Poll::Pending
             }

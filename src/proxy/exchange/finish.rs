@@ -38,7 +38,11 @@ impl<'a> Exchange<'a> {
                 }
             }
             ExchangeError::Gone => {
-                end = self.front.wire().and_then(ClientConnection::finished).unwrap_or(end);
+                end = self
+                    .front
+                    .wire()
+                    .and_then(|client| client.finished(self.worker))
+                    .unwrap_or(end);
                 self.request.observation.set_error(ErrorToken::DownstreamAborted);
                 // Whoever had sent its FIN before there was a head has not seen one.
                 if self.answer.as_ref().is_none_or(|answer| answer.half_closed_before_head) {
@@ -119,7 +123,7 @@ impl<'a> Exchange<'a> {
         };
         let mut end = end;
         let left = left(downstream, observation.worker()).await;
-        let finished = downstream.finished();
+        let finished = downstream.finished(observation.worker());
         if left || finished.is_some() && Box::pin(is_refused(downstream)).await {
             observation.set_error(ErrorToken::DownstreamAborted);
             if answer.half_closed_before_head {
@@ -161,7 +165,7 @@ async fn left(downstream: &ClientConnection, worker: &Worker) -> bool {
 
 /// Tells whether a client that has sent its FIN refuses the answer: it closed altogether, and its
 /// kernel answers our bytes with a reset.
-async fn is_refused(downstream: &ClientConnection) -> bool {
+pub(crate) async fn is_refused(downstream: &ClientConnection) -> bool {
     const INTERVAL: Duration = Duration::from_millis(10);
     let link = &downstream.link;
     let reset = async {

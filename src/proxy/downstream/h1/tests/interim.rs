@@ -122,7 +122,8 @@ fn an_answer_of_ours_comes_behind_an_interim_one_and_not_into_it() {
             assert!(head.trim_end().ends_with('x'), "cut");
         }
         drop(sending);
-        stage.counted(&[(504, "http_response_timeout", ms(300))]).await;
+        // The client held up what the app said; the app has its time anew.
+        stage.counted(&[(504, "http_response_timeout", ms(600))]).await;
     });
 }
 
@@ -145,5 +146,51 @@ fn an_upstream_that_answered_before_the_body_was_whole_carries_no_other_request(
         other.sends(OK).await;
         client.reads(OK).await;
         stage.counted(&[(200, "", ms(0)), (200, "", ms(0))]).await;
+    });
+}
+
+/// An app that says more hints than the kernel keeps for a client that does not read, then answers.
+fn talkative(mut app: super::Peer) -> tokio::task::JoinHandle<super::Peer> {
+    let hints = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(60_000));
+    tokio::task::spawn_local(async move {
+        for _ in 0..200 {
+            app.sends_if_it_can(&hints).await;
+        }
+        app.sends_if_it_can(OK).await;
+        app
+    })
+}
+
+#[test]
+fn an_app_is_not_late_while_its_client_holds_up_interim_answers() {
+    let limit = |config: &mut Config| config.timeouts.response = Some(ms(300));
+    played_with(limit, async |stage| {
+        let mut client = stage.client().await;
+        client.sends(GET).await;
+        let mut app = stage.app().await;
+        app.reads(GET).await;
+        let app = talkative(app);
+        stage.at(ms(2000)).await;
+        while client.reads_head().await.starts_with("HTTP/1.1 103 ") {}
+        client.reads("ok").await;
+        stage.counted(&[(200, "", ms(2000))]).await;
+        drop(app.await);
+    });
+}
+
+#[test]
+fn a_client_that_reads_no_interim_answer_is_as_idle_as_any() {
+    let limit = |config: &mut Config| config.timeouts.idle = ms(2000);
+    played_with(limit, async |stage| {
+        let mut client = stage.client().await;
+        client.sends(GET).await;
+        let mut app = stage.app().await;
+        app.reads(GET).await;
+        let app = talkative(app);
+        // Nothing has moved for the limit, at one of the looks that come once in a limit.
+        stage.at(ms(4001)).await;
+        assert_eq!(stage.worker.stats.in_flight(), 0);
+        stage.counted(&[(408, "downstream_timeout", ms(4000))]).await;
+        drop(app.await);
     });
 }

@@ -319,3 +319,86 @@ fn a_client_that_has_all_of_its_answer_has_not_given_up() {
         });
     }
 }
+
+#[test]
+fn half_a_request_behind_a_request_does_not_hide_that_the_client_has_left() {
+    for behind in ["\r\n", "GE", "GET / HTTP/1.1\r\nHost: a\r\n"] {
+        played(async |stage| {
+            let mut client = stage.client().await;
+            client.sends(format!("{GET}{behind}")).await;
+            let mut app = stage.app().await;
+            app.reads(GET).await;
+            stage.at(ms(100)).await;
+            drop(client);
+            app.reads_the_end().await;
+            stage.is_at(ms(100));
+            drop(app);
+            stage.at(ms(101)).await;
+            stage.counted(&[(499, "downstream_aborted", ms(100))]).await;
+        });
+    }
+}
+
+#[test]
+fn a_drain_passes_on_that_a_client_left_whatever_it_had_pipelined() {
+    played(async |stage| {
+        let mut client = stage.client().await;
+        client.sends(format!("{GET}{GET}")).await;
+        let mut app = stage.app().await;
+        app.reads(GET).await;
+        app.sends(EVENTS).await;
+        client.reads_head().await;
+        drop(client);
+        stage.at(ms(500)).await;
+        app.has_nothing().await;
+        stage.worker.drain.start();
+        app.reads_the_end().await;
+    });
+}
+
+#[test]
+fn an_answer_of_ours_that_cannot_be_delivered_is_counted_as_left() {
+    for waits in [true, false] {
+        let limit = |config: &mut Config| config.timeouts.response = Some(ms(1000));
+        played_with(limit, async |stage| {
+            let mut client = stage.client().await;
+            client.sends(GET).await;
+            let mut app = stage.app().await;
+            app.reads(GET).await;
+            stage.at(ms(300)).await;
+            client.finishes().await;
+            if waits {
+                assert!(client.reads_head().await.starts_with("HTTP/1.1 504 "));
+                stage.at(ms(1300)).await;
+                stage.counted(&[(504, "http_response_timeout", ms(1000))]).await;
+            } else {
+                drop(client);
+                stage.at(ms(1300)).await;
+                stage.counted(&[(499, "downstream_aborted", ms(300))]).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn a_half_closed_client_is_not_answered_with_the_end_of_a_kept_connection() {
+    played(async |stage| {
+        let mut client = stage.client().await;
+        client.sends(GET).await;
+        let mut app = stage.app().await;
+        app.reads(GET).await;
+        app.sends(OK).await;
+        client.reads(OK).await;
+        // The app closes while the next request is on its way.
+        drop(app);
+        client.sends(GET).await;
+        client.finishes().await;
+        let mut app = stage.app().await;
+        app.reads(GET).await;
+        app.reads_the_end().await;
+        app.sends(OK).await;
+        client.reads(OK).await;
+        stage.at(ms(300)).await;
+        stage.counted(&[(200, "", ms(0)), (200, "", ms(0))]).await;
+    });
+}
