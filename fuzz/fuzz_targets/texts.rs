@@ -1,32 +1,7 @@
-//! Texts from operators and scrapers parse or say why; what parses prints as itself.
+//! libFuzzer looks for an input that `checks/texts.rs` panics at.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use redcar::metrics::buckets::Buckets;
-use redcar::config::{
-    Exclusions, ListenAddr, PathGlob, Upstream, parse_bytes, parse_duration, parse_methods,
-};
-use redcar::metrics::text::{Format, accepts_gzip, label, prefers_json};
-use redcar::config::routes::{openapi, shape};
+#[path = "../checks/texts.rs"]
+mod texts;
 
-fuzz_target!(|text: &str| {
-    if let Ok(address) = text.parse::<ListenAddr>() {
-        assert_eq!(address.to_string().parse(), Ok(address));
-    }
-    if let Ok(upstream) = text.parse::<Upstream>() {
-        assert_eq!(upstream.to_string().parse(), Ok(upstream));
-    }
-    if let Ok(buckets) = text.parse::<Buckets>() {
-        assert_eq!(buckets.labels().count(), buckets.len());
-    }
-    let _ = (parse_bytes(text), parse_duration(text), parse_methods(text));
-    let _ = (Format::negotiate(text), accepts_gzip(text), prefers_json(text));
-    let _ = (openapi::parse(text).is_ok(), shape(text));
-    if let Ok(glob) = text.parse::<PathGlob>() {
-        let exclusions = Exclusions::new(&[glob], &[]).ok().flatten();
-        let _ = exclusions.map(|exclusions| exclusions.excludes(text, Some(text.as_bytes())));
-    }
-    let mut out = String::new();
-    label(&mut out, "path", text);
-    assert!(!out.contains('\n'));
-});
+libfuzzer_sys::fuzz_target!(|text: &str| texts::check(text));

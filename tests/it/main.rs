@@ -23,6 +23,7 @@ mod sidecar;
 // The claims.
 mod addresses;
 mod both;
+mod corpus;
 mod draining;
 mod endings;
 mod exclusions;
