@@ -45,7 +45,10 @@ fn make_page() {
 
 fn main() {
     make_page();
-    println!("cargo::rerun-if-changed=.git/HEAD");
+    // A file that is not there, as outside of a repository, would have Cargo build each time anew.
+    if let Some(head) = output("git", &["rev-parse", "--git-path", "HEAD"]) {
+        println!("cargo::rerun-if-changed={head}");
+    }
     println!("cargo::rerun-if-env-changed=REDCAR_REVISION");
     let revision = std::env::var("REDCAR_REVISION")
         .ok()

@@ -1,11 +1,24 @@
 """Fixtures: the components a test starts. All of them end with the test, whatever happens."""
 
+import signal
+
 import pytest
 
 pytest.register_assert_rewrite("helpers", "peers", "apps", "h2_frames")
 
 from helpers import PROXY, Gunicorn, Nginx, Processes, Prometheus, Proxy
 from test_tls import certificate
+
+
+def pytest_configure(config):
+    """Programs start with signals as a login gives them.
+
+    Whoever runs the tests in the background ignores SIGINT, and nohup SIGHUP; programs would inherit
+    that. What has a handler here is the default there, and still does nothing to the tests.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_sessionstart(session):

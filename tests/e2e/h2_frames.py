@@ -251,12 +251,12 @@ class Connection:
         )
 
     def fails(self, *codes):
-        """A connection error: GOAWAY with any error, or the end of the connection. `codes` say what the
-        RFC asks for; the library often says PROTOCOL_ERROR instead, which no client can use."""
+        """A connection error: GOAWAY with any error. `codes` say what the RFC asks for; the library
+        often says PROTOCOL_ERROR instead, which no client can use."""
         self._ends((GOAWAY,), codes, "GOAWAY")
 
     def stream_fails(self, *codes):
-        """A stream error: RST_STREAM with one of these codes, or a connection error."""
+        """A stream error, or a connection error: any error, as above."""
         self._ends((RST_STREAM, GOAWAY), codes, "RST_STREAM or GOAWAY")
 
     def is_refused(self, *codes):
@@ -269,8 +269,7 @@ class Connection:
                 found = self.next()
             except TimeoutError as error:
                 raise AssertionError(f"no {what} with code {codes} came{error}") from None
-            if found is None:
-                return
+            assert found is not None, f"closed without {what}{self.story()}"
             if or_400 and found.kind == HEADERS:
                 assert dict(self.fields_of_last)[":status"] == "400", self.story()
                 return

@@ -4,7 +4,9 @@ Nothing here waits for a fixed time: every wait polls for an event and has a dea
 process gets a session of its own and is killed, with its children, when its test ends.
 """
 
+import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
@@ -40,11 +42,19 @@ def wait_until(condition, what, timeout=10.0, interval=0.02):
         time.sleep(interval)
 
 
+# Below those that the kernel gives to clients, so that nobody else takes one meanwhile. Tests that
+# run side by side have a thousand each.
+PORTS = itertools.cycle(range(1000))
+
+
 def free_port():
     """A port that was free a moment ago, for programs that cannot say which one they took."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for number in itertools.islice(PORTS, 1000):
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", 20_000 + 1000 * worker + number))
+            return s.getsockname()[1]
+    raise AssertionError("no port is free")
 
 
 def tool(name):
@@ -60,6 +70,16 @@ def clean_env(**extra):
     """The environment without anybody's REDCAR_ settings."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("REDCAR_")}
     return env | {"PYTHONDONTWRITEBYTECODE": "1"} | extra
+
+
+def below(pid):
+    """The processes that this one has started, and those that they have, as far as they live."""
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in task.read_text().split()]
+    return found[1:]
 
 
 class Processes:
@@ -90,10 +110,10 @@ class Processes:
         return process
 
     def kill(self, process):
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        """Kills it with all that it has started, also what took a session of its own."""
+        for kill, pid in [(os.killpg, process.pid), *((os.kill, p) for p in below(process.pid))]:
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid, signal.SIGKILL)
         process.wait()
 
     def kill_all(self):

@@ -105,8 +105,13 @@ def test_tunnels_under_load_are_held_until_they_end(proxy):
         assert sidecar.samples().total("http_upgraded_connections_active") == VISITORS
         for socket in sockets:
             socket.close()
-        # The scrape above makes it wait for another one, as long as scrapers usually take.
-        assert sidecar.wait_for_exit(25) == 0
+        # The scrape above makes it wait for another one.
+        wait_until(
+            lambda: any("last scrape" in line["message"] for line in sidecar.log()),
+            "the sidecar waits for a last scrape",
+        )
+        assert sidecar.samples().total("http_upgraded_connections_active") == 0
+        assert sidecar.wait_for_exit() == 0
 
 
 def test_a_connection_that_is_idle_when_the_drain_begins_is_closed(proxy):

@@ -27,6 +27,7 @@ def stream(events, pause, framing=b"Transfer-Encoding: chunked\r\n"):
     return Backend(script)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked\r\n", b""], ids=["chunked", "to the end"])
 def test_each_event_arrives_at_once(proxy, framing):
     delays = []
@@ -40,6 +41,7 @@ def test_each_event_arrives_at_once(proxy, framing):
     assert sorted(delays)[10] < 0.01, delays
 
 
+@pytest.mark.alone
 def test_each_event_arrives_at_once_over_http2(proxy):
     delays = []
     with stream(20, 0.02) as backend:

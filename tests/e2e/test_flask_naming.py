@@ -8,7 +8,9 @@ real Prometheus scrapes both, and the panels of the exporter's own dashboard hav
 import math
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import requests
 
 from helpers import HERE, KeepAlive, Samples, free_port, wait_until
@@ -84,14 +86,16 @@ class SideBySide:
         # Raw paths, as the exporter has them.
         self.sidecar = proxy(gunicorn("gthread").upstream, "--naming", "flask", "--paths", "raw")
         self.clients = [KeepAlive(int(inside.upstream.rsplit(":")[1])), KeepAlive(self.sidecar.port)]
+        self.pool = ThreadPoolExecutor(len(self.clients))
         self.jobs = {"inside": port, "outside": self.sidecar.metrics_port}
         self.prometheus = prometheus(self.jobs)
 
     def send_round(self):
+        """Each request to both at the same time."""
         for method, path, status in ROUND:
-            for client in self.clients:
-                body = b"one" if method in ("POST", "PUT") else None
-                assert client(method, path, body)[0] == status, (method, path)
+            body = b"one" if method in ("POST", "PUT") else None
+            answers = self.pool.map(lambda client: client(method, path, body), self.clients)
+            assert [got for got, _ in answers] == [status] * 2, (method, path)
 
     def by_job(self, promql, at=None):
         """{job: {labels that matter: value}}"""
@@ -110,6 +114,7 @@ class SideBySide:
         return time.time()
 
 
+@pytest.mark.alone
 def test_the_dashboard_of_the_exporter_shows_the_same(gunicorn, proxy, prometheus, tmp_path):
     both = SideBySide(gunicorn, proxy, prometheus, tmp_path)
     # A first round, so that every series exists before the panels' rates begin.

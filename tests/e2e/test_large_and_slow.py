@@ -3,6 +3,7 @@
 import contextlib
 import re
 import resource
+import select
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 from helpers import connect, run, tool, wait_until
 from peers import OK, Backend, Ended, client
 
+pytestmark = pytest.mark.alone
 MIB = 1 << 20
 GET = b"GET /good HTTP/1.1\r\nHost: app\r\n\r\n"
 
@@ -283,13 +285,10 @@ def attack(port, flood):
 
 
 def is_over(c):
-    """The server has closed, without reading what it said before."""
-    try:
-        return c.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    """The server has closed, or reset the connection; what it said before was not read."""
+    poll = select.poll()
+    poll.register(c.socket, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def test_a_client_with_zero_windows_does_not_make_us_buffer(proxy):
@@ -312,8 +311,8 @@ def test_a_client_with_zero_windows_does_not_make_us_buffer(proxy):
         wait_until(lambda: sidecar.in_flight() == 0, "nothing is in flight", 20)
 
 
-def test_reset_streams_count_against_the_limit_while_their_upstream_work_runs(proxy):
-    """A backend that does not notice the end of a connection works on; not without bound."""
+def test_requests_that_are_reset_at_once_are_hardly_any_work_for_the_app(proxy):
+    """Rapid reset. An app that does not notice the end of a connection works on, for nobody."""
     def deaf(wire):
         if wire.head().start.startswith("GET /good"):
             wire.send(OK)
@@ -329,5 +328,5 @@ def test_reset_streams_count_against_the_limit_while_their_upstream_work_runs(pr
                     break
         wait_until(lambda: sidecar.in_flight() == 0, "nothing is in flight", 20)
         worked = sum(bool(s) for s in backend.streams)
-        assert limit and worked <= 1000
+        assert limit and worked <= 2 * limit
         assert is_served(sidecar.port) < 3

@@ -43,6 +43,7 @@ def ab(url):
     return find(r"Complete requests:\s+(\d+)", done.stdout)
 
 
+@pytest.mark.alone
 def test_counts_equal_what_wrk_h2load_hey_and_ab_report(nginx, proxy, record_property):
     sidecar = proxy(nginx.upstream)
     reported = {f"/{t.__name__}": t(f"{sidecar.url}/{t.__name__}") for t in (wrk, h2load, hey, ab)}
@@ -120,6 +121,7 @@ def pipelined(port, methods):
     return answered
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_a_million_paths_and_ten_thousand_methods_stay_within_the_bounds(nginx, proxy, tmp_path):
     sidecar = proxy(nginx.upstream)
@@ -176,6 +178,7 @@ def test_a_million_paths_and_ten_thousand_methods_stay_within_the_bounds(nginx, 
     assert samples.total("process_resident_memory_bytes") < 64 << 20
 
 
+@pytest.mark.alone
 def test_many_idle_connections_and_their_end_leave_nothing_behind(nginx, proxy):
     sidecar = proxy(nginx.upstream)
     clients = [KeepAlive(sidecar.port) for _ in range(500)]

@@ -73,12 +73,14 @@ def stack(tmp_path_factory):
         stack = Stack(processes, folder / "stack")
         yield stack
     finally:
-        if stack:
-            stack.process.send_signal(signal.SIGINT)
-            wait_until(lambda: stack.process.poll() is not None, "the stack ends", 60)
-        processes.kill_all()
-    left = [name for name, pid in stack.pids.items() if os.path.exists(f"/proc/{pid}")]
-    assert left == [], "the script left processes behind"
+        try:
+            if stack:
+                stack.process.send_signal(signal.SIGINT)
+                wait_until(lambda: stack.process.poll() is not None, "the stack ends", 60)
+                left = [name for name, pid in stack.pids.items() if os.path.exists(f"/proc/{pid}")]
+                assert left == [], "the script left processes behind"
+        finally:
+            processes.kill_all()
 
 
 def test_every_target_is_scraped_and_every_rule_is_healthy(stack):

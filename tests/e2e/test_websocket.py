@@ -325,6 +325,7 @@ def test_the_drain_ends_a_tunnel_at_its_deadline(proxy):
         sidecar.wait_for_exit()
 
 
+@pytest.mark.alone
 def test_a_slow_reader_in_a_tunnel_does_not_make_the_sidecar_grow(proxy):
     def floods(wire):
         with contextlib.suppress(OSError):
