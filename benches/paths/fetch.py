@@ -20,9 +20,14 @@ from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[2]
 NPM = [
-    "@octokit/openapi@23.0.2", "@netlify/open-api@2.60.0", "@directus/specs@15.2.0",
-    "@blockfrost/openapi@0.1.93", "@figma/rest-api-spec@0.43.0", "@okta/openapi@2.15.0",
-    "shipengine-openapi@1.4.0", "rclone-openapi@1.75.0",
+    "@octokit/openapi@23.0.2",
+    "@netlify/open-api@2.60.0",
+    "@directus/specs@15.2.0",
+    "@blockfrost/openapi@0.1.93",
+    "@figma/rest-api-spec@0.43.0",
+    "@okta/openapi@2.15.0",
+    "shipengine-openapi@1.4.0",
+    "rclone-openapi@1.75.0",
 ]
 PYPI = ["google-api-python-client==2.202.0", "botocore==1.44.8", "faker==40.63.0", "pyyaml==6.0.3"]
 OPENAPI = {
@@ -71,8 +76,10 @@ def kind_of(name, schema, before):
     if shape == "date-time":
         return "date"
     rules = [
-        ("email", "mail"), ("sha|hash|digest|etag|fingerprint|checksum", "hex"),
-        ("date|day|time|epoch", "date"), ("token|secret|apikey", "token"),
+        ("email", "mail"),
+        ("sha|hash|digest|etag|fingerprint|checksum", "hex"),
+        ("date|day|time|epoch", "date"),
+        ("token|secret|apikey", "token"),
         ("number|index|version|page|year|month", "int"),
         ("path|file|object|document", "file"),
         ("owner|user|login|account|member|assignee|actor|author", "user"),
@@ -98,6 +105,7 @@ def id_style(api):
         seed = sum(map(ord, api))
         odd = sum(map(ord, parameter)) % 4 == 0
         return styles[(seed + odd) % len(styles)]
+
     return style
 
 
@@ -154,6 +162,7 @@ def google_rows(api, document):
             yield method["httpMethod"], (base + path).replace("//", "/"), kinds
         for child in node.get("resources", {}).values():
             yield from walk(child)
+
     yield from walk(document)
 
 
@@ -200,6 +209,7 @@ def main():
     npm, pypi = install(directory)
     import yaml
     from faker.providers.company.en_US import Provider as _company  # noqa: F401
+
     choose, held = directory / "choose", directory / "held"
     choose.mkdir(exist_ok=True)
     held.mkdir(exist_ok=True)
@@ -238,6 +248,7 @@ def main():
         if not files:
             continue
         import gzip
+
         raw = files[-1].read_bytes()
         model = json.loads(gzip.decompress(raw) if files[-1].suffix == ".gz" else raw)
         if not model["metadata"].get("protocol", "").startswith("rest"):
@@ -254,12 +265,16 @@ def main():
 def people_words(pypi, directory):
     """User names, companies, slugs and file names that Faker would make, 20,000 of each."""
     from faker import Faker
+
     fake = Faker("en_US")
     Faker.seed(7)
     makers = {
-        "user": fake.user_name, "company": lambda: slug(fake.company()),
-        "slug": lambda: fake.slug(), "name": lambda: fake.word() if fake.boolean() else fake.slug(),
-        "file": lambda: fake.file_name(), "mail": fake.email,
+        "user": fake.user_name,
+        "company": lambda: slug(fake.company()),
+        "slug": lambda: fake.slug(),
+        "name": lambda: fake.word() if fake.boolean() else fake.slug(),
+        "file": lambda: fake.file_name(),
+        "mail": fake.email,
     }
     for kind, make in makers.items():
         values = list(dict.fromkeys(make() for _ in range(20_000)))

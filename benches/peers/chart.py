@@ -26,8 +26,10 @@ def panel(result, top):
         own = name == "redcar"
         width = max(1, value / longest * BAR)
         shapes.append(text(LABEL - 8, y + 14, name, more='text-anchor="end"'))
-        shapes.append(f'<rect x="{LABEL}" y="{y + 2}" width="{width:.1f}" height="{ROW - 6}"'
-                      f' rx="2" fill="{OWN if own else OTHER}"/>')
+        shapes.append(
+            f'<rect x="{LABEL}" y="{y + 2}" width="{width:.1f}" height="{ROW - 6}"'
+            f' rx="2" fill="{OWN if own else OTHER}"/>'
+        )
         note = f"{value:,.1f} µs"
         if not own and "redcar" in rounds:
             note += f", redcar {ratio(rounds['redcar'], rounds[name], 'cpu_us'):.2f} × that"
@@ -44,8 +46,11 @@ def svg(results):
             more, height = panel(result, top)
             shapes += more
             top += height
-    box = f'-16 -8 {WIDTH + 32} {top + 16}'
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" role="img"'
-            ' aria-label="CPU time per request of redcar and other proxies">\n'
-            f'<rect x="-16" y="-8" width="{WIDTH + 32}" height="{top + 16}" fill="#ffffff"/>\n'
-            + "\n".join(shapes) + "\n</svg>\n")
+    box = f"-16 -8 {WIDTH + 32} {top + 16}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" role="img"'
+        ' aria-label="CPU time per request of redcar and other proxies">\n'
+        f'<rect x="-16" y="-8" width="{WIDTH + 32}" height="{top + 16}" fill="#ffffff"/>\n'
+        + "\n".join(shapes)
+        + "\n</svg>\n"
+    )

@@ -58,9 +58,12 @@ load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
 """
 
 # A table of the worker, without locks: the cheapest way there is.
-LUA_HTTP = """
+LUA_HTTP = (
+    """
   init_by_lua_block {{
-    series, bounds = {{}}, {{""" + BUCKETS + """}}
+    series, bounds = {{}}, {{"""
+    + BUCKETS
+    + """}}
     function observe()
       local key = ngx.var.request_method .. " " .. ngx.var.uri .. " " .. ngx.var.status
       local one = series[key]
@@ -92,9 +95,10 @@ LUA_HTTP = """
       end
     end
   }}
-  server {{ listen 127.0.0.1:{metrics}; 
+  server {{ listen 127.0.0.1:{metrics};
     location = /metrics {{ content_by_lua_block {{ page() }} }} }}
 """
+)
 
 LUA_LOG = "log_by_lua_block { observe() }"
 
@@ -131,8 +135,9 @@ def nginx(directory, name, body, threads=1):
 
 def backend(directory, port, h2):
     """The configuration of the backend."""
-    statuses = " ".join(f"if ($arg_status = {status}) {{ return {status}; }}"
-                        for status in SERIES_STATUSES)
+    statuses = " ".join(
+        f"if ($arg_status = {status}) {{ return {status}; }}" for status in SERIES_STATUSES
+    )
     body = BACKEND.format(port=port, h2=h2, www=directory / "www", statuses=statuses)
     return nginx(directory, "backend", body)
 
@@ -150,27 +155,69 @@ def envoy(port, admin, backend_port, h2):
     kind = "type.googleapis.com/envoy.extensions."
     manager = {
         "@type": kind + "filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "in", "codec_type": "AUTO", "use_remote_address": True,
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
-            {"match": {"prefix": "/"}, "route": {"cluster": "b", "timeout": "0s"}}]}]},
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
-            "@type": kind + "filters.http.router.v3.Router"}}]}
-    limits = {"priority": "DEFAULT", "max_connections": 20000, "max_pending_requests": 20000,
-              "max_requests": 20000}
+        "stat_prefix": "in",
+        "codec_type": "AUTO",
+        "use_remote_address": True,
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [
+                        {"match": {"prefix": "/"}, "route": {"cluster": "b", "timeout": "0s"}}
+                    ],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": kind + "filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    limits = {
+        "priority": "DEFAULT",
+        "max_connections": 20000,
+        "max_pending_requests": 20000,
+        "max_requests": 20000,
+    }
     protocol = "http2_protocol_options" if h2 else "http_protocol_options"
-    options = {"@type": kind + "upstreams.http.v3.HttpProtocolOptions",
-               "explicit_http_config": {protocol: {}}}
+    options = {
+        "@type": kind + "upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {protocol: {}},
+    }
     cluster = {
-        "name": "b", "type": "STATIC", "connect_timeout": "3s",
+        "name": "b",
+        "type": "STATIC",
+        "connect_timeout": "3s",
         "circuit_breakers": {"thresholds": [limits]},
         "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
-        "load_assignment": {"cluster_name": "b", "endpoints": [{"lb_endpoints": [
-            {"endpoint": {"address": address(backend_port)}}]}]}}
-    listener = {"name": "in", "address": address(port), "filter_chains": [{"filters": [
-        {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}]}
-    return {"admin": {"address": address(admin)},
-            "static_resources": {"listeners": [listener], "clusters": [cluster]}}
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
+        "load_assignment": {
+            "cluster_name": "b",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(backend_port)}}]}],
+        },
+    }
+    listener = {
+        "name": "in",
+        "address": address(port),
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": manager,
+                    }
+                ]
+            }
+        ],
+    }
+    return {
+        "admin": {"address": address(admin)},
+        "static_resources": {"listeners": [listener], "clusters": [cluster]},
+    }
 
 
 def caddy(port, backend_port, h2):
@@ -178,18 +225,31 @@ def caddy(port, backend_port, h2):
     transport = {"protocol": "http", "keep_alive": {"max_idle_conns_per_host": 256}}
     if h2:
         transport["versions"] = ["h2c"]
-    proxy = {"handler": "reverse_proxy", "transport": transport,
-             "upstreams": [{"dial": f"127.0.0.1:{backend_port}"}]}
-    server = {"listen": [f"127.0.0.1:{port}"], "automatic_https": {"disable": True},
-              "protocols": ["h1", "h2c"] if h2 else ["h1"], "routes": [{"handle": [proxy]}]}
-    return {"admin": {"disabled": True}, "logging": {"logs": {"default": {"level": "ERROR"}}},
-            "apps": {"http": {"metrics": {"per_host": True}, "servers": {"s": server}}}}
+    proxy = {
+        "handler": "reverse_proxy",
+        "transport": transport,
+        "upstreams": [{"dial": f"127.0.0.1:{backend_port}"}],
+    }
+    server = {
+        "listen": [f"127.0.0.1:{port}"],
+        "automatic_https": {"disable": True},
+        "protocols": ["h1", "h2c"] if h2 else ["h1"],
+        "routes": [{"handle": [proxy]}],
+    }
+    return {
+        "admin": {"disabled": True},
+        "logging": {"logs": {"default": {"level": "ERROR"}}},
+        "apps": {"http": {"metrics": {"per_host": True}, "servers": {"s": server}}},
+    }
 
 
 def traefik(backend_port, h2):
     """Routes for the file provider of Traefik; JSON is YAML."""
     scheme = "h2c" if h2 else "http"
     servers = [{"url": f"{scheme}://127.0.0.1:{backend_port}"}]
-    return {"http": {
-        "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "b", "entryPoints": ["web"]}},
-        "services": {"b": {"loadBalancer": {"servers": servers}}}}}
+    return {
+        "http": {
+            "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "b", "entryPoints": ["web"]}},
+            "services": {"b": {"loadBalancer": {"servers": servers}}},
+        }
+    }

@@ -1,7 +1,7 @@
 """A unary gRPC service that answers with what it got, on grpcio; and a client that checks it.
 
-    grpc_backend.py serve PORT
-    grpc_backend.py call PORT      prints `ok` if the answer is the request, with status OK
+grpc_backend.py serve PORT
+grpc_backend.py call PORT      prints `ok` if the answer is the request, with status OK
 """
 
 import sys

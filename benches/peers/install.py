@@ -34,8 +34,18 @@ def debian(package):
     """Installs a package without a service of its own."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Failure(f"the Debian package {package} is missing; run this as root, or install it")
-    call(["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", "install", "-y",
-          "--no-install-recommends", package])
+    call(
+        [
+            "apt-get",
+            "-q",
+            "-o",
+            "DPkg::Lock::Timeout=300",
+            "install",
+            "-y",
+            "--no-install-recommends",
+            package,
+        ]
+    )
 
 
 def python_packages(file):
@@ -45,16 +55,37 @@ def python_packages(file):
         call([sys.executable, "-m", "venv", venv])
     done = venv / file.name
     if not done.exists() or done.read_text() != file.read_text():
-        call([venv / "bin" / "python", "-m", "pip", "install", "--quiet",
-              "--disable-pip-version-check", "--requirement", file])
+        call(
+            [
+                venv / "bin" / "python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--requirement",
+                file,
+            ]
+        )
         # Written last, so that an installation that was cut short is done again.
         done.write_text(file.read_text())
 
 
 def cargo(package):
     """Builds a workspace beside this file."""
-    call([os.environ.get("CARGO", "cargo"), "build", "--release", "--locked", "--quiet",
-          "--manifest-path", HERE / package / "Cargo.toml", "--target-dir", BUILT])
+    call(
+        [
+            os.environ.get("CARGO", "cargo"),
+            "build",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--manifest-path",
+            HERE / package / "Cargo.toml",
+            "--target-dir",
+            BUILT,
+        ]
+    )
 
 
 def ensure(peers, own_build):
@@ -77,5 +108,16 @@ def ensure(peers, own_build):
             debian("cmake")
         cargo("pingora")
     if own_build:
-        call([os.environ.get("CARGO", "cargo"), "build", "--release", "--locked", "--quiet",
-              "--manifest-path", ROOT / "Cargo.toml", "--bin", "proxy"])
+        call(
+            [
+                os.environ.get("CARGO", "cargo"),
+                "build",
+                "--release",
+                "--locked",
+                "--quiet",
+                "--manifest-path",
+                ROOT / "Cargo.toml",
+                "--bin",
+                "proxy",
+            ]
+        )

@@ -5,10 +5,11 @@ of a round are numbers by name."""
 import statistics
 import time
 
-import config
 import measure
 from peers import Spec
 from processes import Failure, cpu_nanos, free_port, rss_kib
+
+import config
 
 
 class Running:
@@ -25,9 +26,13 @@ class Workload:
 
     h2 = False
     # (figure, heading, digits) of each column; `ratio` is the figure that peers are compared by.
-    columns = [("cpu_us", "CPU µs/request", 1), ("per_second", "requests/s", 0),
-               ("rss_before_kib", "RSS before KiB", 0), ("rss_peak_kib", "RSS peak KiB", 0),
-               ("rss_after_kib", "RSS after KiB", 0)]
+    columns = [
+        ("cpu_us", "CPU µs/request", 1),
+        ("per_second", "requests/s", 0),
+        ("rss_before_kib", "RSS before KiB", 0),
+        ("rss_peak_kib", "RSS peak KiB", 0),
+        ("rss_after_kib", "RSS after KiB", 0),
+    ]
     ratio = "cpu_us"
     most_rounds = None
 
@@ -59,11 +64,20 @@ class Workload:
 
     def start(self, bench, peer, **settings):
         """Starts a peer and checks that it does what it is measured for."""
-        spec = Spec(bench.directory, peer.name, free_port(), free_port(), self.backend, self.h2,
-                    bench.threads, **settings)
+        spec = Spec(
+            bench.directory,
+            peer.name,
+            free_port(),
+            free_port(),
+            self.backend,
+            self.h2,
+            bench.threads,
+            **settings,
+        )
         launch = peer.launch(spec)
-        process = bench.processes.start(peer.name, launch.command, bench.proxy_cores, spec.port,
-                                        launch.env)
+        process = bench.processes.start(
+            peer.name, launch.command, bench.proxy_cores, spec.port, launch.env
+        )
         self.check_soon(bench, peer, spec)
         return Running(peer, process, spec.port, spec.metrics)
 
@@ -92,8 +106,9 @@ class Workload:
         """Figures of one peer in one round."""
         running = self.running[name]
         self.load(bench, running.port, bench.warm_seconds)
-        figures = measure.accounted(running.process,
-                                    lambda: self.load(bench, running.port, bench.seconds))
+        figures = measure.accounted(
+            running.process, lambda: self.load(bench, running.port, bench.seconds)
+        )
         return figures | {"rss_before_kib": running.idle_kib}
 
     def load(self, bench, port, seconds):
@@ -143,9 +158,14 @@ class Grpc(H2):
 class Latency(Workload):
     """Latency at a fixed rate that all can carry who are half as fast as HAProxy."""
 
-    columns = [("p50_us", "p50 µs", 0), ("p99_us", "p99 µs", 0), ("p999_us", "p99.9 µs", 0),
-               ("added_p99_us", "added p99 µs", 0), ("carried", "carried", 2),
-               ("cpu_us", "CPU µs/request", 1)]
+    columns = [
+        ("p50_us", "p50 µs", 0),
+        ("p99_us", "p99 µs", 0),
+        ("p999_us", "p99.9 µs", 0),
+        ("added_p99_us", "added p99 µs", 0),
+        ("carried", "carried", 2),
+        ("cpu_us", "CPU µs/request", 1),
+    ]
     ratio = "p99_us"
 
     def set_up(self, bench):
@@ -183,8 +203,13 @@ class Latency(Workload):
 class Fairness(Workload):
     """How evenly 64 connections in a closed loop are served."""
 
-    columns = [("least", "least ÷ mean", 3), ("most", "most ÷ mean", 3),
-               ("jain", "Jain's index", 4), ("p99_us", "p99 µs", 0), ("p999_us", "p99.9 µs", 0)]
+    columns = [
+        ("least", "least ÷ mean", 3),
+        ("most", "most ÷ mean", 3),
+        ("jain", "Jain's index", 4),
+        ("p99_us", "p99 µs", 0),
+        ("p999_us", "p99.9 µs", 0),
+    ]
     ratio = "p999_us"
 
     def measure(self, bench, name):
@@ -194,27 +219,55 @@ class Fairness(Workload):
         mean = statistics.mean(counts)
         # 1 when all are served alike, 1/n when one gets everything.
         jain = sum(counts) ** 2 / (len(counts) * sum(count * count for count in counts))
-        return {"least": min(counts) / mean, "most": max(counts) / mean, "jain": jain,
-                "p99_us": result["p99_us"], "p999_us": result["p999_us"]}
+        return {
+            "least": min(counts) / mean,
+            "most": max(counts) / mean,
+            "jain": jain,
+            "p99_us": result["p99_us"],
+            "p999_us": result["p999_us"],
+        }
 
 
 class SystemCalls(Workload):
     """System calls per request, counted by strace, which slows the peer but counts truly."""
 
-    columns = [("calls", "calls/request", 2), ("socket", "socket", 2), ("wait", "waiting", 2),
-               ("timer", "timers", 2), ("other", "other", 2)]
+    columns = [
+        ("calls", "calls/request", 2),
+        ("socket", "socket", 2),
+        ("wait", "waiting", 2),
+        ("timer", "timers", 2),
+        ("other", "other", 2),
+    ]
     ratio = "calls"
     most_rounds = 1
-    KINDS = {"socket": ["read", "write", "readv", "writev", "recvfrom", "sendto", "recvmsg",
-                        "sendmsg", "accept4", "connect", "close", "shutdown", "splice",
-                        "getsockopt", "setsockopt", "socket"],
-             "wait": ["epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl", "futex"],
-             "timer": ["timerfd_settime", "nanosleep", "clock_nanosleep", "clock_gettime"]}
+    KINDS = {
+        "socket": [
+            "read",
+            "write",
+            "readv",
+            "writev",
+            "recvfrom",
+            "sendto",
+            "recvmsg",
+            "sendmsg",
+            "accept4",
+            "connect",
+            "close",
+            "shutdown",
+            "splice",
+            "getsockopt",
+            "setsockopt",
+            "socket",
+        ],
+        "wait": ["epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl", "futex"],
+        "timer": ["timerfd_settime", "nanosleep", "clock_nanosleep", "clock_gettime"],
+    }
 
     def measure(self, bench, name):
         running = self.running[name]
-        calls = measure.system_calls(bench, running.process,
-                                     lambda: measure.wrk(bench, running.port, "/", 1))
+        calls = measure.system_calls(
+            bench, running.process, lambda: measure.wrk(bench, running.port, "/", 1)
+        )
         figures = {"calls": sum(calls.values())}
         for kind, members in self.KINDS.items():
             figures[kind] = sum(calls.get(member, 0) for member in members)

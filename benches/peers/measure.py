@@ -66,8 +66,11 @@ def h2load(bench, port, path, seconds, grpc):
 
 def steady(bench, port, path, rate, seconds, connections=64):
     """A fixed rate, or a closed loop with rate 0; latencies count from when a request was due."""
-    out = run(bench.load_core, [bench.built / "release" / "steady", f"127.0.0.1:{port}", path,
-                                connections, rate, seconds], seconds + 30)
+    out = run(
+        bench.load_core,
+        [bench.built / "release" / "steady", f"127.0.0.1:{port}", path, connections, rate, seconds],
+        seconds + 30,
+    )
     return json.loads(out)
 
 
@@ -79,16 +82,24 @@ def accounted(process, load, *others):
     with Rss(process.pid) as rss:
         requests, rate = load()
     cpu = sum(map(cpu_nanos, pids)) - cpu
-    return {"cpu_us": cpu / requests / 1000, "per_second": rate, "requests": requests,
-            "rss_peak_kib": rss.peak, "rss_after_kib": rss_kib(process.pid)}
+    return {
+        "cpu_us": cpu / requests / 1000,
+        "per_second": rate,
+        "requests": requests,
+        "rss_peak_kib": rss.peak,
+        "rss_after_kib": rss_kib(process.pid),
+    }
 
 
 def system_calls(bench, process, load):
     """Runs a load under strace; returns calls per request by name."""
     table = bench.directory / "strace"
-    strace = subprocess.Popen(["strace", "-f", "-c", "-o", table, "-p", str(process.pid)] + [
-        word for pid in descendants(process.pid)[1:] for word in ("-p", str(pid))],
-        stderr=subprocess.PIPE, text=True)
+    strace = subprocess.Popen(
+        ["strace", "-f", "-c", "-o", table, "-p", str(process.pid)]
+        + [word for pid in descendants(process.pid)[1:] for word in ("-p", str(pid))],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         attached = strace.stderr.readline()
         if "attached" not in attached:
@@ -98,8 +109,9 @@ def system_calls(bench, process, load):
         strace.terminate()
         strace.wait()
         strace.stderr.close()
-    rows = re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", table.read_text(),
-                      re.MULTILINE)
+    rows = re.findall(
+        r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", table.read_text(), re.MULTILINE
+    )
     return {name: int(calls) / requests for calls, name in rows if name != "total"}
 
 
@@ -116,9 +128,11 @@ def exchange(port, request):
     return seconds, b"".join(parts)
 
 
-SCRAPE = (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-          b"Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n"
-          b"Accept-Encoding: gzip\r\n\r\n")
+SCRAPE = (
+    b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    b"Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n"
+    b"Accept-Encoding: gzip\r\n\r\n"
+)
 
 
 def scrape(port):
@@ -149,15 +163,20 @@ def dechunk(body):
         if size == 0:
             break
         parts.append(body[:size])
-        body = body[size + 2:]
+        body = body[size + 2 :]
     return b"".join(parts)
 
 
 def check(port, h2):
     """Asks for an answer that only the backend can give, through a peer."""
     nonce = secrets.token_hex(8)
-    command = ["curl", "-sS", "-m10", *(["--http2-prior-knowledge"] if h2 else []),
-               f"http://127.0.0.1:{port}/check?nonce={nonce}"]
+    command = [
+        "curl",
+        "-sS",
+        "-m10",
+        *(["--http2-prior-knowledge"] if h2 else []),
+        f"http://127.0.0.1:{port}/check?nonce={nonce}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.stdout != nonce:
         raise Failure(f"it does not forward: {done.stdout[:200]!r} {done.stderr.strip()}")

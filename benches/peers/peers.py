@@ -6,11 +6,12 @@ from a `Spec` to a `Launch`; everything else about it is data.
 
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
 
 import config
+
 
 @dataclass
 class Spec:
@@ -58,13 +59,30 @@ class Peer:
 
 def redcar(binary):
     """This program, from any build of it."""
+
     def launch(spec):
         upstream = spec.socket or f"127.0.0.1:{spec.backend}"
-        return Launch([binary, "--listen", f"127.0.0.1:{spec.port}",
-                       "--upstream", upstream,
-                       "--metrics", f"127.0.0.1:{spec.metrics}", "--threads", spec.threads,
-                       "--max-connections", "12000", "--max-series", "6000",
-                       "--log-level", "error", *spec.extra])
+        return Launch(
+            [
+                binary,
+                "--listen",
+                f"127.0.0.1:{spec.port}",
+                "--upstream",
+                upstream,
+                "--metrics",
+                f"127.0.0.1:{spec.metrics}",
+                "--threads",
+                spec.threads,
+                "--max-connections",
+                "12000",
+                "--max-series",
+                "6000",
+                "--log-level",
+                "error",
+                *spec.extra,
+            ]
+        )
+
     return launch
 
 
@@ -79,100 +97,172 @@ def without_h2(binary):
 
 def floor(binary):
     """Bytes copied, nothing understood."""
+
     def launch(spec):
         return Launch([binary, f"127.0.0.1:{spec.port}", f"127.0.0.1:{spec.backend}"])
+
     return launch
 
 
 def haproxy(spec):
     """HAProxy with its Prometheus service."""
-    text = config.HAPROXY.format(port=spec.port, backend=spec.backend, threads=spec.threads,
-                                 metrics=spec.metrics, proto="proto h2" if spec.h2 else "")
+    text = config.HAPROXY.format(
+        port=spec.port,
+        backend=spec.backend,
+        threads=spec.threads,
+        metrics=spec.metrics,
+        proto="proto h2" if spec.h2 else "",
+    )
     return Launch(["haproxy", "-f", spec.write("cfg", text)])
 
 
 def nginx(lua):
     """nginx as a proxy; with `lua`, histograms by path, method and status written in Lua."""
+
     def launch(spec):
         server = config.NGINX_H2 if spec.h2 else config.NGINX_HTTP1
         modules = config.LUA_MODULES if lua else ""
         body = (config.LUA_HTTP.format(metrics=spec.metrics) if lua else "") + server.format(
-            port=spec.port, backend=spec.backend, log=config.LUA_LOG if lua else "")
+            port=spec.port, backend=spec.backend, log=config.LUA_LOG if lua else ""
+        )
         text = modules + config.nginx(spec.directory, spec.name, body, spec.threads)
-        return Launch(["nginx", "-c", spec.write("conf", text),
-                       "-e", spec.directory / f"{spec.name}.err"])
+        return Launch(
+            ["nginx", "-c", spec.write("conf", text), "-e", spec.directory / f"{spec.name}.err"]
+        )
+
     return launch
 
 
 def envoy(binary):
     """Envoy with its default statistics."""
+
     def launch(spec):
         text = json.dumps(config.envoy(spec.port, spec.metrics, spec.backend, spec.h2))
-        return Launch([binary, "-c", spec.write("json", text), "--concurrency", spec.threads,
-                       "--log-level", "error", "--disable-hot-restart"])
+        return Launch(
+            [
+                binary,
+                "-c",
+                spec.write("json", text),
+                "--concurrency",
+                spec.threads,
+                "--log-level",
+                "error",
+                "--disable-hot-restart",
+            ]
+        )
+
     return launch
 
 
 def caddy(binary):
     """Caddy with metrics by host."""
+
     def launch(spec):
         text = json.dumps(config.caddy(spec.port, spec.backend, spec.h2))
         home = str(spec.directory)
-        return Launch([binary, "run", "--config", spec.write("json", text)],
-                      {"GOMAXPROCS": str(spec.threads), "HOME": home, "XDG_DATA_HOME": home,
-                       "XDG_CONFIG_HOME": home})
+        return Launch(
+            [binary, "run", "--config", spec.write("json", text)],
+            {
+                "GOMAXPROCS": str(spec.threads),
+                "HOME": home,
+                "XDG_DATA_HOME": home,
+                "XDG_CONFIG_HOME": home,
+            },
+        )
+
     return launch
 
 
 def traefik(binary):
     """Traefik with Prometheus metrics by router."""
+
     def launch(spec):
         routes = spec.write("yml", json.dumps(config.traefik(spec.backend, spec.h2)))
-        return Launch([binary, f"--entrypoints.web.address=127.0.0.1:{spec.port}",
-                       f"--entrypoints.metrics.address=127.0.0.1:{spec.metrics}",
-                       f"--providers.file.filename={routes}", "--metrics.prometheus=true",
-                       "--metrics.prometheus.addrouterslabels=true",
-                       "--metrics.prometheus.entrypoint=metrics",
-                       "--serverstransport.maxidleconnsperhost=256",
-                       "--global.checknewversion=false", "--global.sendanonymoususage=false",
-                       "--log.level=ERROR"], {"GOMAXPROCS": str(spec.threads)})
+        return Launch(
+            [
+                binary,
+                f"--entrypoints.web.address=127.0.0.1:{spec.port}",
+                f"--entrypoints.metrics.address=127.0.0.1:{spec.metrics}",
+                f"--providers.file.filename={routes}",
+                "--metrics.prometheus=true",
+                "--metrics.prometheus.addrouterslabels=true",
+                "--metrics.prometheus.entrypoint=metrics",
+                "--serverstransport.maxidleconnsperhost=256",
+                "--global.checknewversion=false",
+                "--global.sendanonymoususage=false",
+                "--log.level=ERROR",
+            ],
+            {"GOMAXPROCS": str(spec.threads)},
+        )
+
     return launch
 
 
 def pingora(binary):
     """The program in `pingora/`, with counters and histograms by method, path and status."""
+
     def launch(spec):
-        command = [binary, f"127.0.0.1:{spec.port}", f"127.0.0.1:{spec.backend}",
-                   f"127.0.0.1:{spec.metrics}", spec.threads]
+        command = [
+            binary,
+            f"127.0.0.1:{spec.port}",
+            f"127.0.0.1:{spec.backend}",
+            f"127.0.0.1:{spec.metrics}",
+            spec.threads,
+        ]
         return Launch(command + (["h2c"] if spec.h2 else []))
+
     return launch
 
 
 # The order of the tables. The first four need no download and are what a smoke run compares.
 CHEAP = ["redcar", "haproxy", "nginx", "floor"]
-NAMES = ["redcar", "baseline", "floor", "haproxy", "nginx", "nginx-lua", "pingora", "envoy",
-         "traefik", "caddy"]
+NAMES = [
+    "redcar",
+    "baseline",
+    "floor",
+    "haproxy",
+    "nginx",
+    "nginx-lua",
+    "pingora",
+    "envoy",
+    "traefik",
+    "caddy",
+]
 
 
 def catalogue(proxy, baseline, built):
     """Every peer by name. `built` is where the programs from PyPI and Cargo are."""
     venv, release = built / "venv" / "bin", built / "release"
     found = [
-        Peer("redcar", redcar(proxy), "histograms by method, path, status", without_h2(proxy),
-             per_path=True),
+        Peer(
+            "redcar",
+            redcar(proxy),
+            "histograms by method, path, status",
+            without_h2(proxy),
+            per_path=True,
+        ),
         Peer("floor", floor(release / "floor"), "none: it copies bytes"),
         Peer("haproxy", haproxy, "Prometheus service, none by path"),
         Peer("nginx", nginx(lua=False), "none"),
-        Peer("nginx-lua", nginx(lua=True), "histograms by method, path, status, in Lua",
-             per_path=True),
-        Peer("pingora", pingora(release / "pingora-peer"), "histograms by method, path, status",
-             per_path=True),
+        Peer(
+            "nginx-lua",
+            nginx(lua=True),
+            "histograms by method, path, status, in Lua",
+            per_path=True,
+        ),
+        Peer(
+            "pingora",
+            pingora(release / "pingora-peer"),
+            "histograms by method, path, status",
+            per_path=True,
+        ),
         Peer("envoy", envoy(venv / "envoy"), "its default statistics"),
         Peer("traefik", traefik(venv / "traefik"), "Prometheus, by router"),
         Peer("caddy", caddy(venv / "caddy"), "Prometheus, by host"),
     ]
     if baseline:
-        found.append(Peer("baseline", redcar(baseline), "as redcar", without_h2(baseline),
-                          per_path=True))
+        found.append(
+            Peer("baseline", redcar(baseline), "as redcar", without_h2(baseline), per_path=True)
+        )
     found.sort(key=lambda peer: NAMES.index(peer.name))
     return {peer.name: peer for peer in found}

@@ -72,9 +72,13 @@ class Processes:
         pinned = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", str(core)]
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [*pinned, *map(str, command)], stdout=output, stderr=output,
-                stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})},
-                start_new_session=True)
+                [*pinned, *map(str, command)],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
         self.running.append(process)
         self._wait_for(name, process, port, log)
         return process
@@ -126,11 +130,17 @@ def tail(log):
 def run(core, command, timeout):
     """Runs a program on one core to its end; returns what it printed."""
     try:
-        done = subprocess.run(["taskset", "-c", str(core), *map(str, command)],
-                              capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(
+            ["taskset", "-c", str(core), *map(str, command)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
     except subprocess.TimeoutExpired:
         raise Failure(f"{command[0]} did not end within {timeout} s: {command}") from None
     if done.returncode != 0:
-        raise Failure(f"{command[0]} failed with {done.returncode}: {command}\n"
-                      f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise Failure(
+            f"{command[0]} failed with {done.returncode}: {command}\n"
+            f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
     return done.stdout

@@ -4,17 +4,26 @@ import statistics
 
 # Workload, figure, peer (None: the figure itself), and the most that redcar may have.
 TARGETS = [
-    ("small", "cpu_us", "floor", 1.25), ("small", "cpu_us", "haproxy", 0.9),
-    ("small", "cpu_us", "pingora", 0.6), ("small", "cpu_us", "envoy", 0.25),
-    ("small", "cpu_us", "caddy", 0.15), ("small", "cpu_us", "traefik", 0.15),
-    ("10k", "cpu_us", "haproxy", 1.0), ("10k", "cpu_us", "nginx", 1.0),
-    ("1m", "cpu_us", "haproxy", 1.0), ("1m", "cpu_us", "nginx", 1.0),
+    ("small", "cpu_us", "floor", 1.25),
+    ("small", "cpu_us", "haproxy", 0.9),
+    ("small", "cpu_us", "pingora", 0.6),
+    ("small", "cpu_us", "envoy", 0.25),
+    ("small", "cpu_us", "caddy", 0.15),
+    ("small", "cpu_us", "traefik", 0.15),
+    ("10k", "cpu_us", "haproxy", 1.0),
+    ("10k", "cpu_us", "nginx", 1.0),
+    ("1m", "cpu_us", "haproxy", 1.0),
+    ("1m", "cpu_us", "nginx", 1.0),
     # Both have the direct p99 in them, so this compares what each adds.
     ("latency", "p99_us", "haproxy", 1.0),
-    ("h2c", "cpu_us", "envoy", 0.8), ("grpc", "cpu_us", "envoy", 0.8),
-    ("small", "rss_before_kib", None, 8 * 1024), ("idle", "kib_each", None, 6),
-    ("1m", "rss_peak_kib", None, 64 * 1024), ("scrape", "cpu_ms", None, 10),
-    ("scrape", "first_byte_ms", None, 5), ("scrape", "with_ratio", None, 1.1),
+    ("h2c", "cpu_us", "envoy", 0.8),
+    ("grpc", "cpu_us", "envoy", 0.8),
+    ("small", "rss_before_kib", None, 8 * 1024),
+    ("idle", "kib_each", None, 6),
+    ("1m", "rss_peak_kib", None, 64 * 1024),
+    ("scrape", "cpu_ms", None, 10),
+    ("scrape", "first_byte_ms", None, 5),
+    ("scrape", "with_ratio", None, 1.1),
 ]
 
 
@@ -39,9 +48,12 @@ def cell(value, digits):
 def table(result):
     """One workload as a Markdown table."""
     columns = result["columns"]
-    lines = [f"### `{result['name']}`: {result['title']}", "",
-             "| peer | " + " | ".join(c[1] for c in columns) + " | redcar ÷ it |",
-             "| --- |" + " ---: |" * (len(columns) + 1)]
+    lines = [
+        f"### `{result['name']}`: {result['title']}",
+        "",
+        "| peer | " + " | ".join(c[1] for c in columns) + " | redcar ÷ it |",
+        "| --- |" + " ---: |" * (len(columns) + 1),
+    ]
     own = result["rounds"].get("redcar")
     for name, rounds in result["rounds"].items():
         against = None
@@ -57,8 +69,12 @@ def table(result):
 
 def verdicts(results):
     """The targets that this run can judge."""
-    lines = ["### Targets", "", "| figure of redcar | measured | target | reached |",
-             "| --- | ---: | ---: | --- |"]
+    lines = [
+        "### Targets",
+        "",
+        "| figure of redcar | measured | target | reached |",
+        "| --- | ---: | ---: | --- |",
+    ]
     by_name = {result["name"]: result for result in results}
     for workload, figure, peer, most in TARGETS:
         rounds = by_name.get(workload, {}).get("rounds", {})
@@ -73,15 +89,20 @@ def verdicts(results):
     flask = by_name.get("flask", {}).get("rounds", {})
     if flask.get("redcar"):
         value = ratio(flask["redcar"], flask["exporter in the app"], "per_second")
-        lines.append(f"| flask per_second ÷ exporter in the app | {value:.2f} | ≥ 1 |"
-                     f" {'yes' if value >= 1 else 'no'} |")
+        lines.append(
+            f"| flask per_second ÷ exporter in the app | {value:.2f} | ≥ 1 |"
+            f" {'yes' if value >= 1 else 'no'} |"
+        )
     return "\n".join(lines) if len(lines) > 4 else ""
 
 
 def markdown(run):
     """The whole report."""
-    head = [f"{run['date']}, {run['machine']}, {run['threads']} thread(s) each,"
-            f" {run['seconds']} s a round.", ""]
+    head = [
+        f"{run['date']}, {run['machine']}, {run['threads']} thread(s) each,"
+        f" {run['seconds']} s a round.",
+        "",
+    ]
     peers = [f"* {name}: {text}" for name, text in run["peers"].items()]
     tables = [table(result) for result in run["results"]]
     return "\n".join([*head, *peers, "", *tables, verdicts(run["results"])])

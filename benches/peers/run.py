@@ -64,27 +64,44 @@ class Bench:
 
 def arguments():
     """The command line, checked."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", action="append", metavar="NAME", help="a workload; repeatable")
     parser.add_argument("--peers", metavar="A,B", help=f"of {', '.join(peers.NAMES)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of load in each round")
-    parser.add_argument("--rate", type=float, help="requests/s of `latency` and `scrape`;"
-                        " default: half load, and 5000")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        help="requests/s of `latency` and `scrape`; default: half load, and 5000",
+    )
     parser.add_argument("--threads", type=int, default=1, help="of each proxy")
     parser.add_argument("--proxy-cores", default="0", help="for taskset, such as 0 or 0-1")
     parser.add_argument("--load-core", default="1", help="for the backend and the load")
-    parser.add_argument("--proxy", type=Path, metavar="BINARY",
-                        help="a build of redcar; default: built from this repository")
-    parser.add_argument("--baseline", type=Path, metavar="BINARY",
-                        help="another build of redcar, as one more peer")
+    parser.add_argument(
+        "--proxy",
+        type=Path,
+        metavar="BINARY",
+        help="a build of redcar; default: built from this repository",
+    )
+    parser.add_argument(
+        "--baseline", type=Path, metavar="BINARY", help="another build of redcar, as one more peer"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a plot there, as SVG")
-    parser.add_argument("--from", dest="saved", type=Path, metavar="FILE",
-                        help="report what --json wrote, without measuring")
-    parser.add_argument("--smoke", action="store_true",
-                        help="one short round of everything with the peers that are cheap to have")
+    parser.add_argument(
+        "--from",
+        dest="saved",
+        type=Path,
+        metavar="FILE",
+        help="report what --json wrote, without measuring",
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="one short round of everything with the peers that are cheap to have",
+    )
     parser.add_argument("--list", action="store_true", help="the workloads")
     args = parser.parse_args()
     known = workloads.catalogue()
@@ -94,8 +111,10 @@ def arguments():
         args.peers.append("baseline")
     if not args.baseline and "baseline" in args.peers:
         args.peers.remove("baseline")
-    for name, names in [*((n, known) for n in args.only or []),
-                        *((n, peers.NAMES) for n in args.peers)]:
+    for name, names in [
+        *((n, known) for n in args.only or []),
+        *((n, peers.NAMES) for n in args.peers),
+    ]:
         if name not in names:
             parser.error(f"there is no {name}; there are {', '.join(names)}")
     for binary in [args.proxy, args.baseline]:
@@ -131,14 +150,22 @@ def run_workload(bench, workload, rounds):
             for name in results:
                 figures = workload.measure(bench, name)
                 results[name].append(figures)
-                shown = [f"{heading} {report.cell(figures.get(figure), digits)}"
-                         for figure, heading, digits in workload.columns[:3]]
+                shown = [
+                    f"{heading} {report.cell(figures.get(figure), digits)}"
+                    for figure, heading, digits in workload.columns[:3]
+                ]
                 say(f"   round {turn + 1}/{count} {name}: {', '.join(shown)}")
     finally:
         bench.processes.stop()
-    return {"name": workload.name, "title": workload.title, "columns": workload.columns,
-            "ratio": workload.ratio, "count": count, "rounds": results,
-            "cannot": workload.cannot}
+    return {
+        "name": workload.name,
+        "title": workload.title,
+        "columns": workload.columns,
+        "ratio": workload.ratio,
+        "count": count,
+        "rounds": results,
+        "cannot": workload.cannot,
+    }
 
 
 def measure_all(args):
@@ -151,18 +178,25 @@ def measure_all(args):
     bench.idle_connections = min(bench.idle_connections, workloads.most_idle(open_files))
     try:
         bodies(directory)
-        subprocess.run(["taskset", "-cp", args.load_core, str(os.getpid())], check=True,
-                   stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["taskset", "-cp", args.load_core, str(os.getpid())],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         results = [run_workload(bench, workload, args.rounds) for workload in args.workloads]
     finally:
         bench.processes.stop()
         shutil.rmtree(directory, ignore_errors=True)
     if args.smoke:
         assert_all_measured(results)
-    return {"date": date.today().isoformat(), "machine": f"{os.cpu_count()} CPUs, "
-            f"Linux {platform.release()}", "threads": args.threads, "seconds": args.seconds,
-            "peers": {peer.name: peer.metrics for peer in bench.peers.values()},
-            "results": results}
+    return {
+        "date": date.today().isoformat(),
+        "machine": f"{os.cpu_count()} CPUs, Linux {platform.release()}",
+        "threads": args.threads,
+        "seconds": args.seconds,
+        "peers": {peer.name: peer.metrics for peer in bench.peers.values()},
+        "results": results,
+    }
 
 
 def assert_all_measured(results):

@@ -6,10 +6,11 @@ import statistics
 import threading
 import time
 
-import config
 import measure
 from loads import Workload
 from processes import Failure, cpu_nanos, free_port, rss_kib
+
+import config
 
 SERIES_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 
@@ -18,9 +19,13 @@ class Idle(Workload):
     """Memory of keep-alive connections that had one request each. A fresh process every round:
     a second crowd would live in what the first one left."""
 
-    columns = [("kib_each", "KiB RSS/connection", 2), ("rss_before_kib", "RSS before KiB", 0),
-               ("rss_peak_kib", "RSS with them KiB", 0), ("rss_after_kib", "RSS after KiB", 0),
-               ("idle_cpu_us", "CPU µs/s while idle", 0)]
+    columns = [
+        ("kib_each", "KiB RSS/connection", 2),
+        ("rss_before_kib", "RSS before KiB", 0),
+        ("rss_peak_kib", "RSS with them KiB", 0),
+        ("rss_after_kib", "RSS after KiB", 0),
+        ("idle_cpu_us", "CPU µs/s while idle", 0),
+    ]
     ratio = "kib_each"
     most_rounds = 3
 
@@ -49,8 +54,13 @@ class Idle(Workload):
         time.sleep(bench.settle_seconds)
         after = rss_kib(pid)
         bench.processes.stop(running.process)
-        return {"kib_each": (during - before) / bench.idle_connections, "rss_before_kib": before,
-                "rss_peak_kib": during, "rss_after_kib": after, "idle_cpu_us": cpu}
+        return {
+            "kib_each": (during - before) / bench.idle_connections,
+            "rss_before_kib": before,
+            "rss_peak_kib": during,
+            "rss_after_kib": after,
+            "idle_cpu_us": cpu,
+        }
 
     def visit(self, port):
         """A connection that has had its answer."""
@@ -72,10 +82,15 @@ class Idle(Workload):
 class Scrape(Workload):
     """A page of many series: its cost alone, and what requests feel of it."""
 
-    columns = [("cpu_ms", "CPU ms/scrape", 2), ("first_byte_ms", "first byte ms", 2),
-               ("page_kib", "sent KiB", 0), ("series", "series", 0),
-               ("p99_without_us", "p99 µs without", 0), ("p99_with_us", "p99 µs with", 0),
-               ("with_ratio", "with ÷ without", 2)]
+    columns = [
+        ("cpu_ms", "CPU ms/scrape", 2),
+        ("first_byte_ms", "first byte ms", 2),
+        ("page_kib", "sent KiB", 0),
+        ("series", "series", 0),
+        ("p99_without_us", "p99 µs without", 0),
+        ("p99_with_us", "p99 µs with", 0),
+        ("with_ratio", "with ÷ without", 2),
+    ]
     ratio = "cpu_ms"
 
     def chosen(self, bench):
@@ -89,9 +104,10 @@ class Scrape(Workload):
         self.title = f"{self.title}, {bench.series:,} of them"
 
     def start(self, bench, peer, **settings):
-        paths = [f"/series/{letter}{other}/list" for letter in "abcdefghij"
-                 for other in "abcdefghij"]
-        paths = paths[:max(1, bench.series // 50)]
+        paths = [
+            f"/series/{letter}{other}/list" for letter in "abcdefghij" for other in "abcdefghij"
+        ]
+        paths = paths[: max(1, bench.series // 50)]
         # Pinned, so that no build of redcar makes one label of several paths.
         pins = [word for path in paths for word in ("--route", path)]
         if peer.name in ["redcar", "baseline"]:
@@ -119,9 +135,15 @@ class Scrape(Workload):
         rate = bench.rate or 5000
         without = measure.steady(bench, running.port, "/", rate, bench.seconds)["p99_us"]
         with_scrapes = self.while_scraped(bench, running, rate)["p99_us"]
-        return {"cpu_ms": cpu, "first_byte_ms": statistics.median(s[0] for s in scrapes) * 1000,
-                "page_kib": scrapes[-1][1] / 1024, "series": series, "p99_without_us": without,
-                "p99_with_us": with_scrapes, "with_ratio": with_scrapes / without}
+        return {
+            "cpu_ms": cpu,
+            "first_byte_ms": statistics.median(s[0] for s in scrapes) * 1000,
+            "page_kib": scrapes[-1][1] / 1024,
+            "series": series,
+            "p99_without_us": without,
+            "p99_with_us": with_scrapes,
+            "with_ratio": with_scrapes / without,
+        }
 
     def while_scraped(self, bench, running, rate):
         """A fixed rate while somebody scrapes twice a second, thirty times as often as usual."""
@@ -134,6 +156,7 @@ class Scrape(Workload):
                 except (Failure, OSError) as error:
                     failures.append(error)
                     return
+
         thread = threading.Thread(target=scraper)
         thread.start()
         try:
@@ -150,8 +173,11 @@ class Flask(Workload):
     """Flask on Gunicorn with two workers: plain, with the exporter in process, and behind a proxy.
     Everything but the load generator shares one core, so that what costs CPU costs requests."""
 
-    columns = [("per_second", "requests/s", 0), ("cpu_us", "CPU µs/request, with the proxy", 1),
-               ("rss_peak_kib", "RSS peak KiB of the app", 0)]
+    columns = [
+        ("per_second", "requests/s", 0),
+        ("cpu_us", "CPU µs/request, with the proxy", 1),
+        ("rss_peak_kib", "RSS peak KiB of the app", 0),
+    ]
     ratio = "per_second"
 
     def __init__(self, name, title, worker):
@@ -161,8 +187,10 @@ class Flask(Workload):
     def set_up(self, bench):
         path = bench.directory / f"{self.name}.sock"
         by_socket = self.gunicorn(bench, "socket", {}, "--bind", f"unix:{path}")
-        self.apps = {"plain app": self.gunicorn(bench, "plain", {}),
-                     "exporter in the app": self.gunicorn(bench, "exporter", self.exporter(bench))}
+        self.apps = {
+            "plain app": self.gunicorn(bench, "plain", {}),
+            "exporter in the app": self.gunicorn(bench, "exporter", self.exporter(bench)),
+        }
         self.check_exporter(self.apps["exporter in the app"][1])
         self.backend = self.apps["plain app"][1]
         # Their own names: here they stand with the app behind them.
@@ -190,10 +218,24 @@ class Flask(Workload):
 
     def gunicorn(self, bench, name, env, *more):
         port = free_port()
-        command = [bench.python, "-m", "gunicorn", "--workers", "2", *self.worker,
-                   "--bind", f"127.0.0.1:{port}", *more, "--chdir", bench.here, "--log-level", "error", "--config",
-                   "python:flask_app" if env else bench.write("plain.conf.py", ""),
-                   "flask_app:app"]
+        command = [
+            bench.python,
+            "-m",
+            "gunicorn",
+            "--workers",
+            "2",
+            *self.worker,
+            "--bind",
+            f"127.0.0.1:{port}",
+            *more,
+            "--chdir",
+            bench.here,
+            "--log-level",
+            "error",
+            "--config",
+            "python:flask_app" if env else bench.write("plain.conf.py", ""),
+            "flask_app:app",
+        ]
         env = env | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(bench.here)}
         return bench.processes.start(f"flask-{name}", command, bench.proxy_cores, port, env), port
 

@@ -2,7 +2,7 @@
 
 import resource
 
-from loads import Fairness, Grpc, H2, Latency, SystemCalls, Wrk
+from loads import H2, Fairness, Grpc, Latency, SystemCalls, Wrk
 from processes import Failure
 from situations import Flask, Idle, Scrape
 
@@ -35,8 +35,12 @@ def catalogue():
         Wrk("100k", "100 KB down, 64 connections", "/100k"),
         Wrk("1m", "1 MB down, 64 connections", "/1m"),
         Wrk("1m-up", "1 MB up, 64 connections", "/upload", script=UPLOAD),
-        Wrk("connect", "a connection for each request, 64 at a time", "/",
-            headers=["Connection: close"]),
+        Wrk(
+            "connect",
+            "a connection for each request, 64 at a time",
+            "/",
+            headers=["Connection: close"],
+        ),
         H2("h2c", "HTTP/2 on both sides, 10 connections of 10 streams"),
         Grpc("grpc", "unary gRPC, 10 connections of 10 streams"),
         Latency("latency", "small GET at a fixed rate"),
@@ -45,7 +49,10 @@ def catalogue():
         Idle("idle", "idle keep-alive connections"),
         Scrape("scrape", "a scrape of many series"),
         Flask("flask", "Flask on Gunicorn, two sync workers, 16 connections, one core", []),
-        Flask("flask-threads", "Flask on Gunicorn, two workers of 8 threads, 16 connections,"
-              " one core", ["--worker-class", "gthread", "--threads", "8"]),
+        Flask(
+            "flask-threads",
+            "Flask on Gunicorn, two workers of 8 threads, 16 connections, one core",
+            ["--worker-class", "gthread", "--threads", "8"],
+        ),
     ]
     return {workload.name: workload for workload in found}

@@ -2,9 +2,8 @@
 
 from contextlib import contextmanager
 
-from playwright.sync_api import sync_playwright
-
 from helpers import tool
+from playwright.sync_api import sync_playwright
 
 # Without these, Chromium asks for updates and other hosts, which a test must not.
 FLAGS = (
@@ -27,7 +26,9 @@ class LivePage:
     """The page of one sidecar in one window. Whatever the console says is in `complaints`."""
 
     def __init__(self, browser, url, route=None, **context):
-        self.context = browser.new_context(**({"viewport": {"width": 1200, "height": 900}} | context))
+        self.context = browser.new_context(
+            **({"viewport": {"width": 1200, "height": 900}} | context)
+        )
         self.page = self.context.new_page()
         self.complaints = []
         self.page.on("console", lambda message: self.complaints.append(message.text))

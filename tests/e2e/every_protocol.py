@@ -41,7 +41,11 @@ def every_protocol(processes):
         driver = threading.Thread(target=drive, daemon=True)
         driver.start()
         try:
-            yield {"calls": calls.metrics_port, "chats": chats.metrics_port, "events": events.metrics_port}
+            yield {
+                "calls": calls.metrics_port,
+                "chats": chats.metrics_port,
+                "events": events.metrics_port,
+            }
         finally:
             stop.set()
             driver.join(20)

@@ -104,7 +104,9 @@ class H2Connection:
     def go_on(self):
         for stream, (body, trailers) in list(self.waiting.items()):
             while body:
-                room = min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
+                room = min(
+                    self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size
+                )
                 if room <= 0:
                     break
                 self.h2.send_data(stream, bytes(body[:room]), end_stream=False)

@@ -33,7 +33,9 @@ DEADLINE = 5.0
 def frame(kind, flags=0, stream=0, payload=b"", length=None):
     """One frame; `length` lies about the payload where a test wants that."""
     length = len(payload) if length is None else length
-    return struct.pack(">I", length)[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+    return (
+        struct.pack(">I", length)[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+    )
 
 
 def setting(*pairs):

@@ -289,7 +289,11 @@ UNDECODABLE = [
     ("2.3.3", "an index of one byte beyond the table", b"\xfe"),
     ("5.2", "huffman padding, name too", b"\x00\x85\xf2\xb2\x4a\x84\xff\x84\x49\x50\x9f\xff"),
     ("5.2", "huffman zeros, name too", b"\x00\x85\xf2\xb2\x4a\x84\xff\x83\x49\x50\x90"),
-    ("5.2", "the end symbol first", b"\x00\x85\xf2\xb2\x4a\x84\xff\x87\xff\xff\xff\xfd\x25\x42\x7f"),
+    (
+        "5.2",
+        "the end symbol first",
+        b"\x00\x85\xf2\xb2\x4a\x84\xff\x87\xff\xff\xff\xfd\x25\x42\x7f",
+    ),
     ("4.3", "a name without a length", b"\x40"),
     ("6.1", "index 0", b"\x80"),
     ("5.1", "an integer without end", b"\x7f" + b"\xff" * 10),

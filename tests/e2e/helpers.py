@@ -146,9 +146,7 @@ class Samples:
     def __init__(self, text):
         self.text = text
         self.samples = [
-            sample
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
         ]
 
     def total(self, name, **match):
@@ -309,7 +307,10 @@ class Gunicorn:
 
     def slow_workers(self):
         """The pids of the workers that began a slow request, in order."""
-        return [int(pid) for pid in re.findall(r"slow begins in worker (\d+)", self.process.out.read_text())]
+        return [
+            int(pid)
+            for pid in re.findall(r"slow begins in worker (\d+)", self.process.out.read_text())
+        ]
 
     def orders(self):
         return self.orders_file.read_text().split()

@@ -22,13 +22,28 @@ class Machine:
     def __init__(self):
         Machine.number += 1
         self.name = f"redcar-{os.getpid()}-{Machine.number}"
-        self.near, self.far = f"rn{os.getpid()}-{Machine.number}", f"rf{os.getpid()}-{Machine.number}"
+        self.near, self.far = (
+            f"rn{os.getpid()}-{Machine.number}",
+            f"rf{os.getpid()}-{Machine.number}",
+        )
         # TEST-NET-2 and its like are nobody's (RFC 5737); four addresses to each machine.
         block = 4 * random.randrange(64)
         self.here, self.address = (f"198.51.100.{block + n}" for n in (1, 2))
         run("ip", "netns", "add", self.name)
         try:
-            run("ip", "link", "add", self.near, "type", "veth", "peer", "name", self.far, "netns", self.name)
+            run(
+                "ip",
+                "link",
+                "add",
+                self.near,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                self.far,
+                "netns",
+                self.name,
+            )
             run("ip", "address", "add", f"{self.here}/30", "dev", self.near)
             run("ip", "link", "set", self.near, "up")
             for words in (

@@ -264,8 +264,6 @@ def answering(answer):
     return script
 
 
-
-
 class Stopwatch:
     def __init__(self):
         self.begun = time.monotonic()

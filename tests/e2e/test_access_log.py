@@ -4,11 +4,10 @@ import json
 import re
 
 import pytest
-
 from helpers import PINNED, KeepAlive, exchange, wait_until
 
 COMMON = re.compile(
-    r'127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] '
+    r"127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] "
     r'"(?:([^"]*) ([^"]*) HTTP/1\.[01]|-)" (\d{3}) (-|\d+)'
 )
 COMBINED = re.compile(COMMON.pattern + r' "([^"]*)" "([^"]*)"')
@@ -28,7 +27,7 @@ def send_evil(sidecar):
     for path, agent in EVIL:
         exchange(
             sidecar.port,
-            b"GET %s?token=secret HTTP/1.1\r\nHost: a\r\nReferer: /r\"\r\nUser-Agent: %s\r\n"
+            b'GET %s?token=secret HTTP/1.1\r\nHost: a\r\nReferer: /r"\r\nUser-Agent: %s\r\n'
             b"Authorization: secret\r\nConnection: close\r\n\r\n" % (path, agent),
         )
     # A head with a bare line break is no request; its line has nothing of it.
@@ -47,7 +46,11 @@ def test_there_is_one_line_for_each_request_and_nobody_can_forge_another(
     sidecar = proxy(gunicorn("sync").upstream, *PINNED, "--access-log", log_format)
     send_evil(sidecar)
     assert KeepAlive(sidecar.port)("GET", "/end")[0] == 404
-    written = [line for line in lines(sidecar, len(EVIL) + 2) if "forged HTTP" not in line or line.startswith(("127.", "{"))]
+    written = [
+        line
+        for line in lines(sidecar, len(EVIL) + 2)
+        if "forged HTTP" not in line or line.startswith(("127.", "{"))
+    ]
     well_formed = {
         "common": COMMON.fullmatch,
         "combined": COMBINED.fullmatch,

@@ -10,7 +10,14 @@ from helpers import tool, wait_until
 from peers import Backend, client
 
 BUSY = 6
-CURL = (tool("curl"), "--silent", "--output", "/dev/null", "--write-out", "%{http_code} %{http_version}")
+CURL = (
+    tool("curl"),
+    "--silent",
+    "--output",
+    "/dev/null",
+    "--write-out",
+    "%{http_code} %{http_version}",
+)
 
 
 def keep_busy(gunicorn):
@@ -54,7 +61,9 @@ def test_a_body_that_an_app_leaves_unread_for_a_while_is_no_lost_connection(prox
     def script(wire):
         head = wire.head()
         if head.get("upgrade"):
-            wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+            wire.send(
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+            )
         began = time.monotonic()
         wait_until(lambda: time.monotonic() > began + pause, "a slow app", pause + 2)
         read.append(len(wire.take(size)))

@@ -4,7 +4,6 @@ import json
 import socket
 
 import pytest
-
 from helpers import PROXY, KeepAlive, free_port, run, wait_until
 
 

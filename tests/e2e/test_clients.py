@@ -4,7 +4,6 @@ import socket
 import time
 
 import pytest
-
 from helpers import PINNED, answer_of, connect, read_all, reset, wait_until
 
 GONE = {("/slow", "GET", "499", "downstream_aborted"): 1}
@@ -80,7 +79,9 @@ def test_a_client_that_leaves_mid_upload_is_a_499(gunicorn, proxy):
     app = gunicorn("sync")
     sidecar = proxy(app.upstream, *PINNED)
     s = connect(sidecar.port)
-    s.sendall(b"POST /upload HTTP/1.1\r\nHost: app\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 5000)
+    s.sendall(
+        b"POST /upload HTTP/1.1\r\nHost: app\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 5000
+    )
     wait_until(lambda: sidecar.in_flight() == 1, "the upload is in flight")
     s.close()
     sidecar.wait_for_requests({("/upload", "POST", "499", "downstream_aborted"): 1})

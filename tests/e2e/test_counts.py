@@ -4,7 +4,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from helpers import PINNED, KeepAlive, wait_until
 
 # (method, path, body, how often) → (path label, method label, status)
@@ -81,9 +80,7 @@ def test_requests_on_a_unix_socket_are_counted_like_any_others(gunicorn, proxy, 
     for _ in range(5):
         assert client("GET", "/ruok") == (200, b"imok")
     assert client("POST", "/upload", b"x" * 100_000) == (200, b"100000")
-    sidecar.wait_for_requests(
-        {("/ruok", "GET", "200", ""): 5, ("/upload", "POST", "200", ""): 1}
-    )
+    sidecar.wait_for_requests({("/ruok", "GET", "200", ""): 5, ("/upload", "POST", "200", ""): 1})
     app.stop()
     # The app takes its socket file along.
     assert client("GET", "/ruok")[0] == 503

@@ -3,7 +3,6 @@
 import re
 
 import requests
-
 from helpers import PROXY, Samples, free_port, wait_until
 
 

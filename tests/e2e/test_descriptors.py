@@ -4,7 +4,6 @@ import http.client
 import resource
 
 import pytest
-
 from helpers import Samples, connect, wait_until
 
 

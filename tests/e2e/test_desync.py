@@ -132,8 +132,13 @@ def test_every_request_head_we_send_is_judged_compliant(traffic):
 
 
 def test_the_judge_judges():
-    smuggling = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert judge([SECOND, smuggling]) == [("Compliant", "Compliant"), ("Ambiguous", "BothTeClPresent")]
+    smuggling = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    assert judge([SECOND, smuggling]) == [
+        ("Compliant", "Compliant"),
+        ("Ambiguous", "BothTeClPresent"),
+    ]
 
 
 def test_what_reaches_the_backend_is_whole_messages_and_nothing_between(traffic):

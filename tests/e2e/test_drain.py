@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-
 from helpers import PINNED, KeepAlive, can_connect, connect, exchange, read_all, wait_until
 
 
@@ -36,8 +35,10 @@ def test_sigterm_finishes_requests_and_lets_prometheus_see_the_last_one(
     assert sidecar.wait_for_exit() == 0
     # The target is gone, so look back.
     wait_until(
-        lambda: server.requests("max_over_time(http_requests_total[1m])")
-        == {("/slow", "GET", "200", ""): 1},
+        lambda: (
+            server.requests("max_over_time(http_requests_total[1m])")
+            == {("/slow", "GET", "200", ""): 1}
+        ),
         "Prometheus has seen the last request",
     )
     assert server.value("max_over_time(redcar_draining[1m])") == 1
@@ -99,8 +100,10 @@ def test_sigterm_under_traffic_breaks_no_answer(gunicorn, proxy):
     with ThreadPoolExecutor(16) as pool:
         visitors = [pool.submit(visit) for _ in range(16)]
         wait_until(
-            lambda: sidecar.samples().total("http_requests_total") > 500
-            or any(v.done() for v in visitors),
+            lambda: (
+                sidecar.samples().total("http_requests_total") > 500
+                or any(v.done() for v in visitors)
+            ),
             "traffic flows",
         )
         assert not any(v.done() for v in visitors)

@@ -68,8 +68,10 @@ def drain_under(visit, proxy):
         with ThreadPoolExecutor(VISITORS) as pool:
             visitors = [pool.submit(visit, sidecar.port, stop) for _ in range(VISITORS)]
             wait_until(
-                lambda: sidecar.samples().total("http_requests_total") > 300
-                or any(v.done() for v in visitors),
+                lambda: (
+                    sidecar.samples().total("http_requests_total") > 300
+                    or any(v.done() for v in visitors)
+                ),
                 "traffic flows",
             )
             sidecar.signal()

@@ -28,7 +28,9 @@ def stream(events, pause, framing=b"Transfer-Encoding: chunked\r\n"):
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked\r\n", b""], ids=["chunked", "to the end"])
+@pytest.mark.parametrize(
+    "framing", [b"Transfer-Encoding: chunked\r\n", b""], ids=["chunked", "to the end"]
+)
 def test_each_event_arrives_at_once(proxy, framing):
     delays = []
     with stream(20, 0.02, framing) as backend:

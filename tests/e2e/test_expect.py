@@ -12,7 +12,8 @@ from peers import OK, Backend, Ended, client, node
 
 BODY = b"x" * 100_000
 EXPECTING = (
-    b"POST /up HTTP/1.1\r\nHost: app\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+    b"POST /up HTTP/1.1\r\nHost: app\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    % len(BODY)
 )
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 9\r\n\r\ntoo large"
@@ -109,7 +110,10 @@ def test_expect_of_an_http_1_0_client_is_answered_without_100(proxy):
         assert wire.head().status == 200
 
 
-def curl(url, *flags, size=len(BODY)):
+BODY_BYTES = len(BODY)
+
+
+def curl(url, *flags, size=BODY_BYTES):
     """Uploads zeros; curl's output with the heads, and its errors."""
     upload = f"head -c {size} /dev/zero | {tool('curl')} -sS -i --max-time 20 --data-binary @-"
     done = run(["sh", "-c", " ".join([upload, *flags, url])], timeout=40)
@@ -142,7 +146,9 @@ def test_node_does_not_upload_what_is_refused(proxy):
 
 def test_python_http_client_skips_the_100(proxy):
     with Backend(willing) as backend:
-        connection = http.client.HTTPConnection("127.0.0.1", proxy(backend.upstream).port, timeout=10)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", proxy(backend.upstream).port, timeout=10
+        )
         connection.request("POST", "/up", body=BODY, headers={"Expect": "100-continue"})
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b"ok")
@@ -186,7 +192,9 @@ def test_an_http_1_0_client_gets_no_interim_answer(proxy):
 def test_node_hears_of_early_hints(proxy):
     with Backend(hinting) as backend:
         done = node("information.js", proxy(backend.upstream).port)
-        assert json.loads(done.stdout or "0") == {"interim": [102, 103, 103], "status": 200}, done.stderr
+        assert json.loads(done.stdout or "0") == {"interim": [102, 103, 103], "status": 200}, (
+            done.stderr
+        )
 
 
 def test_an_interim_answer_without_a_final_one_is_a_502(proxy):

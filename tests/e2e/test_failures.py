@@ -5,8 +5,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
-from helpers import PINNED, KeepAlive, connect, exchange, answer_of, read_all, wait_until
+from helpers import PINNED, KeepAlive, answer_of, connect, exchange, read_all, wait_until
 
 STREAM = b"GET /stream?chunks=100&pause=0.2%s HTTP/1.1\r\nHost: app\r\n\r\n"
 

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-
 from helpers import HERE, KeepAlive, Samples, free_port, wait_until
 
 JOBS = ("inside", "outside")
@@ -85,7 +84,10 @@ class SideBySide:
         )
         # Raw paths, as the exporter has them.
         self.sidecar = proxy(gunicorn("gthread").upstream, "--naming", "flask", "--paths", "raw")
-        self.clients = [KeepAlive(int(inside.upstream.rsplit(":")[1])), KeepAlive(self.sidecar.port)]
+        self.clients = [
+            KeepAlive(int(inside.upstream.rsplit(":")[1])),
+            KeepAlive(self.sidecar.port),
+        ]
         self.pool = ThreadPoolExecutor(len(self.clients))
         self.jobs = {"inside": port, "outside": self.sidecar.metrics_port}
         self.prometheus = prometheus(self.jobs)

@@ -36,10 +36,10 @@ def counted(client, method, grpc_status, count=1):
     # What was never answered well has no label of its own.
     match = {"path": f"/{SERVICE}/{method}"} if grpc_status == "OK" else {}
     wait_until(
-        lambda: client.sidecar.samples().total(
-            "http_requests_total", grpc_status=grpc_status, **match
-        )
-        == count,
+        lambda: (
+            client.sidecar.samples().total("http_requests_total", grpc_status=grpc_status, **match)
+            == count
+        ),
         f"{count} x {method} with {grpc_status}: {client.sidecar.samples().requests()}",
     )
     wait_until(lambda: client.sidecar.in_flight() == 0, "nothing is in flight")
@@ -151,9 +151,12 @@ def test_a_cancelled_call_is_cancelled_at_the_backend(client):
     wait_for(client.shapes.cancelled, "the backend learns of it")
     if client.sidecar:
         wait_until(lambda: client.sidecar.in_flight() == 0, "nothing is in flight")
-        assert client.sidecar.samples().total(
-            "http_requests_total", status="499", error="downstream_aborted"
-        ) == 1
+        assert (
+            client.sidecar.samples().total(
+                "http_requests_total", status="499", error="downstream_aborted"
+            )
+            == 1
+        )
 
 
 def test_a_call_cancelled_after_its_first_message_is_cancelled_at_the_backend(client):

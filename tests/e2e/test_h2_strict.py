@@ -24,7 +24,9 @@ def answer(connection, stream, request):
     connection.reply(stream, 200, b"" if request[":method"] == "HEAD" else BODY)
 
 
-@pytest.fixture(scope="module", params=["h2c to http/1", "h2c to h2c", "tls to http/1", "tls to h2c"])
+@pytest.fixture(
+    scope="module", params=["h2c to http/1", "h2c to h2c", "tls to http/1", "tls to h2c"]
+)
 def target(request, tmp_path_factory):
     """The port of a sidecar, and how to speak TLS to it."""
     folder = tmp_path_factory.mktemp("h2")

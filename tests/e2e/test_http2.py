@@ -88,7 +88,9 @@ def test_http1_clients_work_on_the_port_that_speaks_http2(echo):
 def test_h2load_counts_what_the_sidecar_counts(nginx, proxy):
     sidecar = proxy(nginx.upstream)
     count = 20_000
-    done = run([tool("h2load"), "-n", count, "-c", "16", "-m", "16", f"{sidecar.url}/load"], timeout=60)
+    done = run(
+        [tool("h2load"), "-n", count, "-c", "16", "-m", "16", f"{sidecar.url}/load"], timeout=60
+    )
     assert f"{count} 2xx, 0 3xx, 0 4xx, 0 5xx" in done.stdout, done.stdout
     assert re.search(rf"{count} succeeded", done.stdout)
     counts(sidecar, {("GET", "200", ""): count})
@@ -116,7 +118,11 @@ def test_the_authority_becomes_host(proxy):
 
 
 def test_the_answer_has_no_connection_specific_field(proxy):
-    answer = OK.replace(b"\r\nContent", b"\r\nConnection: x-hop, keep-alive\r\nX-Hop: a\r\nKeep-Alive: timeout=9\r\nX-Own: b\r\nContent", 1)
+    answer = OK.replace(
+        b"\r\nContent",
+        b"\r\nConnection: x-hop, keep-alive\r\nX-Hop: a\r\nKeep-Alive: timeout=9\r\nX-Own: b\r\nContent",
+        1,
+    )
     with Backend(answering(answer)) as backend, connect(proxy(backend.upstream).port) as c:
         c.request(1)
         names = {name for name, _ in c.gets_answer(1, 200)}
@@ -209,7 +215,9 @@ def test_cookies_and_repeated_fields_pass_to_an_http2_backend(proxy):
 
 def test_host_becomes_the_authority_of_an_http2_backend(proxy):
     with H2Backend() as backend, client(h2_proxy(proxy, backend).port) as wire:
-        wire.send(b"GET /a?b HTTP/1.1\r\nHost: app:81\r\nConnection: x-hop\r\nX-Hop: 1\r\nTE: trailers\r\n\r\n")
+        wire.send(
+            b"GET /a?b HTTP/1.1\r\nHost: app:81\r\nConnection: x-hop\r\nX-Hop: 1\r\nTE: trailers\r\n\r\n"
+        )
         assert wire.answer().body == b"ok"
         request = backend.of("/a?b")[0]
     assert request[":authority"] == "app:81" and request.get("host", "app:81") == "app:81"
@@ -319,7 +327,10 @@ def test_a_reset_in_the_middle_of_an_answer_is_an_error_for_the_client(proxy, co
                 c.wait_for(lambda x: x.kind == f.RST_STREAM, "RST_STREAM")
                 assert not any(x.ends_stream() for x in c.seen)
         wait_until(
-            lambda: sidecar.samples().total("http_requests_total", error="http_response_incomplete") == 1,
+            lambda: (
+                sidecar.samples().total("http_requests_total", error="http_response_incomplete")
+                == 1
+            ),
             "the cut is counted",
         )
 

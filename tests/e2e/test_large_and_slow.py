@@ -90,13 +90,27 @@ def test_bodies_of_two_gigabytes_pass_in_constant_memory(proxy, protocol):
     with downloads(size) as backend:
         sidecar = proxy(backend.upstream)
         assert is_served(sidecar.port) < 5
-        curl = [tool("curl"), "-sS", protocol, "-o", "/dev/null", "-w", "%{size_download} %{http_code}"]
+        curl = [
+            tool("curl"),
+            "-sS",
+            protocol,
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{size_download} %{http_code}",
+        ]
         with Peak(sidecar) as peak:
             down = run([*curl, f"{sidecar.url}/down"], timeout=100)
             assert down.stdout == f"{size} 200", down
-            up = run(["sh", "-c", f"head -c {size} /dev/zero | {tool('curl')} -sS {protocol} "
-                      f"-T - -H 'Content-Length: {size}' -H 'Transfer-Encoding:' -H Expect: {sidecar.url}/up"],
-                     timeout=100)
+            up = run(
+                [
+                    "sh",
+                    "-c",
+                    f"head -c {size} /dev/zero | {tool('curl')} -sS {protocol} "
+                    f"-T - -H 'Content-Length: {size}' -H 'Transfer-Encoding:' -H Expect: {sidecar.url}/up",
+                ],
+                timeout=100,
+            )
             assert up.stdout == "ok", up
         assert peak.grew() < 16 * MIB
         samples = sidecar.samples()
@@ -157,7 +171,9 @@ def test_9900_idle_sockets_cost_little_and_a_good_client_is_served(proxy):
     count = 9_900
     raise_limit(count + 500)
     with Backend() as backend:
-        sidecar = proxy(backend.upstream, "--max-connections", count + 100, "--header-timeout", "60s")
+        sidecar = proxy(
+            backend.upstream, "--max-connections", count + 100, "--header-timeout", "60s"
+        )
         with Peak(sidecar) as peak, contextlib.ExitStack() as open_sockets:
             for _ in range(count):
                 open_sockets.enter_context(connect(sidecar.port))
@@ -169,7 +185,9 @@ def test_9900_idle_sockets_cost_little_and_a_good_client_is_served(proxy):
             assert is_served(sidecar.port) < 1
         assert peak.grew() < 128 * MIB, f"{peak.grew() / count} bytes a connection"
         wait_until(
-            lambda: sidecar.samples().total("redcar_downstream_connections") == 0, "all are gone", 30
+            lambda: sidecar.samples().total("redcar_downstream_connections") == 0,
+            "all are gone",
+            30,
         )
 
 
@@ -245,8 +263,15 @@ def bad_streams(c, n):
 
 
 FLOODS = [
-    rapid_reset, settings, pings, continuations, empty_continuations, empty_data, priorities,
-    window_updates, bad_streams,
+    rapid_reset,
+    settings,
+    pings,
+    continuations,
+    empty_continuations,
+    empty_data,
+    priorities,
+    window_updates,
+    bad_streams,
 ]
 
 
@@ -256,7 +281,9 @@ def test_a_flood_is_bounded_and_a_good_client_is_served(proxy, flood):
         sidecar = proxy(backend.upstream)
         is_served(sidecar.port)
         with Peak(sidecar) as peak:
-            attackers = [threading.Thread(target=attack, args=(sidecar.port, flood)) for _ in range(4)]
+            attackers = [
+                threading.Thread(target=attack, args=(sidecar.port, flood)) for _ in range(4)
+            ]
             for attacker in attackers:
                 attacker.start()
             times = [is_served(sidecar.port) for _ in range(10)]
@@ -313,6 +340,7 @@ def test_a_client_with_zero_windows_does_not_make_us_buffer(proxy):
 
 def test_requests_that_are_reset_at_once_are_hardly_any_work_for_the_app(proxy):
     """Rapid reset. An app that does not notice the end of a connection works on, for nobody."""
+
     def deaf(wire):
         if wire.head().start.startswith("GET /good"):
             wire.send(OK)

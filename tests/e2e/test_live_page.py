@@ -6,7 +6,6 @@ import re
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-
 from browser import LivePage, chromium
 from helpers import KeepAlive, can_connect, free_port, run, tool, wait_until
 
@@ -86,7 +85,9 @@ def test_the_numbers_are_those_of_the_traffic(gunicorn, proxy, look):
         client("GET", "/fail")
     for number in range(5):
         client("GET", f"/users/{number}")
-    live.wait_for("() => [...document.querySelectorAll('#rows .total')].map(c => +c.innerText).sort().join() === '10,30,5'")
+    live.wait_for(
+        "() => [...document.querySelectorAll('#rows .total')].map(c => +c.innerText).sort().join() === '10,30,5'"
+    )
     rows = live.rows()
     assert rows["GET", "/ruok"][1] == "0%" and rows["GET", "/ruok"][5] == "30"
     assert rows["GET", "/fail"][1] == "100%" and rows["GET", "/fail"][5] == "10"
@@ -136,7 +137,9 @@ HOSTILE = [
 
 def test_hostile_paths_are_text_and_break_nothing(look, proxy):
     sidecar = proxy(f"127.0.0.1:{free_port()}")
-    rows = [(method, path, "200", "", 7, 0.05) for path in HOSTILE for method in ("GET", "__proto__")]
+    rows = [
+        (method, path, "200", "", 7, 0.05) for path in HOSTILE for method in ("GET", "__proto__")
+    ]
     rows += [("GET", "/", "200", "constructor", 1, 0.05), ("GET", "/", "502", "<b>", 1, 0.05)]
     for width in (1200, 360):
         live = look(
@@ -151,7 +154,9 @@ def test_hostile_paths_are_text_and_break_nothing(look, proxy):
         assert "/\\u0000\\u001b[2J\\u200b" in paths
         assert "<b>" in live.text("#failed")
         assert live.overflow() <= 0
-        height = live.page.evaluate("Math.max(...[...document.querySelectorAll('#rows tr')].map(r => r.offsetHeight))")
+        height = live.page.evaluate(
+            "Math.max(...[...document.querySelectorAll('#rows tr')].map(r => r.offsetHeight))"
+        )
         assert height < 100, "a long path takes no more than some lines"
 
 
@@ -179,7 +184,11 @@ def test_the_page_speaks_to_nobody_else_and_runs_nothing_else(proxy, look):
 
 def test_the_table_is_sorted_and_searched_by_keyboard(proxy, look):
     sidecar = proxy(f"127.0.0.1:{free_port()}")
-    rows = [("GET", "/a", "200", "", 5, 0.05), ("GET", "/b", "500", "", 9, 0.5), ("PUT", "/c", "200", "", 7, 0.05)]
+    rows = [
+        ("GET", "/a", "200", "", 5, 0.05),
+        ("GET", "/b", "500", "", 9, 0.5),
+        ("PUT", "/c", "200", "", 7, 0.05),
+    ]
     live = look(sidecar.metrics_url, route=answering(metrics(rows)))
     live.wait_for("() => document.querySelectorAll('#rows tr').length === 3")
     keyboard = live.page.keyboard
@@ -310,10 +319,17 @@ def test_axe_finds_nothing_and_a_phone_needs_no_sideways_scrolling(proxy, look, 
     )
     live.wait_for("() => document.querySelectorAll('#rows tr').length === 3")
     # With traffic in the window, too.
-    state["text"] = metrics([(m, p, s, e, n + 20, t) for m, p, s, e, n, t in rows], redcar_draining=1)
+    state["text"] = metrics(
+        [(m, p, s, e, n + 20, t) for m, p, s, e, n, t in rows], redcar_draining=1
+    )
     live.wait_for("() => document.querySelectorAll('#rows .failing').length === 1")
     live.page.click("#scrape summary")
     assert live.overflow() <= 0
     found = Axe().run(live.page).response["violations"]
-    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == [], json.dumps(found)[:3000]
-    assert live.page.evaluate("getComputedStyle(document.querySelector('#state .dot')).animationName") == "none"
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == [], json.dumps(found)[
+        :3000
+    ]
+    assert (
+        live.page.evaluate("getComputedStyle(document.querySelector('#state .dot')).animationName")
+        == "none"
+    )

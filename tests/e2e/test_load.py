@@ -5,7 +5,6 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from helpers import KeepAlive, connect, run, tool, wait_until
 
 ENOUGH = 25_000
@@ -133,9 +132,7 @@ def test_a_million_paths_and_ten_thousand_methods_stay_within_the_bounds(nginx, 
     paths = 1_000_000
     urls = tmp_path / "urls"
     attack_paths(urls, sidecar.url, paths)
-    done = run(
-        [tool("h2load"), "--h1", "-n", paths, "-c64", "-t1", "-i", urls], timeout=150
-    )
+    done = run([tool("h2load"), "--h1", "-n", paths, "-c64", "-t1", "-i", urls], timeout=150)
     urls.unlink()
     assert f"{paths} 2xx" in done.stdout, done.stdout + done.stderr
     methods = [word(n).upper() for n in range(10_000)]

@@ -5,11 +5,10 @@ import subprocess
 
 import pytest
 import requests
+from helpers import OPENMETRICS, TEXT, KeepAlive, exchange, tool
 from prometheus_client import openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 from prometheus_client.parser import text_string_to_metric_families as lenient
-
-from helpers import OPENMETRICS, TEXT, KeepAlive, exchange, tool
 
 
 def with_traffic(gunicorn, proxy, *flags):

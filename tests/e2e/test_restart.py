@@ -6,7 +6,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from helpers import PINNED, KeepAlive, wait_until
 
 
@@ -32,8 +31,10 @@ def test_a_restart_under_traffic_loses_no_retryable_request(gunicorn, proxy, wor
                 before = sidecar.samples().total("http_requests_total")
                 wait_until(app.reload(), "all workers are new", 30)
                 wait_until(
-                    lambda: sidecar.samples().total("http_requests_total") > before + 200
-                    or any(v.done() for v in visitors),
+                    lambda: (
+                        sidecar.samples().total("http_requests_total") > before + 200
+                        or any(v.done() for v in visitors)
+                    ),
                     "traffic goes on",
                     30,
                 )

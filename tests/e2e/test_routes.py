@@ -9,7 +9,6 @@ import subprocess
 
 import pytest
 import requests
-
 from helpers import PROXY, KeepAlive, run, wait_until
 
 OPENAPI = """openapi: 3.1.0
@@ -95,7 +94,9 @@ def test_sighup_reads_the_files_again_and_keeps_the_old_routes_if_they_are_wrong
     wait_until(lambda: labels(sidecar) == {"/users/{user}"}, "the new name")
     line = reload("/users/{user}\nusers\n", 0)
     assert line["level"] == "ERROR" and f"{routes}:2: " in line["error"], line
-    wait_until(lambda: sidecar.samples().requests() == {("/users/{user}", "GET", "200", ""): 2}, "2")
+    wait_until(
+        lambda: sidecar.samples().requests() == {("/users/{user}", "GET", "200", ""): 2}, "2"
+    )
     reload("/users/{u}\n", 1)
     wait_until(lambda: labels(sidecar) == {"/users/{user}", "/users/{u}"}, "the third name")
 

@@ -94,7 +94,9 @@ def test_a_dead_http2_connection_takes_no_new_request_with_it(machine, proxy):
         for number in range(15):
             method = "GET" if number % 2 else "POST"
             status, seconds = ask(sidecar, "/new", method)
-            assert status == 200 and seconds < 1, f"request {number}: {status} after {seconds:.2f} s"
+            assert status == 200 and seconds < 1, (
+                f"request {number}: {status} after {seconds:.2f} s"
+            )
         lost.ends(200, UNANSWERED)
         assert len(app.of("/lost")) == 1 and retries(sidecar) == 1
         # One for each of the two lives.
@@ -132,12 +134,16 @@ def test_a_dead_http1_connection_holds_one_request_for_a_while_and_no_other(mach
         for number in range(15):
             method = "GET" if number % 2 else "POST"
             status, seconds = ask(sidecar, "/new", method)
-            assert status == 200 and seconds < 1, f"request {number}: {status} after {seconds:.2f} s"
+            assert status == 200 and seconds < 1, (
+                f"request {number}: {status} after {seconds:.2f} s"
+            )
         lost.ends(200, UNANSWERED)
         assert retries(sidecar) == 1
 
 
-def test_a_request_that_waits_on_an_http1_connection_that_dies_does_not_wait_for_ever(machine, proxy):
+def test_a_request_that_waits_on_an_http1_connection_that_dies_does_not_wait_for_ever(
+    machine, proxy
+):
     heads = []
 
     def script(wire):
@@ -175,7 +181,9 @@ def closing(wire):
     wire.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
 
 
-def test_a_name_that_moves_away_from_an_address_that_falls_silent_is_followed(machine, hosts, proxy):
+def test_a_name_that_moves_away_from_an_address_that_falls_silent_is_followed(
+    machine, hosts, proxy
+):
     other = machine.second_address()
     everywhere = type("Everywhere", (Backend,), {"host": "0.0.0.0"})
     with machine.run(lambda: everywhere(closing)) as app:
@@ -187,7 +195,9 @@ def test_a_name_that_moves_away_from_an_address_that_falls_silent_is_followed(ma
         hosts.write_text(f"{other} app.test\n")
         for number in range(10):
             status, seconds = ask(sidecar, "/")
-            assert status == 200 and seconds < 1, f"request {number}: {status} after {seconds:.2f} s"
+            assert status == 200 and seconds < 1, (
+                f"request {number}: {status} after {seconds:.2f} s"
+            )
         assert sidecar.samples().total("redcar_upstream_up") == 1
 
 

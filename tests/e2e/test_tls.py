@@ -6,7 +6,6 @@ import threading
 
 import pytest
 import requests
-
 from helpers import PROXY, run, tool, wait_until
 
 OPENSSL = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
@@ -139,7 +138,16 @@ def secured(proxy, upstream, cert, key, *flags):
 
 
 def curl(sidecar, cert, *flags):
-    argv = [tool("curl"), "-sS", "--cacert", cert, "-o", "/dev/null", "-w", "%{http_version} %{http_code}"]
+    argv = [
+        tool("curl"),
+        "-sS",
+        "--cacert",
+        cert,
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_version} %{http_code}",
+    ]
     return run([*argv, *flags, f"https://localhost:{sidecar.port}/"], timeout=20)
 
 
@@ -162,7 +170,9 @@ def test_an_https_upstream_is_spoken_to_and_verified(nginx, proxy, tmp_path):
         assert requests.get(outer.url, timeout=10).status_code == 200
     doubter = proxy(f"https://localhost:{inner.port}", "--upstream-ca", str(other))
     assert requests.get(doubter.url, timeout=10).status_code == 502
-    wait_until(lambda: 'error="tls_certificate_error"' in doubter.page().text, "the reason is counted")
+    wait_until(
+        lambda: 'error="tls_certificate_error"' in doubter.page().text, "the reason is counted"
+    )
 
 
 def test_a_renewed_certificate_is_served_and_no_connection_is_dropped(nginx, proxy, tmp_path):
@@ -171,7 +181,9 @@ def test_a_renewed_certificate_is_served_and_no_connection_is_dropped(nginx, pro
     sidecar = secured(proxy, nginx.upstream, cert, key)
     address = ("127.0.0.1", sidecar.port)
     context = ssl.create_default_context(cadata=old.decode())
-    with context.wrap_socket(socket.create_connection(address), server_hostname="localhost") as kept:
+    with context.wrap_socket(
+        socket.create_connection(address), server_hostname="localhost"
+    ) as kept:
         certificate(tmp_path, "app")
         assert cert.read_bytes() != old
         served = lambda: ssl.get_server_certificate(address).strip() == cert.read_text().strip()

@@ -7,7 +7,6 @@ import subprocess
 
 import pytest
 import requests
-
 from helpers import PROXY, KeepAlive, clean_env, free_port, run, tool, wait_until
 
 
@@ -16,12 +15,24 @@ class Terminal:
 
     def __init__(self, folder, command, width=110, height=24):
         self.base = [tool("tmux"), "-S", str(folder / "tmux"), "-f", "/dev/null"]
-        self("new-session", "-d", "-x", str(width), "-y", str(height), f"{command}; echo ENDED $?; cat")
+        self(
+            "new-session",
+            "-d",
+            "-x",
+            str(width),
+            "-y",
+            str(height),
+            f"{command}; echo ENDED $?; cat",
+        )
 
     def __call__(self, *arguments):
         done = subprocess.run(
-            [*self.base, *arguments], capture_output=True, text=True, timeout=10,
-            env=clean_env(LC_ALL="C.UTF-8", TERM="xterm-256color"), check=True,
+            [*self.base, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            env=clean_env(LC_ALL="C.UTF-8", TERM="xterm-256color"),
+            check=True,
         )
         return done.stdout
 
@@ -32,7 +43,9 @@ class Terminal:
         return self("capture-pane", "-p")
 
     def shows(self, text, timeout=10.0):
-        return wait_until(lambda: text in self.screen() and self.screen(), f"{text!r} on the screen", timeout)
+        return wait_until(
+            lambda: text in self.screen() and self.screen(), f"{text!r} on the screen", timeout
+        )
 
     def lacks(self, text):
         wait_until(lambda: text not in self.screen(), f"{text!r} is gone")
@@ -78,13 +91,18 @@ def rows(screen):
 
 def test_once_prints_one_plain_table(used):
     sidecar, _ = used
-    for target in ([sidecar.metrics_url + "/metrics"], ["--metrics", f"127.0.0.1:{sidecar.metrics_port}"]):
+    for target in (
+        [sidecar.metrics_url + "/metrics"],
+        ["--metrics", f"127.0.0.1:{sidecar.metrics_port}"],
+    ):
         done = run([PROXY, "top", *target, "--once", "--interval", "300ms"])
         assert (done.returncode, done.stderr) == (0, "")
         assert "\x1b" not in done.stdout and "METHOD" in done.stdout
         table = rows(done.stdout)
         assert {path: numbers[1:3] for path, numbers in table.items()} == {
-            "/ruok": ["30", "0"], "/fail": ["10", "100"], "/users/{id}": ["5", "0"],
+            "/ruok": ["30", "0"],
+            "/fail": ["10", "100"],
+            "/users/{id}": ["5", "0"],
         }
         assert "45 in all  22% errors" in done.stdout and "failed  app: 5xx 10" in done.stdout
         assert "app up" in done.stdout
@@ -184,7 +202,10 @@ def test_a_signal_gives_the_terminal_back(used, terminal):
             with open(f"/proc/{shell}/task/{shell}/children") as children:
                 os.kill(int(children.read().split()[0]), number)
         assert "METHOD" not in screen.shows("ENDED 0")
-        assert screen("display-message", "-p", "#{alternate_on} #{cursor_flag}").split() == ["0", "1"]
+        assert screen("display-message", "-p", "#{alternate_on} #{cursor_flag}").split() == [
+            "0",
+            "1",
+        ]
         screen.end()
 
 

@@ -23,7 +23,7 @@ OWN = {"connection", "keep-alive", "transfer-encoding", "te"}
 REQUEST_FIELDS = [
     ("User-Agent", "someone/1.0"),
     ("Accept", "*/*;q=0.5, text/html"),
-    ("Cookie", "a=b; c=\"d e\""),
+    ("Cookie", 'a=b; c="d e"'),
     ("X-Twice", "1"),
     ("Authorization", "Basic dXNlcjpwYXNz"),
     ("X-Twice", "2"),
@@ -32,7 +32,7 @@ REQUEST_FIELDS = [
 ]
 ANSWER_FIELDS = (
     b"Server: backend/1\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nSet-Cookie: a=1; Path=/\r\n"
-    b"Set-Cookie: b=2\r\nETag: \"x\"\r\nVary: Accept\r\nWWW-Authenticate: Basic realm=\"x\"\r\n"
+    b'Set-Cookie: b=2\r\nETag: "x"\r\nVary: Accept\r\nWWW-Authenticate: Basic realm="x"\r\n'
     b"Location: /else?where\r\nX-Twice: 1\r\nX-Other: caf\xe9\r\nX-Twice: 2\r\n"
 )
 
@@ -63,7 +63,13 @@ def backend_script(wire):
             framing, data = (b"ETag: y\r\n" if status == "304" else b""), b""
         if request.start.startswith("HEAD"):
             data = b""
-        wire.send(b"HTTP/1.1 %s Its Reason\r\n" % status.encode() + ANSWER_FIELDS + framing + b"\r\n" + data)
+        wire.send(
+            b"HTTP/1.1 %s Its Reason\r\n" % status.encode()
+            + ANSWER_FIELDS
+            + framing
+            + b"\r\n"
+            + data
+        )
 
 
 @pytest.fixture(scope="module")

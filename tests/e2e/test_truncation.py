@@ -17,16 +17,35 @@ BACKEND_DIES = {
     "before the head": (b"", "502", "connection_terminated"),
     "inside the status line": (b"HTTP/1.1 20", "502", "http_response_incomplete"),
     "inside the head": (b"HTTP/1.1 200 OK\r\nX: y\r\n", "502", "http_response_incomplete"),
-    "before the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "200", "http_response_incomplete"),
-    "inside the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour", "200", "http_response_incomplete"),
+    "before the body": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+        "200",
+        "http_response_incomplete",
+    ),
+    "inside the body": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour",
+        "200",
+        "http_response_incomplete",
+    ),
     "one byte before the end": (
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\neightxxx", "200", "http_response_incomplete"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\neightxxx",
+        "200",
+        "http_response_incomplete",
+    ),
     "before a chunk": (CHUNKED, "200", "http_response_incomplete"),
     "inside a chunk's size": (CHUNKED + b"1", "200", "http_response_incomplete"),
     "inside a chunk": (CHUNKED + b"9\r\nfour", "200", "http_response_incomplete"),
     "behind a chunk": (CHUNKED + b"4\r\nfour\r\n", "200", "http_response_incomplete"),
-    "before the last chunk's end": (CHUNKED + b"4\r\nfour\r\n0\r\n", "200", "http_response_incomplete"),
-    "inside the trailers": (CHUNKED + b"4\r\nfour\r\n0\r\nX-Sum: 1\r\n", "200", "http_response_incomplete"),
+    "before the last chunk's end": (
+        CHUNKED + b"4\r\nfour\r\n0\r\n",
+        "200",
+        "http_response_incomplete",
+    ),
+    "inside the trailers": (
+        CHUNKED + b"4\r\nfour\r\n0\r\nX-Sum: 1\r\n",
+        "200",
+        "http_response_incomplete",
+    ),
 }
 HOW = ["fin", "reset"]
 
@@ -115,7 +134,9 @@ def test_the_client_dies(proxy, phase, how):
         wait_until(lambda: sidecar.in_flight() == 1, "the request is in flight")
         reset(wire.socket) if how == "reset" else wire.socket.close()
         ends(sidecar, {"499", "400"}, {"downstream_aborted", "downstream_body_error"})
-        wait_until(lambda: not any(s.fileno() >= 0 for s in backend.open), "the backend learns of it")
+        wait_until(
+            lambda: not any(s.fileno() >= 0 for s in backend.open), "the backend learns of it"
+        )
         assert not backend.requests, "the upload was completed"
 
 
@@ -153,7 +174,9 @@ def test_the_client_dies_inside_the_answer(proxy, protocol):
             wire.head()
             reset(wire.socket)
         ends(sidecar, {"200"}, {"downstream_aborted"})
-        wait_until(lambda: not any(s.fileno() >= 0 for s in backend.open), "the backend learns of it")
+        wait_until(
+            lambda: not any(s.fileno() >= 0 for s in backend.open), "the backend learns of it"
+        )
 
 
 def test_the_whole_connection_of_an_http2_client_dies(proxy):
