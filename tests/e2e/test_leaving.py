@@ -251,7 +251,7 @@ def test_a_client_that_has_all_of_its_answer_did_not_give_up(processes, pair, na
     with H2Backend(reply) as backend:
         doors = Doors(processes, backend.upstream, pair, "--upstream-protocol", "http2")
         assert doors.curl(name, "/").stdout.endswith("ok")
-        connection, stream = apart[0]
+        connection, stream = wait_until(lambda: apart, "the app has answered")[0]
         with connection.lock:
             with contextlib.suppress(h2.exceptions.ProtocolError):
                 connection.h2.end_stream(stream)
