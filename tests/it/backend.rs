@@ -162,6 +162,15 @@ impl Connection {
         let _refused = self.reader.socket.write_all(bytes.as_ref());
     }
 
+    /// Whether more has arrived than was read.
+    pub(crate) fn has_more(&self) -> bool {
+        let socket = &self.reader.socket;
+        socket.set_nonblocking(true).unwrap();
+        let more = socket.peek(&mut [0]).is_ok();
+        socket.set_nonblocking(false).unwrap();
+        more
+    }
+
     /// Waits until the sidecar closes.
     pub(crate) fn sees_the_end(&mut self) -> End {
         self.reader.rest().1

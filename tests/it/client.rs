@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use crate::backend::Tally;
 use crate::message::{DEADLINE, End, Message, Reader, reset};
 
 pub(crate) struct Client {
@@ -30,8 +31,24 @@ impl Client {
 
     /// Sends from a thread of its own, for bodies larger than all buffers on the way.
     pub(crate) fn send_in_background(&self, bytes: Vec<u8>) -> std::thread::JoinHandle<bool> {
+        self.send_counted(bytes, &Tally::default())
+    }
+
+    /// Counts in `taken` what the sidecar has room for; true at the end if that was all.
+    pub(crate) fn send_counted(
+        &self,
+        bytes: Vec<u8>,
+        taken: &Tally,
+    ) -> std::thread::JoinHandle<bool> {
         let mut socket = self.reader.socket.try_clone().unwrap();
-        std::thread::spawn(move || socket.write_all(&bytes).is_ok())
+        let taken = taken.clone();
+        std::thread::spawn(move || {
+            bytes.chunks(64 * 1024).all(|piece| {
+                let sent = socket.write_all(piece).is_ok();
+                taken.add(piece.len());
+                sent
+            })
+        })
     }
 
     /// The next answer, whole.

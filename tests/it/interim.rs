@@ -57,26 +57,33 @@ fn an_http_1_0_client_gets_no_interim_answer() {
 }
 
 #[test]
-fn a_body_that_waits_for_100_is_not_read_before_the_upstream_says_so() {
-    let gate = Gate::default();
-    let says_so = gate.clone();
+fn a_body_that_waits_for_100_is_not_sent_before_the_upstream_says_so() {
+    let (asked, gate) = (Gate::default(), Gate::default());
+    let (asks, says_so) = (asked.clone(), gate.clone());
     let backend = Backend::start(move |connection| {
         while let Some(head) = connection.head() {
-            assert_eq!(head.field("expect"), Some("100-continue"));
-            says_so.wait();
-            connection.send("HTTP/1.1 100 Continue\r\n\r\n");
+            if head.field("expect") == Some("100-continue") {
+                asks.open();
+                says_so.wait();
+                assert!(!connection.has_more(), "the body came before it was asked for");
+                connection.send("HTTP/1.1 100 Continue\r\n\r\n");
+            }
             connection.body(head);
             connection.send(OK);
         }
     });
     let sidecar = Sidecar::before(&backend);
     let mut client = sidecar.client();
-    client.send(EXPECTS);
+    // The client itself does not wait.
+    client.send(format!("{EXPECTS}hi"));
+    asked.wait();
+    // Another request from end to end: meanwhile the one worker has seen that body.
+    assert_eq!(sidecar.client().get("/").status(), 200);
+    assert_eq!(backend.count("hi"), 0);
     gate.open();
     assert_eq!(client.head().status(), 100);
-    client.send("hi");
     assert_eq!(client.answer().status(), 200);
-    sidecar.ends_after(1);
+    sidecar.ends_after(2);
     assert_eq!(backend.count("\r\n\r\nhi"), 1);
 }
 
