@@ -151,3 +151,54 @@ fn an_answer_to_a_half_closed_client_counts_as_delivered_after_a_quarter_of_a_se
         stage.counted(&[(200, "", ms(0))]).await;
     });
 }
+
+#[test]
+fn a_body_that_stops_is_given_up_and_one_that_goes_on_is_not() {
+    let idle = |config: &mut Config| config.timeouts.idle = ms(2000);
+    for goes_on in [true, false] {
+        played_with(idle, async |stage| {
+            let mut client = stage.client().await;
+            client.sends(format!("{POST}h")).await;
+            let mut app = stage.app().await;
+            app.reads(&format!("{POST}h")).await;
+            stage.at(ms(1999)).await;
+            assert_eq!(stage.worker.stats.in_flight(), 1);
+            if goes_on {
+                client.sends("i").await;
+                app.reads("i").await;
+                // Now it is the app's turn, however long that takes.
+                stage.at(ms(100_000)).await;
+                app.sends(OK).await;
+                client.reads(OK).await;
+                stage.counted(&[(200, "", ms(100_000))]).await;
+            } else {
+                // Looked at once in a limit, so given up within two.
+                app.reads_the_end().await;
+                stage.is_at(ms(4000));
+                stage.counted(&[(408, "downstream_timeout", ms(4000))]).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_reads_is_given_up() {
+    let idle = |config: &mut Config| config.timeouts.idle = ms(2000);
+    played_with(idle, async |stage| {
+        let mut client = stage.client().await;
+        client.sends(GET).await;
+        let mut app = stage.app().await;
+        app.reads(GET).await;
+        let length = 50_000_000;
+        let head = format!("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: {length}\r\n\r\n");
+        let sending = tokio::task::spawn_local(async move {
+            app.sends(head).await;
+            app.sends_if_it_can(vec![b'x'; length]).await;
+        });
+        stage.at(ms(1999)).await;
+        assert_eq!(stage.worker.stats.in_flight(), 1);
+        stage.at(ms(4001)).await;
+        stage.counted(&[(200, "downstream_timeout", ms(4000))]).await;
+        drop(sending);
+    });
+}
