@@ -15,3 +15,6 @@ pub mod request;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

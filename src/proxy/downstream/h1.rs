@@ -297,6 +297,3 @@ fn refuse(worker: &Worker, downstream: &ClientConnection, error: HeadError) {
     record_unparsed(worker, downstream.peer, status.0);
     downstream.turn_away(worker, status, &format!("{}: {error}\n", status.1));
 }
-
-#[cfg(test)]
-mod tests;
