@@ -21,8 +21,8 @@ LABEL org.opencontainers.image.title="redcar" \
       org.opencontainers.image.description="RED metrics per path from a sidecar" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="$REVISION" \
-      org.opencontainers.image.source="https://github.com/OWNER/redcar" \
-      org.opencontainers.image.documentation="https://github.com/OWNER/redcar/blob/v0.1.0/README.md" \
+      org.opencontainers.image.source="https://github.com/redcar/redcar" \
+      org.opencontainers.image.documentation="https://github.com/redcar/redcar/blob/v0.1.0/README.md" \
       org.opencontainers.image.licenses="Apache-2.0"
 # A number: Kubernetes cannot tell from a name whether it is root.
 USER 65532:65532

@@ -798,7 +798,7 @@ def dashboard():
     for part in (now, red, paths, upstream, clients, sidecar, host):
         part(d)
     kinds = sorted({p["type"] for row in d.panels for p in [row, *row.get("panels", [])]} - {"row"})
-    base = "https://github.com/OWNER/redcar/blob/v0.1.0/docs/"
+    base = "https://github.com/redcar/redcar/blob/v0.1.0/docs/"
     return {
         "__inputs": [],
         "__requires": [
