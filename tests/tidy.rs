@@ -276,7 +276,8 @@ fn the_documented_errors_are_those_of_the_program() {
         HeadError::Version,
         HeadError::Timeout,
     ];
-    let unparsed: BTreeMap<_, _> = unparsed.map(|error| (error.status().0, "_UNPARSED")).into();
+    let unparsed: BTreeMap<_, _> =
+        unparsed.map(|error| (error.status().as_u16(), "_UNPARSED")).into();
     let refused = unparsed.keys().map(|status| (ErrorToken::HttpRequestError, *status));
     let failed = failures().into_iter().map(|error| (error.token(), error.status()));
     for (token, status) in failed.chain(refused) {

@@ -7,11 +7,13 @@
 pub use self::chunked::{ChunkError, Decoder};
 pub use self::request::{HeadError, RequestHead, Target, is_host, parse_request};
 pub use self::response::{ResponseHead, parse_response};
+pub(crate) use self::write::request_line;
 
 mod chunked;
 mod request;
 mod response;
 mod unusual;
+mod write;
 
 /// One field line: its name as sent, its value without surrounding white space.
 pub type Field<'a> = httparse::Header<'a>;

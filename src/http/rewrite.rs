@@ -6,13 +6,15 @@
 //! fields that are not the client's to say (dropped), and of trailers all that a recipient could
 //! take for such a field. `names` is the list. No I/O, no clock.
 
-use crate::http::h1::{Field, Target, items};
+use crate::http::h1::{Field, items};
+pub use crate::http::head::Fields;
 
 pub use self::error::RequestError;
+pub(crate) use self::names::is_for_http1_only;
 pub use self::names::passes_as_trailer;
-pub(crate) use self::request::hops;
 pub use self::request::{Peer, RequestFields, prepare_request};
-pub use self::response::{Reply, ResponseFields, prepare_response};
+pub(crate) use self::request::{hops, reflect};
+pub use self::response::{Recipient, ResponseFields, prepare_response};
 pub use self::trailers::{TrailerError, forwarded_trailers};
 
 use self::names::Kind;
@@ -34,51 +36,6 @@ pub enum Forwarded {
     Replace,
     /// Pass what came in, add nothing.
     Off,
-}
-
-/// Where a message's own fields go: the bytes of HTTP/1 or the map of HTTP/2.
-pub trait Fields {
-    /// Begins a request. HTTP/2 has no start line.
-    fn start(&mut self, method: &str, target: Target<'_>);
-
-    /// Takes one field, whose value has no line breaks.
-    fn field(&mut self, name: &str, value: &[u8]);
-}
-
-impl Fields for Vec<u8> {
-    fn start(&mut self, method: &str, target: Target<'_>) {
-        self.extend_from_slice(method.as_bytes());
-        self.extend_from_slice(if target.slash { b" /" } else { b" " });
-        self.extend_from_slice(target.text);
-        self.extend_from_slice(b" HTTP/1.1\r\n");
-    }
-
-    fn field(&mut self, name: &str, value: &[u8]) {
-        self.reserve(name.len() + value.len() + 4);
-        self.extend_from_slice(name.as_bytes());
-        self.extend_from_slice(b": ");
-        self.extend_from_slice(value);
-        self.extend_from_slice(b"\r\n");
-    }
-}
-
-impl Fields for http::HeaderMap {
-    fn start(&mut self, _method: &str, _target: Target<'_>) {}
-
-    /// Appends a field. One that HTTP/2 could not carry is dropped, which cannot happen to fields
-    /// that the HTTP/1 parser accepted.
-    fn field(&mut self, name: &str, value: &[u8]) {
-        // RFC 9113 §8.2.2 and §8.3.1: no connection-specific fields, and :authority for Host.
-        let own = matches!(Kind::of(name), Kind::Connection | Kind::TransferEncoding | Kind::Host);
-        if own || name.eq_ignore_ascii_case("upgrade") {
-            return;
-        }
-        let name = http::HeaderName::from_bytes(name.as_bytes());
-        let value = http::HeaderValue::from_bytes(value);
-        if let (Ok(name), Ok(value)) = (name, value) {
-            self.append(name, value);
-        }
-    }
 }
 
 /// What the `Connection` fields of a message say.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::http::h1::Field;
 
-pub use self::h2::{FrameSink, FrameSource, list_bytes};
+pub use self::h2::{FrameSink, FrameSource};
 pub use self::sink::{Delimiter, WireSink};
 pub use self::source::{SourceError, WireSource};
 

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::http::h1::{BodyLength, Version};
-use crate::http::rewrite::Named;
+use crate::http::response::{OwnResponse, Persistence, write_own};
+use crate::http::rewrite::{Named, Recipient};
 use crate::net::timer::Timer;
 use crate::net::transport::{Socket, Transport};
 use crate::proxy::body::{FrameSource, Source, WireSource};
@@ -91,11 +92,8 @@ impl ClientConnection {
     }
 
     /// Answers what is not served, as far as the socket takes it at once.
-    pub fn turn_away(&self, worker: &Worker, status: (u16, &'static str), text: &str) {
-        let content = ("text/plain; charset=utf-8", text.len());
-        let mut out = answer_head(worker, Version::Http11, status, Connection::Close, content);
-        out.extend_from_slice(text.as_bytes());
-        self.link.try_write(&out);
+    pub fn turn_away(&self, worker: &Worker, response: &OwnResponse) {
+        self.link.try_write(&last_words(worker, response));
         self.mark_unread();
     }
 
@@ -185,55 +183,14 @@ impl Downstream<'_> {
     }
 }
 
-/// The head of a short HTTP/1 answer of our own; a 503 says when to try again.
-pub fn answer_head(
-    worker: &Worker,
-    version: Version,
-    (code, reason): (u16, &str),
-    connection: Connection,
-    (media_type, length_bytes): (&str, usize),
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    start_line(&mut out, version, code, reason.as_bytes());
-    out.extend_from_slice(b"Date: ");
-    worker.write_date(&mut out);
-    out.extend_from_slice(b"\r\n");
-    connection.write(&mut out, version);
-    let retry = if code == 503 { "Retry-After: 1\r\n" } else { "" };
-    let content =
-        format!("Content-Type: {media_type}\r\nContent-Length: {length_bytes}\r\n{retry}\r\n");
-    out.extend_from_slice(content.as_bytes());
+/// A whole answer of the proxy's own, behind which the connection ends; for a client of which
+/// nothing is known.
+fn last_words(worker: &Worker, response: &OwnResponse) -> Vec<u8> {
+    let to = Recipient { version: Version::Http11, to_head: false };
+    let mut out = Vec::with_capacity(512);
+    write_own(response, to, Persistence::Close, &worker.date(), &mut out);
+    out.extend_from_slice(response.content(to).as_bytes());
     out
-}
-
-/// Writes a status line. A client of HTTP/1.0 is answered in HTTP/1.0.
-pub fn start_line(out: &mut Vec<u8>, version: Version, code: u16, reason: &[u8]) {
-    out.extend_from_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    let digits = [code / 100 % 10, code / 10 % 10, code % 10];
-    out.extend(digits.iter().filter_map(|digit| u8::try_from(*digit).ok()).map(|d| b'0' + d));
-    out.push(b' ');
-    out.extend_from_slice(reason);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// What becomes of the client's connection after an answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Connection {
-    /// Another request may come.
-    Keep,
-    /// It is closed.
-    Close,
-}
-
-impl Connection {
-    /// Says so, where the version's default is the opposite.
-    pub fn write(self, out: &mut Vec<u8>, version: Version) {
-        match (self, version) {
-            (Self::Close, Version::Http11) => out.extend_from_slice(b"Connection: close\r\n"),
-            (Self::Keep, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-            _ => {}
-        }
-    }
 }
 
 /// How often a half-closed connection is looked at while its request is served: after a FIN a

@@ -67,9 +67,14 @@ pub enum ProxyError {
 }
 
 impl ProxyError {
-    /// The status to record; for all but a vanished client also the status to send.
+    /// The status to record.
     pub fn status(&self) -> u16 {
-        let status = match self {
+        self.answer().map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16())
+    }
+
+    /// The status of the answer, if there is anybody to answer.
+    pub fn answer(&self) -> Option<StatusCode> {
+        Some(match self {
             Self::ConnectionRefused(_)
             | Self::ConnectionTerminated(_)
             | Self::Dns(_)
@@ -83,9 +88,8 @@ impl ProxyError {
             }
             Self::Request(error) => error.status(),
             Self::DownstreamBody => StatusCode::BAD_REQUEST,
-            Self::DownstreamAborted => return CLIENT_CLOSED_REQUEST,
-        };
-        status.as_u16()
+            Self::DownstreamAborted => return None,
+        })
     }
 
     /// The `error` label.

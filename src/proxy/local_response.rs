@@ -5,14 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 
-use crate::http::h1::Version;
-use crate::http::rewrite::Fields;
+use crate::http::response::{OwnResponse, Persistence, write_own};
+use crate::http::rewrite::Recipient;
 use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
 use crate::proxy::body::{Delimiter, WireSink};
-use crate::proxy::downstream::{
-    ClientConnection, Connection, Downstream, Leftover, Stream, answer_head,
-};
+use crate::proxy::downstream::{ClientConnection, Downstream, Leftover, Stream};
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::is_refused;
 use crate::proxy::observe::Observation;
@@ -25,28 +24,14 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How a request wants to be answered.
 pub(super) struct Reply<'a> {
     worker: &'a Rc<Worker>,
-    version: Version,
-    to_head: bool,
+    to: Recipient,
     keep_alive: bool,
     is_grpc: bool,
 }
 
-/// A short answer.
-struct Local {
-    status: (u16, &'static str),
-    media_type: &'static str,
-    text: String,
-}
-
 impl<'a> Reply<'a> {
     pub(super) fn to(worker: &'a Rc<Worker>, request: &Request) -> Self {
-        Self {
-            worker,
-            version: request.version,
-            to_head: request.to_head,
-            keep_alive: request.keep_alive,
-            is_grpc: request.is_grpc,
-        }
+        Self { worker, to: request.to, keep_alive: request.keep_alive, is_grpc: request.is_grpc }
     }
 
     /// Answers what goes no further.
@@ -78,33 +63,28 @@ impl<'a> Reply<'a> {
     ) -> Disposition {
         tracing::debug!(%error, "request failed");
         observation.set_error(error.token());
-        if matches!(error, ProxyError::DownstreamAborted) {
+        let Some(status) = error.answer() else {
             observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
             let left = front.wire().and_then(|client| client.finished(self.worker));
             observation.finish_at(left.unwrap_or_else(|| self.worker.now()));
             return Disposition::Close;
-        }
-        let status = error.status();
-        if self.is_grpc && matches!(front, Downstream::Stream(_)) {
-            observation.set_grpc_status(Some(error.grpc_status().to_string().as_bytes()));
-            observation.response_head_ready(200);
-            observation.finish();
-            return grpc_error(front, &error);
-        }
-        observation.response_head_ready(status);
-        let is_malformed = matches!(error, ProxyError::Request(_)) && status == 400;
+        };
+        let own = if self.is_grpc && matches!(front, Downstream::Stream(_)) {
+            let status = error.grpc_status();
+            observation.set_grpc_status(Some(status.to_string().as_bytes()));
+            OwnResponse::Grpc { status, message: error.to_string() }
+        } else {
+            OwnResponse::error(status, &error)
+        };
+        observation.response_head_ready(own.status().as_u16());
         if let Downstream::Stream(stream) = &mut front
-            && is_malformed
+            && matches!(error, ProxyError::Request(_))
+            && own.status() == StatusCode::BAD_REQUEST
             && stream.refuse()
         {
             observation.finish();
             return Disposition::Keep;
         }
-        let known = http::StatusCode::from_u16(status).ok();
-        let reason = known.and_then(|status| status.canonical_reason()).unwrap_or("Error");
-        let text = format!("{reason}: {error}\n");
-        let media_type = "text/plain; charset=utf-8";
-        let local = Local { status: (status, reason), media_type, text };
         // RFC 9112 §9.3: what is left of a body must not be read as a request.
         let closes = matches!(error, ProxyError::Request(_) | ProxyError::DownstreamBody);
         let leftover = Leftover { unread: leftover.unread || closes, ..leftover };
@@ -114,11 +94,11 @@ impl<'a> Reply<'a> {
         };
         let Some((client, left)) = half_closed else {
             observation.finish();
-            return self.send(front, local, leftover).await;
+            return self.send(front, &own, leftover).await;
         };
         // Whether it waits or has left shows only now.
         let end = observation.now();
-        let disposition = self.send(front, local, leftover).await;
+        let disposition = self.send(front, &own, leftover).await;
         if is_refused(client).await {
             observation.set_error(ErrorToken::DownstreamAborted);
             observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
@@ -141,33 +121,34 @@ impl<'a> Reply<'a> {
         observation.finish();
         let media_type = if trace.is_some() { "message/http" } else { "text/plain" };
         let text = trace.unwrap_or_default();
-        let local = Local { status: (200, "OK"), media_type, text };
-        self.send(front, local, Leftover { unread, begun: Vec::new() }).await
+        let own = OwnResponse::Text { status: StatusCode::OK, media_type, text };
+        self.send(front, &own, Leftover { unread, begun: Vec::new() }).await
     }
 
-    async fn send(&self, front: Downstream<'_>, local: Local, leftover: Leftover) -> Disposition {
+    async fn send(
+        &self,
+        front: Downstream<'_>,
+        own: &OwnResponse,
+        leftover: Leftover,
+    ) -> Disposition {
         match front {
-            Downstream::Wire(downstream) => self.send_wire(downstream, local, leftover).await,
-            Downstream::Stream(stream) => self.send_frames(*stream, local),
+            Downstream::Wire(downstream) => self.send_wire(downstream, own, leftover).await,
+            Downstream::Stream(stream) => self.send_frames(*stream, own),
         }
     }
 
     async fn send_wire(
         &self,
         downstream: &ClientConnection,
-        local: Local,
+        own: &OwnResponse,
         leftover: Leftover,
     ) -> Disposition {
         let Leftover { unread, begun: mut out } = leftover;
         let leaves = self.worker.drain.is_draining() || self.worker.waits.wants_close();
         let keep = self.keep_alive && !unread && !leaves;
-        let connection = if keep { Connection::Keep } else { Connection::Close };
-        let content = (local.media_type, local.text.len());
-        let head = answer_head(self.worker, self.version, local.status, connection, content);
-        out.extend_from_slice(&head);
-        if !self.to_head {
-            out.extend_from_slice(local.text.as_bytes());
-        }
+        let persistence = if keep { Persistence::Keep } else { Persistence::Close };
+        write_own(own, self.to, persistence, &self.worker.date(), &mut out);
+        out.extend_from_slice(own.content(self.to).as_bytes());
         let mut sink = WireSink::new(&downstream.link, out, Delimiter::Plain);
         let sent = tokio::time::timeout(ANSWER_LIMIT, poll_fn(|cx| sink.poll_flush(cx))).await;
         if unread {
@@ -176,45 +157,16 @@ impl<'a> Reply<'a> {
         if keep && matches!(sent, Ok(Ok(()))) { Disposition::Keep } else { Disposition::Close }
     }
 
-    fn send_frames(&self, mut stream: Stream, local: Local) -> Disposition {
-        let mut response = http::Response::new(());
-        let status = http::StatusCode::from_u16(local.status.0);
-        *response.status_mut() = status.unwrap_or(http::StatusCode::BAD_GATEWAY);
-        let headers = response.headers_mut();
-        headers.field("content-type", local.media_type.as_bytes());
-        headers.field("content-length", local.text.len().to_string().as_bytes());
-        if local.status.0 == 503 {
-            headers.field("retry-after", b"1");
-        }
-        let mut date = Vec::with_capacity(32);
-        self.worker.write_date(&mut date);
-        headers.field("date", &date);
-        let ended = self.to_head || local.text.is_empty();
+    fn send_frames(&self, mut stream: Stream, own: &OwnResponse) -> Disposition {
+        let mut head = http::Response::new(());
+        write_own(own, self.to, Persistence::Keep, &self.worker.date(), &mut head);
+        let content = own.content(self.to);
         // If the client has reset the stream there is nobody to tell.
-        if let Ok(mut body) = stream.respond.send_response(response, ended)
-            && !ended
+        if let Ok(mut body) = stream.respond.send_response(head, content.is_empty())
+            && !content.is_empty()
         {
-            let _reset = body.send_data(Bytes::from(local.text), true);
+            let _reset = body.send_data(Bytes::copy_from_slice(content.as_bytes()), true);
         }
         Disposition::Keep
     }
-}
-
-/// A gRPC call learns of failures from its status, not from HTTP's.
-///
-/// # Source
-///
-/// gRPC over HTTP/2, "Responses": Trailers-Only.
-fn grpc_error(front: Downstream<'_>, error: &ProxyError) -> Disposition {
-    let Downstream::Stream(mut stream) = front else {
-        return Disposition::Close;
-    };
-    let mut response = http::Response::new(());
-    let headers = response.headers_mut();
-    headers.field("content-type", b"application/grpc");
-    headers.field("grpc-status", error.grpc_status().to_string().as_bytes());
-    headers.field("grpc-message", error.to_string().as_bytes());
-    // If the client has reset the stream there is nobody to tell.
-    let _sent = stream.respond.send_response(response, true);
-    Disposition::Keep
 }

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use crate::http::h1::{BodyLength, RequestHead, Target, Version};
-use crate::http::rewrite::RequestError;
-use crate::http::rewrite::{Fields, Named, Peer, RequestFields, hops, prepare_request};
+use crate::http::h1::{BodyLength, RequestHead, Version};
+use crate::http::h2::to_http1;
+use crate::http::rewrite::{
+    Named, Peer, Recipient, RequestError, RequestFields, hops, prepare_request, reflect,
+};
 use crate::proxy::observe::Observation;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::{Pool, Protocol};
@@ -20,8 +22,8 @@ pub struct Request {
     pub(crate) protocol: Protocol,
     pub(crate) is_grpc: bool,
     pub(crate) body: BodyLength,
-    pub(crate) version: Version,
-    pub(crate) to_head: bool,
+    /// Who gets the answer.
+    pub(crate) to: Recipient,
     pub(crate) keep_alive: bool,
     pub(crate) idempotent: bool,
     pub(crate) expects_continue: bool,
@@ -43,28 +45,10 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     /// The head in HTTP/1, for an upstream that turned out not to speak HTTP/2.
     pub(crate) fn into_wire(self, body: BodyLength) -> Vec<u8> {
-        let request = match self {
-            Self::Wire(bytes) => return bytes,
-            Self::Frames(request) => request,
-        };
-        let mut out = Vec::with_capacity(512);
-        let text = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let target = Target { authority: None, slash: false, text: text.as_bytes() };
-        out.start(request.method().as_str(), target);
-        if let Some(authority) = request.uri().authority() {
-            out.field("Host", authority.as_str().as_bytes());
+        match self {
+            Self::Wire(bytes) => bytes,
+            Self::Frames(request) => to_http1(&request, body),
         }
-        if body == BodyLength::Chunked {
-            out.field("Transfer-Encoding", b"chunked");
-        }
-        if request.headers().contains_key(http::header::TE) {
-            out.field("Connection", b"TE");
-        }
-        for (name, value) in request.headers() {
-            out.field(name.as_str(), value.as_bytes());
-        }
-        out.extend_from_slice(b"\r\n");
-        out
     }
 }
 
@@ -111,8 +95,7 @@ impl Request {
             protocol,
             is_grpc: false,
             body: head.body,
-            version: head.version,
-            to_head: head.method == "HEAD",
+            to: Recipient { version: head.version, to_head: head.method == "HEAD" },
             keep_alive: false,
             idempotent: is_idempotent(head.method),
             expects_continue: false,
@@ -160,48 +143,15 @@ type Prepared<'a> = Result<RequestFields<'a>, RequestError>;
 
 fn wire<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
     let mut out = Vec::with_capacity(512);
-    let prepared = prepare_request(head, peer, &mut out);
-    out.extend_from_slice(b"\r\n");
-    (prepared, Outgoing::Wire(out))
+    (prepare_request(head, peer, &mut out), Outgoing::Wire(out))
 }
 
 fn frames<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
-    let mut request = http::Request::new(());
-    let mut prepared = prepare_request(head, peer, request.headers_mut());
-    if let Ok(fields) = &prepared {
-        let target = fields.target;
-        let path = [if target.slash { &b"/"[..] } else { b"" }, target.text].concat();
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = peer.scheme.parse().ok();
-        uri.authority = http::uri::Authority::try_from(fields.authority).ok();
-        uri.path_and_query = http::uri::PathAndQuery::try_from(path).ok();
-        let method = http::Method::from_bytes(head.method.as_bytes());
-        match (http::Uri::from_parts(uri), method) {
-            (Ok(uri), Ok(method)) => {
-                *request.uri_mut() = uri;
-                *request.method_mut() = method;
-                *request.version_mut() = http::Version::HTTP_2;
-            }
-            _ => prepared = Err(RequestError::TargetInvalid),
-        }
-    }
-    (prepared, Outgoing::Frames(Box::new(request)))
+    let mut request = Box::new(http::Request::new(()));
+    (prepare_request(head, peer, &mut *request), Outgoing::Frames(request))
 }
 
 /// Methods that RFC 9110 §9.2.2 calls idempotent, and QUERY.
 fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" | "QUERY")
-}
-
-/// The request as received, without what could be a secret (RFC 9110 §9.3.8).
-fn reflect(head: &RequestHead<'_>) -> String {
-    let secret = ["authorization", "cookie", "proxy-authorization"];
-    let mut bytes = Vec::with_capacity(256);
-    bytes.start(head.method, Target { authority: None, slash: false, text: head.target });
-    for field in head.fields {
-        if !secret.iter().any(|secret| field.name.eq_ignore_ascii_case(secret)) {
-            bytes.field(field.name, field.value);
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -98,9 +98,8 @@ pub struct Worker {
 }
 
 /// The Date field's value, made once a second at most.
-#[derive(Default)]
 struct Date {
-    text: String,
+    text: Rc<str>,
     second: u64,
     read: Option<Tick>,
 }
@@ -118,7 +117,7 @@ impl Worker {
         let Shared { config, cold, access_log, tls, waits } = common;
         let (drain, clock) = (Rc::default(), Clock::new());
         let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into());
-        let date = RefCell::default();
+        let date = RefCell::new(Date { text: "".into(), second: 0, read: None });
         Rc::new(Self {
             config,
             shard,
@@ -139,8 +138,8 @@ impl Worker {
         self.clock.now()
     }
 
-    /// Appends the time as a Date field's value (RFC 9110 §6.6.1).
-    pub fn write_date(&self, out: &mut Vec<u8>) {
+    /// The time as a Date field's value (RFC 9110 §6.6.1).
+    pub fn date(&self) -> Rc<str> {
         let mut date = self.date.borrow_mut();
         let now = self.now();
         if date.read.is_none_or(|read| self.nanos_between(read, now) >= DATE_NANOS) {
@@ -148,10 +147,11 @@ impl Worker {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             if date.text.is_empty() || date.second != since.as_secs() {
                 date.second = since.as_secs();
-                date.text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(date.second));
+                let time = UNIX_EPOCH + Duration::from_secs(date.second);
+                date.text = httpdate::fmt_http_date(time).into();
             }
         }
-        out.extend_from_slice(date.text.as_bytes());
+        Rc::clone(&date.text)
     }
 
     /// Nanoseconds from one reading to a later one; 0 if they are the wrong way round.

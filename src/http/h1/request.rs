@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
+
 use super::{BodyLength, Codings, Field, Slots, Version, length, unusual};
 
 /// Why a request head is not one, or not one whose end two recipients would agree on.
@@ -40,17 +42,17 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// The status line's code and reason.
-    pub fn status(self) -> (u16, &'static str) {
+    /// The status of the answer.
+    pub fn status(self) -> StatusCode {
         match self {
             Self::Malformed | Self::Length | Self::Coding | Self::TwoLengths => {
-                (400, "Bad Request")
+                StatusCode::BAD_REQUEST
             }
-            Self::Timeout => (408, "Request Timeout"),
-            Self::TargetTooLong => (414, "URI Too Long"),
-            Self::TooLarge => (431, "Request Header Fields Too Large"),
-            Self::CodingUnsupported | Self::MethodTooLong => (501, "Not Implemented"),
-            Self::Version => (505, "HTTP Version Not Supported"),
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::CodingUnsupported | Self::MethodTooLong => StatusCode::NOT_IMPLEMENTED,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         }
     }
 }

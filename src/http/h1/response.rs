@@ -1,12 +1,14 @@
 //! Response heads, as an upstream sends them: a little more forgiving than for requests.
 
+use http::StatusCode;
+
 use super::{BodyLength, Codings, Field, Slots, Version, items, length};
 
 /// A response head, borrowed from the bytes it came in.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
-    /// 100 to 999.
-    pub status: u16,
+    /// The status code.
+    pub status: StatusCode,
     /// The reason phrase as sent, possibly empty.
     pub reason: &'a [u8],
     /// The upstream's version.
@@ -49,9 +51,7 @@ pub fn parse_response<'a>(
     let (Some(status), Some(minor)) = (response.code, response.version) else {
         return Err("its head is not HTTP/1");
     };
-    if status < 100 {
-        return Err("its status is not one");
-    }
+    let status = StatusCode::from_u16(status).map_err(|_below_100| "its status is not one")?;
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     let reason = match response.reason {
         None | Some("") => reason_beyond_ascii(bytes),
@@ -74,7 +74,7 @@ fn reason_beyond_ascii(mut bytes: &[u8]) -> &[u8] {
 
 /// RFC 9112 §6.3.
 fn body_of(
-    status: u16,
+    status: StatusCode,
     version: Version,
     fields: &[Field<'_>],
     to_head: bool,
@@ -96,7 +96,7 @@ fn body_of(
     if codings.present && version == Version::Http10 {
         return Err("it has a transfer coding in HTTP/1.0");
     }
-    if to_head || matches!(status, 100..=199 | 204 | 304) {
+    if to_head || matches!(status.as_u16(), 100..=199 | 204 | 304) {
         return Ok(BodyLength::None);
     }
     if codings.present {

@@ -316,6 +316,13 @@ fn is_spelt(name: &[u8], known: &str) -> bool {
     known.bytes().eq(name.iter().map(|byte| fold(*byte)))
 }
 
+/// Tells whether HTTP/2 has no such field: what is said of the connection, and Host, which is
+/// `:authority` there (RFC 9113 §8.2.2 and §8.3.1).
+pub(crate) fn is_for_http1_only(name: &str) -> bool {
+    matches!(Kind::of(name), Kind::Connection | Kind::TransferEncoding | Kind::Host)
+        || name.eq_ignore_ascii_case("upgrade")
+}
+
 /// Tells whether a trailer field may be forwarded, in either direction and in every `--forwarded`
 /// mode: a recipient that merges trailers into the head must not learn anything from them that
 /// decides about framing, routing, authentication or who is asking. `named` is what Connection

@@ -1,10 +1,11 @@
 //! A request's head on its way to the upstream.
 
 use super::names::Kinds;
-use super::{ConnectionOptions, Fields, Forwarded, Kind, Named, first, to_owned};
+use super::{ConnectionOptions, Forwarded, Kind, Named, first, to_owned};
 use crate::http::h1::{
-    BodyLength, RequestHead, Target, Version, is_host, items, length, plain_length,
+    BodyLength, RequestHead, Target, Version, is_host, items, length, plain_length, request_line,
 };
+use crate::http::head::{Fields, RequestLine, RequestWriter};
 use crate::http::rewrite::RequestError;
 
 /// Who sent the request, and what is to be said of it.
@@ -22,13 +23,9 @@ pub struct Peer<'a> {
     pub upstream: &'a str,
 }
 
-/// What became of a request head, beside the fields.
+/// What a request head says beside what is forwarded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestFields<'a> {
-    /// Path and query for the upstream; `*` for `OPTIONS *`.
-    pub target: Target<'a>,
-    /// The authority: Host, or that of an absolute-form target; else the upstream's.
-    pub authority: &'a [u8],
     /// Whether the client wants to keep its connection.
     pub keep_alive: bool,
     /// The protocols that the client would switch to; `None` without a valid request to.
@@ -41,7 +38,7 @@ pub struct RequestFields<'a> {
     pub named: Named,
 }
 
-/// Rewrites a request head: `out` gets the fields; the caller writes the start line.
+/// Rewrites a request head: `out` gets all of it.
 ///
 /// # Errors
 ///
@@ -53,7 +50,7 @@ pub struct RequestFields<'a> {
 pub fn prepare_request<'a>(
     head: &RequestHead<'a>,
     peer: Peer<'a>,
-    out: &mut impl Fields,
+    out: &mut impl RequestWriter,
 ) -> Result<RequestFields<'a>, RequestError> {
     if head.method == "CONNECT" {
         // RFC 9113 §8.5: without an authority it is malformed.
@@ -68,14 +65,16 @@ pub fn prepare_request<'a>(
     let from_target = target.authority.or(head.authority);
     let scan = Scan::of(head)?;
     let authority = scan.authority(head, from_target)?;
-    out.start(head.method, target);
+    // Host, or that of an absolute-form target; else the upstream's.
+    let named = if authority.is_empty() { peer.upstream.as_bytes() } else { authority };
+    let (method, scheme) = (head.method, peer.scheme);
+    out.request_line(RequestLine { method, target, scheme, authority: named })?;
     // RFC 9112 §3.2: what goes on in HTTP/1.1 must have a Host.
     let host = from_target.or((scan.hosts == 0).then_some(peer.upstream));
     scan.write(head, host, peer, out);
     add_own(head, &scan, authority, peer, out);
+    out.end();
     Ok(RequestFields {
-        target,
-        authority: if authority.is_empty() { peer.upstream.as_bytes() } else { authority },
         keep_alive: scan.keep_alive(head.version),
         upgrade: scan.upgrade(head.version),
         // RFC 9110 §10.1.1: only HTTP/1.1 and later, and only where there is a body to wait with.
@@ -359,4 +358,22 @@ pub(crate) fn hops(head: &RequestHead<'_>) -> Option<u32> {
     }
     let value = first(head.fields, Kind::MaxForwards)?;
     std::str::from_utf8(value).ok()?.trim().parse().ok()
+}
+
+/// A request as received, without what could be a secret: the content of the answer to TRACE (RFC
+/// 9110 §9.3.8).
+pub(crate) fn reflect(head: &RequestHead<'_>) -> String {
+    let secret = ["authorization", "cookie", "proxy-authorization"];
+    let mut out = Vec::with_capacity(256);
+    request_line(
+        &mut out,
+        head.method,
+        Target { authority: None, slash: false, text: head.target },
+    );
+    for field in head.fields {
+        if !secret.iter().any(|secret| field.name.eq_ignore_ascii_case(secret)) {
+            out.field(field.name, field.value);
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }

@@ -26,9 +26,9 @@ pub struct ResponseFields<'a> {
     pub is_event_stream: bool,
 }
 
-/// Who gets the response.
+/// Who gets a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Reply {
+pub struct Recipient {
     /// The client's version.
     pub version: Version,
     /// The request was HEAD.
@@ -45,7 +45,7 @@ pub struct Reply {
 /// neither.
 pub fn prepare_response<'a>(
     head: &ResponseHead<'a>,
-    reply: Reply,
+    to: Recipient,
     out: &mut impl Fields,
 ) -> ResponseFields<'a> {
     let mut connection = ConnectionOptions::default();
@@ -64,7 +64,7 @@ pub fn prepare_response<'a>(
             _ => {}
         }
     }
-    let has_framing = !matches!(head.status, 100..=199 | 204);
+    let has_framing = !matches!(head.status.as_u16(), 100..=199 | 204);
     let has_length = has_framing && !is_chunked;
     let mut length_written = false;
     for (kind, field) in kinds.with(head.fields) {
@@ -86,7 +86,7 @@ pub fn prepare_response<'a>(
             _ => out.field(field.name, &unfold(field.value)),
         }
     }
-    if has_framing && is_chunked && reply.to_head && reply.version == Version::Http11 {
+    if has_framing && is_chunked && to.to_head && to.version == Version::Http11 {
         // What a GET would be answered with (RFC 9110 §9.3.2).
         out.field("Transfer-Encoding", b"chunked");
     }

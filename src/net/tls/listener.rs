@@ -20,10 +20,6 @@ use super::{Alpn, Identity, provider};
 /// file and network file systems.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
-const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
-    Content-Length: 55\r\nConnection: close\r\n\r\n\
-    Bad Request: this port speaks HTTPS; ask it with https\n";
-
 /// What a look at the files led to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reload {
@@ -129,8 +125,8 @@ impl Listener {
         })
     }
 
-    /// Does the handshake with a client that has connected. Needs a runtime with a clock; a
-    /// current-thread one is enough.
+    /// Does the handshake with a client that has connected. `last_words` is what one gets that
+    /// speaks without TLS. Needs a runtime with a clock; a current-thread one is enough.
     ///
     /// # Errors
     ///
@@ -142,8 +138,9 @@ impl Listener {
     pub async fn accept(
         &self,
         socket: TcpStream,
+        last_words: impl FnOnce() -> Vec<u8>,
     ) -> Result<(TlsStream<TcpStream>, Alpn), HandshakeError> {
-        match tokio::time::timeout(self.limit, self.handshake(socket)).await {
+        match tokio::time::timeout(self.limit, self.handshake(socket, last_words)).await {
             Ok(Ok(stream)) => {
                 self.ok.fetch_add(1, Relaxed);
                 let alpn = Alpn::of(stream.get_ref().1.alpn_protocol());
@@ -160,13 +157,18 @@ impl Listener {
         }
     }
 
-    /// A client that speaks HTTP without TLS is told so in words that it understands; an alert
-    /// would be noise to it. Looking costs one system call, beside a handshake.
-    async fn handshake(&self, socket: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    /// A client that begins with a capital letter speaks without TLS, and gets words that it
+    /// understands; an alert would be noise to it. Looking costs one system call, beside a
+    /// handshake.
+    async fn handshake(
+        &self,
+        socket: TcpStream,
+        last_words: impl FnOnce() -> Vec<u8>,
+    ) -> Result<TlsStream<TcpStream>, HandshakeError> {
         let mut first = [0];
         if matches!(socket.peek(&mut first).await, Ok(1)) && first[0].is_ascii_uppercase() {
             // As well as it can be done: the client may be gone.
-            let _told = socket.writable().await.and_then(|()| socket.try_write(PLAIN_ANSWER));
+            let _told = socket.writable().await.and_then(|()| socket.try_write(&last_words()));
             // What is left unread at the end makes it a reset, which destroys the answer.
             let _read = socket.try_read(&mut vec![0; 16 * 1024]);
             return Err(HandshakeError::Plain);

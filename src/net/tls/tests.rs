@@ -127,7 +127,8 @@ async fn handshake(
     offer: &[Alpn],
 ) -> Result<(Connected, Alpn), HandshakeError> {
     let (near, far) = sockets().await;
-    let (client, server) = tokio::join!(connector.connect(near, offer), listener.accept(far));
+    let (client, server) =
+        tokio::join!(connector.connect(near, offer), listener.accept(far, Vec::new));
     let (client, alpn) = client?;
     let (server, seen_by_server) = server?;
     assert_eq!(alpn, seen_by_server);

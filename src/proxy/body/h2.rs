@@ -10,6 +10,7 @@ use http::HeaderMap;
 
 use super::SourceError;
 use crate::http::h1::Field;
+use crate::http::h2::{fields, list_bytes};
 use crate::http::rewrite::{Fields, Named, passes_as_trailer};
 use crate::proxy::downstream::h2::watch::Seen;
 
@@ -98,17 +99,8 @@ impl FrameSource {
     /// The trailers that are forwarded.
     pub(super) fn trailers(&self) -> Vec<Field<'_>> {
         let none = Named::new();
-        let fields = self.trailers.iter();
-        let fields =
-            fields.map(|(name, value)| Field { name: name.as_str(), value: value.as_bytes() });
-        fields.filter(|field| passes_as_trailer(field.name, &none)).collect()
+        fields(&self.trailers).filter(|field| passes_as_trailer(field.name, &none)).collect()
     }
-}
-
-/// The size of a field section as RFC 9113 §10.5.1 counts it.
-pub fn list_bytes(fields: &HeaderMap) -> usize {
-    const OVERHEAD: usize = 32;
-    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD).sum()
 }
 
 fn failure(error: h2::Error) -> SourceError {

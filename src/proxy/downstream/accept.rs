@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use tokio::time::Instant;
 
+use crate::http::response::OwnResponse;
 use crate::logs::seldom::Seldom;
 use crate::net::transport::{Socket, is_out_of_descriptors};
 use crate::proxy::downstream::h1;
@@ -100,7 +102,8 @@ impl Acceptor {
     fn refuse(&self, socket: TcpStream, peer: SocketAddr) {
         self.worker.cold.refused_max_connections.increment(1);
         let downstream = ClientConnection::new(Socket::Tcp(socket), peer, Instant::now());
-        downstream.turn_away(&self.worker, (503, "Service Unavailable"), "Service Unavailable\n");
+        let full = OwnResponse::error(StatusCode::SERVICE_UNAVAILABLE, &"too many connections");
+        downstream.turn_away(&self.worker, &full);
         drop(tokio::task::spawn_local(async move {
             // Short: whoever is over the limit must not hold a descriptor for long.
             let close = close(&downstream);

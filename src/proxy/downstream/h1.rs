@@ -6,14 +6,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::http::h1::{HeadError, parse_request, slots};
+use crate::http::response::OwnResponse;
 use crate::net::tls::Alpn;
 use crate::net::transport::Socket;
 use crate::proxy::downstream::h2;
-use crate::proxy::downstream::{ClientConnection, Downstream, close};
+use crate::proxy::downstream::{ClientConnection, Downstream, close, last_words};
 use crate::proxy::handle;
 use crate::proxy::observe::record_unparsed;
 use crate::proxy::request::{Disposition, Request};
@@ -54,7 +56,7 @@ pub async fn serve(
 ) {
     let (socket, alpn) = match &worker.tls.listener {
         None => (Socket::Tcp(socket), None),
-        Some(listener) => match Box::pin(listener.accept(socket)).await {
+        Some(listener) => match Box::pin(listener.accept(socket, || needs_tls(&worker))).await {
             Ok((stream, alpn)) => (Socket::TlsServer(Box::new(stream)), Some(alpn)),
             Err(error) => {
                 // Counted by the listener. It is no request.
@@ -192,8 +194,8 @@ impl<'a> Requests<'a> {
             }
             if self.is_http2 {
                 // RFC 9113 §3.4. An answer in HTTP/1 would be one more protocol that nobody chose.
-                let status = HeadError::Malformed.status().0;
-                record_unparsed(self.worker, self.downstream.peer, status);
+                let status = HeadError::Malformed.status();
+                record_unparsed(self.worker, self.downstream.peer, status.as_u16());
                 return Some(Event::End);
             }
         }
@@ -291,9 +293,15 @@ fn beyond(limit: usize, bytes: &[u8]) -> HeadError {
     }
 }
 
+/// What a client is told that does not know of TLS.
+fn needs_tls(worker: &Worker) -> Vec<u8> {
+    let hint = "this port speaks HTTPS; ask it with https";
+    last_words(worker, &OwnResponse::error(StatusCode::BAD_REQUEST, &hint))
+}
+
 /// Counts and answers what is no request.
 fn refuse(worker: &Worker, downstream: &ClientConnection, error: HeadError) {
     let status = error.status();
-    record_unparsed(worker, downstream.peer, status.0);
-    downstream.turn_away(worker, status, &format!("{}: {error}\n", status.1));
+    record_unparsed(worker, downstream.peer, status.as_u16());
+    downstream.turn_away(worker, &OwnResponse::error(status, &error));
 }

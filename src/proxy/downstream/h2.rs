@@ -14,14 +14,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
+use http::StatusCode;
 use http::request::Parts;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::http::h1::{BodyLength, Field, RequestHead, Version, length};
+use crate::http::h1::{RequestHead, Version};
+use crate::http::h2::{cookie, request_body, request_fields, stateless_block};
+use crate::http::response::{OwnResponse, Persistence, write_own};
+use crate::http::rewrite::Recipient;
 use crate::metrics::SidecarMetrics;
 use crate::net::transport::TransportIo;
-use crate::proxy::downstream::h2::watch::{Seen, Watched};
+use crate::proxy::downstream::h2::watch::{RefusalBlock, Seen, Watched};
 use crate::proxy::downstream::{ClientConnection, Downstream, Stream, close};
 use crate::proxy::handle;
 use crate::proxy::observe::record_unparsed;
@@ -161,8 +165,8 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: ClientConnect
     let max_header_bytes = worker.config.max_header_bytes;
     // Compression may have taken three eighths off (RFC 7541, Appendix B).
     let seen = Rc::new(Seen::default());
-    let io =
-        Watched::new(TransportIo::new(&downstream.link, None), &seen, max_header_bytes / 8 * 5);
+    let io = TransportIo::new(&downstream.link, None);
+    let io = Watched::new(io, &seen, max_header_bytes / 8 * 5, refusal_block(&worker));
     let max_header_bytes = u32::try_from(max_header_bytes).unwrap_or(u32::MAX);
     let mut builder = Builder::new();
     builder
@@ -279,49 +283,32 @@ fn spawn(shared: &Rc<Shared>, request: http::Request<RecvStream>, respond: SendR
     }));
 }
 
+/// Makes the answer to what the library refuses as malformed.
+fn refusal_block(worker: &Rc<Worker>) -> RefusalBlock {
+    let worker = Rc::clone(worker);
+    Box::new(move || {
+        let mut head = http::Response::new(());
+        let to = Recipient { version: Version::Http2, to_head: false };
+        let bare = OwnResponse::Bare(StatusCode::BAD_REQUEST);
+        write_own(&bare, to, Persistence::Keep, &worker.date(), &mut head);
+        stateless_block(&head)
+    })
+}
+
 /// Makes a request of a stream's head. One that is malformed is answered with 400 and counted, as
 /// in HTTP/1; RFC 9113 §8.1.1 allows an answer.
 fn parse(shared: &Rc<Shared>, parts: &Parts, body: &RecvStream) -> Request {
     let target = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    let (cookie, mut fields) = fields(&parts.headers);
-    if let Some(cookie) = &cookie {
-        fields.push(Field { name: "cookie", value: cookie });
-    }
-    // The library has refused what is no number.
-    let known = parts.headers.get(http::header::CONTENT_LENGTH);
-    let body = match known.and_then(|value| length(value.as_bytes())) {
-        _ if body.is_end_stream() => BodyLength::None,
-        Some(bytes) => BodyLength::Known(bytes),
-        None => BodyLength::Chunked,
-    };
+    let cookie = cookie(&parts.headers);
+    let fields = request_fields(&parts.headers, cookie.as_deref());
     let head = RequestHead {
         method: parts.method.as_str(),
         target: target.as_bytes(),
         version: Version::Http2,
         fields: &fields,
-        body,
+        body: request_body(&parts.headers, body.is_end_stream()),
         authority: parts.uri.authority().map(http::uri::Authority::as_str),
     };
     let ClientConnection { peer, address, scheme, .. } = &shared.downstream;
     Request::new(&shared.worker, &shared.pool, (*peer, address, scheme), &head)
-}
-
-/// The fields but for cookies, and the cookies as one: HTTP/1 knows no crumbs (RFC 9113 §8.2.3).
-fn fields(headers: &http::HeaderMap) -> (Option<Vec<u8>>, Vec<Field<'_>>) {
-    let mut cookie: Option<Vec<u8>> = None;
-    let mut fields = Vec::with_capacity(headers.len() + 1);
-    for (name, value) in headers {
-        if *name == http::header::COOKIE {
-            match &mut cookie {
-                Some(cookie) => {
-                    cookie.extend_from_slice(b"; ");
-                    cookie.extend_from_slice(value.as_bytes());
-                }
-                None => cookie = Some(value.as_bytes().to_vec()),
-            }
-        } else {
-            fields.push(Field { name: name.as_str(), value: value.as_bytes() });
-        }
-    }
-    (cookie, fields)
 }

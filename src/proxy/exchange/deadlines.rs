@@ -161,7 +161,7 @@ impl Exchange<'_> {
                     self.send_interim(
                         cx,
                         &ResponseHead {
-                            status: 100,
+                            status: http::StatusCode::CONTINUE,
                             reason: b"Continue",
                             version: Version::Http11,
                             fields,

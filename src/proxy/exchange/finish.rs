@@ -7,9 +7,10 @@ use std::time::Duration;
 use h2::Reason;
 
 use super::{Exchange, ExchangeError, HalfClose, Upload};
+use crate::http::response::{BodyEnd, Persistence};
 use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
 use crate::proxy::body::{Sink, WireSink};
-use crate::proxy::downstream::{ClientConnection, Connection, Downstream, Leftover};
+use crate::proxy::downstream::{ClientConnection, Downstream, Leftover};
 use crate::proxy::observe::Observation;
 use crate::proxy::request::Disposition;
 use crate::proxy::upstream::PooledConnection;
@@ -25,7 +26,7 @@ const REST_LIMIT: Duration = Duration::from_secs(30);
 impl<'a> Exchange<'a> {
     /// Ends an exchange that went wrong behind its head, or whose client is gone.
     pub fn stopped(mut self: Box<Self>, stop: ExchangeError) -> Disposition {
-        let answered = self.answer.as_ref().map(|answer| answer.is_delimited);
+        let answered = self.answer.as_ref().map(|answer| answer.body_end);
         self.note_bytes();
         let mut end = self.request.observation.now();
         match stop {
@@ -55,7 +56,10 @@ impl<'a> Exchange<'a> {
             sink.reset(Reason::INTERNAL_ERROR);
         }
         self.request.observation.finish_at(end);
-        if answered == Some(false) { Disposition::Abort } else { Disposition::Close }
+        match answered {
+            Some(BodyEnd::ConnectionEnd) => Disposition::Abort,
+            Some(BodyEnd::Announced | BodyEnd::LastChunk) | None => Disposition::Close,
+        }
     }
 
     /// Gives up before a head was sent.
@@ -73,16 +77,16 @@ impl<'a> Exchange<'a> {
     }
 
     /// What becomes of the client's connection, as far as is known when the head is written.
-    pub(super) fn connection(&self, upstream_keeps: bool) -> Connection {
+    pub(super) fn persistence(&self, upstream_keeps: bool) -> Persistence {
         let unread = self.has_unread();
         // A body that the client has held back may come or not: nobody could tell what is next.
         let lost = self.state == Upload::Held
             || (unread && (self.state == Upload::Refused || !upstream_keeps));
         let leaves = self.worker.drain.is_draining() || self.worker.waits.wants_close();
         if self.request.keep_alive && !lost && !leaves {
-            Connection::Keep
+            Persistence::Keep
         } else {
-            Connection::Close
+            Persistence::Close
         }
     }
 
@@ -98,12 +102,12 @@ impl<'a> Exchange<'a> {
             return Disposition::Close;
         };
         let end = self.request.observation.now();
-        let mut connection = answer.connection;
+        let mut persistence = answer.persistence;
         // An upstream that answers without the body may take what follows of it for a request, and
         // the next client would get the answer to that.
         let was_whole = self.state == Upload::Complete;
         if self.has_unread() {
-            connection = Box::pin(self.rest_of_upload(connection)).await;
+            persistence = Box::pin(self.rest_of_upload(persistence)).await;
             self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
         }
         if self.request.is_grpc {
@@ -132,15 +136,15 @@ impl<'a> Exchange<'a> {
             end = finished.map_or(end, |finished| finished.min(end));
         }
         observation.finish_at(end);
-        match connection {
-            Connection::Keep => Disposition::Keep,
-            Connection::Close => Disposition::Close,
+        match persistence {
+            Persistence::Keep => Disposition::Keep,
+            Persistence::Close => Disposition::Close,
         }
     }
 
     /// Forwards what is left of the body, so that the connection can be used again.
-    async fn rest_of_upload(&mut self, connection: Connection) -> Connection {
-        if connection == Connection::Keep {
+    async fn rest_of_upload(&mut self, persistence: Persistence) -> Persistence {
+        if persistence == Persistence::Keep {
             let rest = poll_fn(|cx| match (self.poll_upload(cx), self.state) {
                 (Ok(()), Upload::Held | Upload::Running) => Poll::Pending,
                 (Ok(()), Upload::Complete) => Poll::Ready(Ok(())),
@@ -148,13 +152,13 @@ impl<'a> Exchange<'a> {
                 (Err(stop), _) => Poll::Ready(Err(stop)),
             });
             if matches!(tokio::time::timeout(REST_LIMIT, rest).await, Ok(Ok(()))) {
-                return Connection::Keep;
+                return Persistence::Keep;
             }
         }
         if let Some(downstream) = self.front.wire() {
             downstream.mark_unread();
         }
-        Connection::Close
+        Persistence::Close
     }
 }
 

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use h2::Reason;
 
 use super::{Exchange, ExchangeError, Processed};
-use crate::http::h1::{BodyLength, Field, ResponseHead, Version, length};
-use crate::proxy::body::{FrameSource, WireSink, list_bytes};
+use crate::http::h1::{BodyLength, Field, ResponseHead, Version};
+use crate::http::h2::{fields, list_bytes, response_body};
+use crate::proxy::body::{FrameSource, WireSink};
 use crate::proxy::error::ProxyError;
 use crate::proxy::upstream::PooledConnection;
 
@@ -25,7 +26,7 @@ impl Exchange<'_> {
         {
             let (parts, ()) = interim.into_parts();
             self.check_size(&parts.headers)?;
-            let fields = fields(&parts.headers);
+            let fields: Vec<_> = fields(&parts.headers).collect();
             let head = head(parts.status, &fields, BodyLength::None);
             self.interim(cx, &head)?;
         }
@@ -41,21 +42,10 @@ impl Exchange<'_> {
             Err(error) => return Poll::Ready(Err(self.unanswered(Some(error)))),
         };
         self.check_size(&parts.headers)?;
-        let fields = fields(&parts.headers);
-        let is_bodiless = self.request.to_head || matches!(parts.status.as_u16(), 204 | 304);
-        let known = parts.headers.get(http::header::CONTENT_LENGTH);
-        let known = known.map(|value| length(value.as_bytes()));
-        let body = match known {
-            // The library takes an empty one for 0.
-            Some(None) => {
-                let error = ProxyError::Protocol("its Content-Length is invalid");
-                return Poll::Ready(Err(ExchangeError::Failed(error)));
-            }
-            _ if is_bodiless => BodyLength::None,
-            _ if stream.is_end_stream() => BodyLength::Known(0),
-            Some(Some(bytes)) => BodyLength::Known(bytes),
-            None => BodyLength::Chunked,
-        };
+        let fields: Vec<_> = fields(&parts.headers).collect();
+        let (to_head, ended) = (self.request.to.to_head, stream.is_end_stream());
+        let body = response_body(parts.status, &parts.headers, to_head, ended);
+        let body = body.map_err(|error| ExchangeError::Failed(ProxyError::Protocol(error)))?;
         let head = head(parts.status, &fields, body);
         let source = FrameSource::new(stream, self.worker.config.max_header_bytes, None);
         Poll::Ready(self.final_head(&head, Some(Box::new(source))))
@@ -100,16 +90,11 @@ impl Exchange<'_> {
     }
 }
 
-fn fields(headers: &http::HeaderMap) -> Vec<Field<'_>> {
-    let fields = headers.iter();
-    fields.map(|(name, value)| Field { name: name.as_str(), value: value.as_bytes() }).collect()
-}
-
 fn head<'a>(
     status: http::StatusCode,
     fields: &'a [Field<'a>],
     body: BodyLength,
 ) -> ResponseHead<'a> {
     let reason = status.canonical_reason().unwrap_or("").as_bytes();
-    ResponseHead { status: status.as_u16(), reason, version: Version::Http2, fields, body }
+    ResponseHead { status, reason, version: Version::Http2, fields, body }
 }

@@ -3,26 +3,27 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use http::StatusCode;
+
 use super::{Exchange, ExchangeError, HalfClose, Upload};
 use crate::http::h1::{BodyLength, ResponseHead, Version, parse_response, slots};
-use crate::http::rewrite::{Fields, Named, Reply, ResponseFields, prepare_response};
+use crate::http::h2::list_bytes;
+use crate::http::response::{BodyEnd, Forwarded, Persistence, write_forwarded, write_interim};
+use crate::http::rewrite::ResponseFields;
 use crate::net::transport::Transport;
 use crate::proxy::body::{
     Delimiter, FrameSink, FrameSource, Pump, Sink, Source, WireSink, WireSource,
 };
-use crate::proxy::downstream::{Connection, Downstream, start_line};
+use crate::proxy::downstream::Downstream;
 use crate::proxy::error::ProxyError;
 use crate::proxy::upstream::PooledConnection;
 
 /// An answer on its way to the client.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts of one head")]
 pub(super) struct Answer {
     pub(super) pump: Pump,
-    pub(super) connection: Connection,
-    /// The client can tell a cut answer from a whole one.
-    pub(super) is_delimited: bool,
+    pub(super) persistence: Persistence,
+    pub(super) body_end: BodyEnd,
     pub(super) upstream_keeps: bool,
-    is_event_stream: bool,
     /// Bytes of body that the head announced, if it did.
     known_bytes: Option<u64>,
     /// The client had sent its FIN before there was a head to send.
@@ -37,6 +38,10 @@ impl Answer {
         self.known_bytes == Some(self.pump.bytes) && !self.pump.sink.is_blocked()
     }
 }
+
+/// What a status takes of a list of fields: `:status`, three digits, and what RFC 9113 §10.5.1
+/// adds.
+const STATUS_BYTES: usize = 42;
 
 /// What a head was.
 enum Head {
@@ -106,14 +111,15 @@ impl Exchange<'_> {
 
     fn take_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<Head, ExchangeError> {
         let mut slots = slots();
-        let parsed = parse_response(bytes, &mut slots, self.request.to_head).map_err(protocol)?;
+        let parsed =
+            parse_response(bytes, &mut slots, self.request.to.to_head).map_err(protocol)?;
         let Some((head, size)) = parsed else {
             return Ok(Head::Incomplete);
         };
         if size > self.worker.config.max_header_bytes {
             return Err(protocol("its head is too large"));
         }
-        match head.status {
+        match head.status.as_u16() {
             101 => self.switch(&head)?,
             100..=199 => {
                 self.interim(cx, &head)?;
@@ -131,7 +137,7 @@ impl Exchange<'_> {
         cx: &mut Context<'_>,
         head: &ResponseHead<'_>,
     ) -> Result<(), ExchangeError> {
-        if head.status == 100 {
+        if head.status == StatusCode::CONTINUE {
             if self.state == Upload::Held {
                 self.enter(Upload::Running);
                 // The upload has to be looked at again.
@@ -149,27 +155,20 @@ impl Exchange<'_> {
         cx: &mut Context<'_>,
         head: &ResponseHead<'_>,
     ) -> Result<(), ExchangeError> {
-        let reply = Reply { version: self.request.version, to_head: self.request.to_head };
+        let to = self.request.to;
         match (&mut self.front, &mut self.interim) {
-            (Downstream::Wire(_), Some(sink)) if self.request.version == Version::Http11 => {
+            (Downstream::Wire(_), Some(sink)) if to.version == Version::Http11 => {
                 let mut out = Vec::with_capacity(256);
-                start_line(&mut out, Version::Http11, head.status, head.reason);
-                prepare_response(head, reply, &mut out);
-                out.extend_from_slice(b"\r\n");
+                write_interim(head, to, &mut out);
                 sink.send(cx, &out, None).map_err(|_io| ExchangeError::Gone)
             }
             (Downstream::Wire(_), _) => Ok(()),
             (Downstream::Stream(stream), _) => {
-                let Ok(status) = http::StatusCode::from_u16(head.status) else {
-                    return Ok(());
-                };
                 let mut response = http::Response::new(());
-                prepare_response(head, reply, response.headers_mut());
-                *response.status_mut() = status;
-                let size = response.headers().iter().map(|(n, v)| n.as_str().len() + v.len() + 32);
-                let size = size.sum::<usize>() + 32;
+                write_interim(head, to, &mut response);
                 // Flow control does not hold these back. They are hints: what the client gets no
                 // more of changes nothing about its answer.
+                let size = list_bytes(response.headers()) + STATUS_BYTES;
                 let Some(left) = self.interim_room_bytes.checked_sub(size) else {
                     return Ok(());
                 };
@@ -191,126 +190,71 @@ impl Exchange<'_> {
             let status = head.fields.iter().find(|f| f.name.eq_ignore_ascii_case("grpc-status"));
             self.request.observation.set_grpc_status(status.map(|field| field.value));
         }
-        let (mut answer, named) = match &self.front {
-            Downstream::Wire(_) => self.wire_head(head),
-            Downstream::Stream(_) => self.frames_head(head)?,
+        let half_closed_before_head = self.front.wire().is_some_and(|d| d.link.is_eof());
+        let (written, sink) = match &self.front {
+            Downstream::Wire(_) => self.write_wire_head(head),
+            Downstream::Stream(_) => self.write_frames_head(head)?,
         };
-        self.request.observation.response_head_ready(head.status);
-        if answer.is_event_stream {
+        let Forwarded { fields, body_end, persistence } = written;
+        self.request.observation.response_head_ready(head.status.as_u16());
+        if fields.is_event_stream {
             self.request.observation.event_stream_begun();
         }
-        answer.pump = match (frames, &self.lease) {
-            (Some(frames), _) => Pump::new(Source::Frames(frames), answer.pump.sink),
+        let source = match (frames, &self.lease) {
+            (Some(frames), _) => Source::Frames(frames),
             (None, PooledConnection::Wire(lease)) => {
                 let limit = self.worker.config.max_header_bytes;
-                let source = WireSource::new(&lease.link, head.body, named, limit);
-                Pump::new(Source::Wire(source), answer.pump.sink)
+                Source::Wire(WireSource::new(&lease.link, head.body, fields.named, limit))
             }
-            (None, PooledConnection::Stream(_)) => answer.pump,
+            (None, PooledConnection::Stream(_)) => Source::None,
         };
-        self.answer = Some(answer);
+        self.answer = Some(Answer {
+            half_closed_before_head,
+            pump: Pump::new(source, sink),
+            persistence,
+            body_end,
+            upstream_keeps: fields.keep_alive,
+            known_bytes: known_bytes(head.body),
+            keep_alive_seconds: fields.keep_alive_seconds,
+        });
         Ok(())
     }
 
-    fn wire_head(&mut self, head: &ResponseHead<'_>) -> (Answer, Named) {
-        let version = self.request.version;
-        let reply = Reply { version, to_head: self.request.to_head };
+    fn write_wire_head<'h>(&mut self, head: &ResponseHead<'h>) -> (Forwarded<'h>, Sink) {
         let mut out = self.interim.as_mut().map(WireSink::take_waiting).unwrap_or_default();
         out.reserve(512);
-        start_line(&mut out, version, head.status, head.reason);
-        let mut fields = prepare_response(head, reply, &mut out);
-        let is_open = matches!(head.body, BodyLength::Chunked | BodyLength::UntilClose);
-        let delimiter = match version {
-            Version::Http11 if is_open => Delimiter::Chunked,
-            _ => Delimiter::Plain,
+        let persistence = |fields: &ResponseFields<'_>| self.persistence(fields.keep_alive);
+        let date = || self.worker.date();
+        let written = write_forwarded(head, self.request.to, persistence, date, &mut out);
+        let delimiter = match written.body_end {
+            BodyEnd::LastChunk => Delimiter::Chunked,
+            BodyEnd::Announced | BodyEnd::ConnectionEnd => Delimiter::Plain,
         };
-        let ends_with_connection = is_open && delimiter == Delimiter::Plain;
-        if delimiter == Delimiter::Chunked {
-            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-        }
-        if head.body == BodyLength::Known(0) && !fields.has_length {
-            // An HTTP/2 head that ended its stream.
-            out.extend_from_slice(b"Content-Length: 0\r\n");
-        }
-        let connection = if ends_with_connection {
-            Connection::Close
-        } else {
-            self.connection(fields.keep_alive)
-        };
-        self.end_head(&mut out, connection, head, &fields);
         let sink = match &self.front {
             Downstream::Wire(downstream) => {
                 Sink::Wire(WireSink::new(&downstream.link, out, delimiter))
             }
             Downstream::Stream(_) => Sink::None,
         };
-        let answer = Answer {
-            half_closed_before_head: self.front.wire().is_some_and(|d| d.link.is_eof()),
-            pump: Pump::new(Source::None, sink),
-            connection,
-            is_delimited: !ends_with_connection,
-            upstream_keeps: fields.keep_alive,
-            is_event_stream: fields.is_event_stream,
-            known_bytes: known_bytes(head.body),
-            keep_alive_seconds: fields.keep_alive_seconds,
-        };
-        (answer, std::mem::take(&mut fields.named))
+        (written, sink)
     }
 
-    fn frames_head(&mut self, head: &ResponseHead<'_>) -> Result<(Answer, Named), ExchangeError> {
+    fn write_frames_head<'h>(
+        &mut self,
+        head: &ResponseHead<'h>,
+    ) -> Result<(Forwarded<'h>, Sink), ExchangeError> {
         let Downstream::Stream(stream) = &mut self.front else {
             return Err(ExchangeError::Gone);
         };
         let mut response = http::Response::new(());
-        let reply = Reply { version: Version::Http2, to_head: self.request.to_head };
-        let mut fields = prepare_response(head, reply, response.headers_mut());
-        *response.status_mut() =
-            http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
-        if !fields.has_date {
-            let mut date = Vec::with_capacity(32);
-            self.worker.write_date(&mut date);
-            response.headers_mut().field("date", &date);
-        }
+        // What becomes of the connection is the library's affair.
+        let persistence = |_: &ResponseFields<'_>| Persistence::Keep;
+        let date = || self.worker.date();
+        let written = write_forwarded(head, self.request.to, persistence, date, &mut response);
         let ended = head.body.is_empty();
-        let sent =
-            stream.respond.send_response(response, ended).map_err(|_reset| ExchangeError::Gone)?;
-        let sink = Sink::Frames(Box::new(FrameSink::new(sent, ended)));
-        let answer = Answer {
-            half_closed_before_head: false,
-            pump: Pump::new(Source::None, sink),
-            connection: Connection::Keep,
-            is_delimited: true,
-            upstream_keeps: fields.keep_alive,
-            is_event_stream: fields.is_event_stream,
-            known_bytes: known_bytes(head.body),
-            keep_alive_seconds: fields.keep_alive_seconds,
-        };
-        Ok((answer, std::mem::take(&mut fields.named)))
-    }
-
-    fn end_head(
-        &self,
-        out: &mut Vec<u8>,
-        connection: Connection,
-        head: &ResponseHead<'_>,
-        fields: &ResponseFields<'_>,
-    ) {
-        match fields.upgrade {
-            // RFC 9110 §15.5.22: a 426 has to say which protocols it asks for.
-            Some(protocols) if head.status == 426 => {
-                let close = connection == Connection::Close;
-                let value: &[u8] = if close { b"close, Upgrade" } else { b"Upgrade" };
-                out.field("Connection", value);
-                out.field("Upgrade", protocols);
-            }
-            _ => connection.write(out, self.request.version),
-        }
-        if !fields.has_date {
-            out.extend_from_slice(b"Date: ");
-            self.worker.write_date(out);
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
+        let sent = stream.respond.send_response(response, ended);
+        let sent = sent.map_err(|_reset| ExchangeError::Gone)?;
+        Ok((written, Sink::Frames(Box::new(FrameSink::new(sent, ended)))))
     }
 
     /// Why there is no answer, when the connection has ended.

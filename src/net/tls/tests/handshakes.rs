@@ -60,7 +60,8 @@ fn a_client_that_speaks_none_of_the_protocols_gets_an_alert() {
         let (near, far) = sockets().await;
         let name = ServerName::try_from("localhost").expect("a name");
         let connector = TlsConnector::from(Arc::new(config));
-        let (client, server) = tokio::join!(connector.connect(name, near), listener.accept(far));
+        let (client, server) =
+            tokio::join!(connector.connect(name, near), listener.accept(far, Vec::new));
         assert!(matches!(server, Err(HandshakeError::Protocol(_))), "{server:?}");
         let alert = client.expect_err("no protocol").downcast::<rustls::Error>().expect("TLS");
         let expected = rustls::AlertDescription::NoApplicationProtocol;
@@ -80,12 +81,13 @@ fn tls_1_2_and_1_3_are_spoken_and_the_asked_name_is_ignored() {
             let (near, far) = sockets().await;
             let name = ServerName::try_from("localhost").expect("a name");
             let (client, server) =
-                tokio::join!(connector.connect(name, near), listener.accept(far));
+                tokio::join!(connector.connect(name, near), listener.accept(far, Vec::new));
             assert_eq!(client.expect("trust").get_ref().1.protocol_version(), Some(expected));
             assert!(server.is_ok());
             let (near, far) = sockets().await;
             let other = ServerName::try_from("other.example").expect("a name");
-            let (client, _) = tokio::join!(connector.connect(other, near), listener.accept(far));
+            let (client, _) =
+                tokio::join!(connector.connect(other, near), listener.accept(far, Vec::new));
             // The one certificate came, and the client refused it.
             let error = client.expect_err("another name").downcast::<rustls::Error>();
             assert!(matches!(error, Ok(rustls::Error::InvalidCertificate(_))), "{error:?}");
@@ -240,7 +242,7 @@ fn a_client_that_does_not_finish_its_handshake_is_dropped_in_time() {
     let listener = Listener::load(identity, BOTH, limit).expect("a valid pair");
     run(async {
         let (mut silent, far) = sockets().await;
-        let result = listener.accept(far).await;
+        let result = listener.accept(far, Vec::new).await;
         assert!(matches!(result, Err(HandshakeError::Timeout(l)) if l == limit), "{result:?}");
         assert_eq!(silent.read(&mut [0]).await.expect("a plain close"), 0);
     });
@@ -254,18 +256,18 @@ fn plain_http_and_early_closes_are_failed_handshakes() {
     run(async {
         let (mut plain, far) = sockets().await;
         plain.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
-        let result = listener.accept(far).await;
+        let result = listener.accept(far, || b"ask with TLS".to_vec()).await;
         assert!(matches!(result, Err(HandshakeError::Plain)), "{result:?}");
         let mut told = String::new();
         plain.read_to_string(&mut told).await.expect("an answer and a plain close");
-        assert!(told.starts_with("HTTP/1.1 400 ") && told.ends_with("https\n"), "{told}");
+        assert_eq!(told, "ask with TLS");
         let (mut noise, far) = sockets().await;
         noise.write_all(&[0; 100]).await.expect("open");
-        let result = listener.accept(far).await;
+        let result = listener.accept(far, Vec::new).await;
         assert!(matches!(result, Err(HandshakeError::Protocol(_))), "{result:?}");
         let (closed, far) = sockets().await;
         drop(closed);
-        let result = listener.accept(far).await;
+        let result = listener.accept(far, Vec::new).await;
         assert!(matches!(result, Err(HandshakeError::Io(_))), "{result:?}");
     });
     assert_eq!(listener.handshakes().failed, 3);
@@ -276,7 +278,8 @@ fn a_certificate_that_the_client_refuses_arrives_as_an_alert() {
     let (_scratch, listener, connector) = both_sides("app.example");
     run(async {
         let (near, far) = sockets().await;
-        let (_refused, server) = tokio::join!(connector.connect(near, BOTH), listener.accept(far));
+        let (_refused, server) =
+            tokio::join!(connector.connect(near, BOTH), listener.accept(far, Vec::new));
         // TLS 1.3: the server may be done before the client's alert arrives.
         if let Ok((mut stream, _)) = server {
             let error = stream.read(&mut [0]).await.expect_err("an alert");

@@ -208,7 +208,12 @@ struct Outbound {
     /// What goes before it, and how much of that is out.
     answer: Vec<u8>,
     at: usize,
+    refusal_block: RefusalBlock,
 }
+
+/// Makes the header block of the answer to a malformed request: short, and such that the state of
+/// the library's compression stays as it is.
+pub(crate) type RefusalBlock = Box<dyn Fn() -> Vec<u8>>;
 
 impl Outbound {
     /// Where the first reset begins that an answer of ours goes before, and its stream.
@@ -232,16 +237,16 @@ impl Outbound {
 
     /// Makes the answer to a malformed request (RFC 9113 §8.1.1: it may come before the reset).
     fn answer(&mut self, stream: u32) {
-        /// `:status: 400` of HPACK's static table: leaves the library's own table as it is.
-        const BAD_REQUEST: u8 = 0x8c;
         const END_STREAM_AND_HEADERS: u8 = 0x5;
         if self.seen.forget(stream) {
             self.seen.refused.borrow_mut().push((stream, 400));
         }
         self.seen.malformed.borrow_mut().retain(|malformed| *malformed != stream);
-        self.answer = vec![0, 0, 1, HEADERS, END_STREAM_AND_HEADERS];
+        let block = (self.refusal_block)();
+        let [.., high, low] = block.len().to_be_bytes();
+        self.answer = vec![0, high, low, HEADERS, END_STREAM_AND_HEADERS];
         self.answer.extend_from_slice(&stream.to_be_bytes());
-        self.answer.push(BAD_REQUEST);
+        self.answer.extend_from_slice(&block);
         self.at = 0;
     }
 
@@ -286,7 +291,12 @@ pub(crate) struct Watched<T> {
 impl<T> Watched<T> {
     /// Tells `seen` what passes over `io`. Trailers whose frames have more than `max_trailer_bytes`
     /// may have been cut.
-    pub(crate) fn new(io: T, seen: &Rc<Seen>, max_trailer_bytes: usize) -> Self {
+    pub(crate) fn new(
+        io: T,
+        seen: &Rc<Seen>,
+        max_trailer_bytes: usize,
+        refusal_block: RefusalBlock,
+    ) -> Self {
         let inbound = Inbound {
             seen: Rc::clone(seen),
             head: [0; HEAD_BYTES],
@@ -297,7 +307,8 @@ impl<T> Watched<T> {
             max_trailer_bytes,
             setting: None,
         };
-        let outbound = Outbound { seen: Rc::clone(seen), left: 0, answer: Vec::new(), at: 0 };
+        let (seen, answer) = (Rc::clone(seen), Vec::new());
+        let outbound = Outbound { seen, left: 0, answer, at: 0, refusal_block };
         Self { io, inbound, outbound }
     }
 }
@@ -403,6 +414,10 @@ mod tests {
         }
     }
 
+    fn block() -> RefusalBlock {
+        Box::new(|| vec![9; 300])
+    }
+
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
         [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
@@ -410,7 +425,7 @@ mod tests {
 
     /// Writes `first` and then `payload`, as the library does; tells what came out.
     fn written(seen: &Rc<Seen>, at_once: usize, first: &[u8], payload: &[u8]) -> Vec<u8> {
-        let mut io = Watched::new(Slow { at_once, taken: Vec::new() }, seen, 1000);
+        let mut io = Watched::new(Slow { at_once, taken: Vec::new() }, seen, 1000, block());
         let mut cx = Context::from_waker(Waker::noop());
         let (mut first, mut payload) = (first, payload);
         while !first.is_empty() || !payload.is_empty() {
@@ -454,7 +469,7 @@ mod tests {
                 head,
             ];
             let got = written(&seen, at_once, &out.concat(), payload);
-            let answer = |stream| frame(HEADERS, 5, stream, &[0x8c]);
+            let answer = |stream| frame(HEADERS, 5, stream, &[9; 300]);
             let [one, head_7, reset_7, refused_9, five, three, thirteen, head] = out;
             let expected = [
                 &answer(1),
@@ -481,7 +496,7 @@ mod tests {
     #[test]
     fn no_answer_goes_to_a_client_with_a_small_table() {
         let seen = Rc::new(Seen::default());
-        let mut io = Watched::new((), &seen, 1000);
+        let mut io = Watched::new((), &seen, 1000, block());
         io.inbound.read(&[b'x'; PREFACE_BYTES]);
         io.inbound.read(&frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0x10, 0]));
         assert!(seen.answer_before_reset(1));
@@ -510,7 +525,7 @@ mod tests {
             ]
             .concat();
             let seen = Rc::new(Seen::default());
-            let mut io = Watched::new((), &seen, 1000);
+            let mut io = Watched::new((), &seen, 1000, block());
             for piece in bytes.chunks(size) {
                 io.inbound.read(piece);
             }
@@ -525,7 +540,7 @@ mod tests {
             at_once in 1_usize..50,
         ) {
             let seen = Rc::new(Seen::default());
-            let mut io = Watched::new((), &seen, 10);
+            let mut io = Watched::new((), &seen, 10, block());
             io.inbound.read(&bytes);
             let got = written(&Rc::new(Seen::default()), at_once, &bytes, &[]);
             prop_assert_eq!(got, bytes);
