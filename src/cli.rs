@@ -5,11 +5,12 @@
 //! (`REDCAR_PORT`, `REDCAR_SERVICE_*`, `REDCAR_PORT_*`) are no flag's twin.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, Resettable};
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use redcar::config::{
     AccessLogFormat, AddressError, Config, ConfigError, ListenAddr, Timeouts, Upstream,
@@ -26,11 +27,13 @@ pub(crate) use self::values::{LogFormat, LogLevel};
 
 pub(crate) mod demo;
 pub(crate) mod log;
+pub(crate) mod manual;
 pub(crate) mod probe;
 pub(crate) mod replay;
 mod series;
 pub(crate) mod top;
 mod top_flags;
+pub(crate) mod twins;
 mod values;
 
 /// RED metrics per path for any HTTP backend, from a sidecar.
@@ -40,9 +43,6 @@ mod values;
 #[derive(Debug, Parser)]
 #[command(name = "proxy", version, max_term_width = 100)]
 #[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
-#[command(
-    after_help = "Example: proxy --listen :7001 --upstream :8000   # metrics on :9464/metrics"
-)]
 pub(crate) struct Cli {
     /// What to do instead of running.
     #[command(subcommand)]
@@ -249,13 +249,45 @@ impl Cli {
         Self::parse_without_exit(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
+    /// The command line as it is called here: the program has two names.
+    pub(crate) fn named() -> clap::Command {
+        let called = std::env::args_os().next().map(PathBuf::from);
+        let name = match called.as_deref().and_then(Path::file_name) {
+            Some(name) if name == "redcar" => "redcar",
+            _ => "proxy",
+        };
+        Self::command().name(name).after_help(format!(
+            "Example: {name} --listen :7001 --upstream :8000   # metrics on :9464/metrics"
+        ))
+    }
+
     fn parse_without_exit(
-        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+        words: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Result<Self, clap::Error> {
-        let mut command = without_empty_twins(Self::command());
-        let matches = command.try_get_matches_from_mut(words)?;
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let mut command = without_empty_twins(Self::named());
+        let matches = match command.try_get_matches_from_mut(&words) {
+            Err(error) if error.kind() == ErrorKind::ArgumentConflict => {
+                let reordered = sub_command_first(&command, &words).ok_or(error)?;
+                command.try_get_matches_from_mut(reordered)?
+            }
+            matches => matches?,
+        };
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
+}
+
+/// `proxy --listen :7001 check` means `proxy check --listen :7001`: whoever tries a command line puts
+/// a word behind it. `None` where no sub-command follows flags that are complete.
+fn sub_command_first(command: &clap::Command, words: &[OsString]) -> Option<Vec<OsString>> {
+    let is_complete = |before: &[OsString]| command.clone().try_get_matches_from(before).is_ok();
+    let is_command = |word: &OsString| command.get_subcommands().any(|c| word == c.get_name());
+    let mut places = (2..words.len()).filter(|at| words.get(*at).is_some_and(is_command));
+    let at = places.find(|at| words.get(..*at).is_some_and(is_complete))?;
+    let (before, rest) = words.split_at_checked(at)?;
+    let (program, flags) = before.split_first()?;
+    let (name, after) = rest.split_first()?;
+    Some([program, name].into_iter().chain(flags).chain(after).cloned().collect())
 }
 
 /// An environment variable that is set to nothing is not set: manifests and scripts have

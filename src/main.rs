@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use clap::CommandFactory;
 use redcar::config::Config;
 use redcar::server::{Reloader, Server, ShutdownMode, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -59,20 +58,25 @@ fn perform(cli: Cli) -> ExitCode {
         Some(Command::Paths(flags)) => cli::replay::run(*flags),
         Some(Command::Completions { shell }) => {
             let mut out = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "proxy", &mut out);
+            let mut command = Cli::named();
+            let name = command.get_name().to_owned();
+            clap_complete::generate(shell, &mut command, name, &mut out);
             print(&out)
         }
-        Some(Command::Man) => {
-            let mut out = Vec::new();
-            match clap_mangen::Man::new(Cli::command()).render(&mut out) {
-                Ok(()) => print(&out),
-                Err(error) => fail(&error, 1),
-            }
-        }
+        Some(Command::Man) => match cli::manual::page(Cli::named()) {
+            Ok(page) => print(&page),
+            Err(error) => fail(&error, 1),
+        },
     }
 }
 
 fn configured(flags: RunArgs) -> Result<Config, ExitCode> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for unknown in cli::twins::unknown(&Cli::named(), names) {
+        let hint =
+            unknown.meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+        tracing::warn!("{} is no setting of this program{hint}", unknown.name);
+    }
     flags.into_config().map_err(|error| fail(&error, USAGE))
 }
 

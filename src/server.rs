@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::admin::{self, Finish, Health};
-use crate::config::Config;
+use crate::config::{Config, ListenAddr};
 use crate::logs::access::AccessLog;
 use crate::metrics::page::Sources;
 use crate::metrics::store::Store;
@@ -44,9 +44,23 @@ pub struct StartError {
 }
 
 impl StartError {
+    /// Another program listens on that port.
+    pub fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+
     fn of_file(LoadError { place, fault }: LoadError) -> Self {
         Self { what: place, source: io::Error::other(fault) }
     }
+}
+
+/// Tries whether `address` can be listened on, and lets it go.
+///
+/// # Errors
+///
+/// Why not, with what could be done.
+pub fn try_bind(flag: &str, address: ListenAddr) -> Result<(), StartError> {
+    bind(flag, address).map(drop)
 }
 
 /// How the shutdown is to go.

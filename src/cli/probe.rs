@@ -8,7 +8,7 @@ use std::time::Duration;
 use redcar::config::{Config, ListenAddr};
 use redcar::net::connect::Dialer;
 use redcar::net::tls::{Date, TlsContexts};
-use redcar::server::OFFER;
+use redcar::server::{OFFER, StartError, try_bind};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::cli::HealthcheckArgs;
@@ -82,6 +82,9 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         let until = Date(listener.not_after_seconds());
         print(format!("  tls       certificate valid until {until}\n").as_bytes());
     }
+    if let Err(error) = try_listen(config) {
+        return fail(&error, 1);
+    }
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -96,6 +99,21 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         Ok(None) => print(b"the upstream accepts connections\n"),
         Err(error) => fail(&error, 1),
     }
+}
+
+/// Tries both ports and lets them go. One that is taken is told but no error: the sidecar that these
+/// flags are for may run already.
+fn try_listen(config: &Config) -> Result<(), StartError> {
+    for (flag, address) in [("--listen", config.listen), ("--metrics", config.metrics)] {
+        match try_bind(flag, address) {
+            Ok(()) => {}
+            Err(error) if error.is_in_use() => {
+                print(format!("note: {address} ({flag}) is in use now\n").as_bytes());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

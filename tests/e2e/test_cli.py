@@ -2,6 +2,8 @@
 
 import json
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 from helpers import PROXY, KeepAlive, free_port, run, wait_until
@@ -218,3 +220,42 @@ def test_environment_that_does_not_parse_is_named_by_the_demo_as_well():
         code=2,
     )
     assert "nonsense" in said or "REDCAR_BUCKETS" in said or "--buckets" in said
+
+
+def test_a_sub_command_may_stand_behind_the_flags(proxy, gunicorn):
+    app = gunicorn("sync", workers=1)
+    flags = ["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--upstream", app.upstream]
+    before, behind = run([PROXY, *flags, "check"]), run([PROXY, "check", *flags])
+    assert (before.returncode, before.stdout) == (0, behind.stdout), before.stderr
+    wrong = run([PROXY, "--route", "/a", "healthcheck"])
+    assert wrong.returncode == 2 and "--route" in wrong.stderr
+
+
+def test_a_mistyped_variable_is_told_with_what_was_meant():
+    answer = run([PROXY, "check", "--upstream", ":1"], env={"REDCAR_LITSEN": ":7001"})
+    assert "REDCAR_LITSEN is no setting" in answer.stderr
+    assert "did you mean REDCAR_LISTEN?" in answer.stderr
+
+
+def test_check_tries_both_ports():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        answer = run([PROXY, "check", "--listen", address, "--metrics", "127.0.0.1:0"])
+        assert f"note: {address} (--listen) is in use now" in answer.stdout
+    answer = run([PROXY, "check", "--metrics", "192.0.2.1:1"])
+    assert answer.returncode == 1 and "does not have that address" in answer.stderr
+
+
+def test_the_program_goes_by_the_name_that_it_is_called():
+    with tempfile.TemporaryDirectory() as folder:
+        second = Path(folder) / "redcar"
+        second.symlink_to(PROXY.resolve())
+        assert run([second, "--version"]).stdout.startswith("redcar ")
+        assert "Usage: redcar" in run([second, "--help"]).stdout
+        assert "complete -c redcar" in run([second, "completions", "fish"]).stdout
+        manual = run([second, "man"]).stdout
+        for section in ("ENVIRONMENT", "SIGNALS", "EXIT STATUS", "EXAMPLES"):
+            assert f'.SH "{section}"' in manual or f".SH {section}" in manual
+        assert "redcar paths access.log" in manual
