@@ -1,3 +1,21 @@
+{{/* Names of objects: two releases may stand in one namespace. */}}
+{{- define "redcar.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether objects of the Prometheus operator are wanted: "auto" asks the cluster. */}}
+{{- define "redcar.operator" -}}
+{{- $enabled := toString .enabled -}}
+{{- if or (eq $enabled "true") (and (eq $enabled "auto") (.root.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) -}}
+yes
+{{- end -}}
+{{- end }}
+
 {{/* The image, as other templates need it, too. */}}
 {{- define "redcar.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
@@ -20,6 +38,14 @@ The sidecar, an item of spec.initContainers. In a chart that depends on this one
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   restartPolicy: Always
   args: {{ include "redcar.args" . }}
+  {{- with .Values.env }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.envFrom }}
+  envFrom:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   ports:
     - name: http-metered
       containerPort: {{ .Values.listenPort }}
@@ -27,39 +53,42 @@ The sidecar, an item of spec.initContainers. In a chart that depends on this one
     - name: red-metrics
       containerPort: {{ .Values.metricsPort }}
       protocol: TCP
+    {{- with .Values.extraPorts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.startupProbe }}
   startupProbe:
-    httpGet:
-      path: /livez
-      port: red-metrics
-    periodSeconds: 1
-    failureThreshold: 30
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.livenessProbe }}
   livenessProbe:
-    httpGet:
-      path: /livez
-      port: red-metrics
-    periodSeconds: 10
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.readinessProbe }}
   readinessProbe:
-    httpGet:
-      path: /readyz
-      port: red-metrics
-    periodSeconds: 5
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   resources:
     {{- toYaml .Values.resources | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
   securityContext:
-    allowPrivilegeEscalation: false
-    readOnlyRootFilesystem: true
-    runAsNonRoot: true
-    runAsUser: 65532
-    runAsGroup: 65532
-    capabilities:
-      drop: [ALL]
-    seccompProfile:
-      type: RuntimeDefault
+    {{- toYaml .Values.securityContext | nindent 4 }}
+  {{- with .Values.volumeMounts }}
+  volumeMounts:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/* What the sidecar mounts, items of spec.volumes; nothing without `volumes`. */}}
+{{- define "redcar.volumes" -}}
+{{- with .Values.volumes }}
+{{- toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "redcar.labels" -}}
-app.kubernetes.io/name: redcar
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
