@@ -23,13 +23,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::metrics::page::{Page, Sources};
-use crate::metrics::text::{Format, accepts_gzip, prefers_json};
 use crate::shutdown::PreStopHooks;
 
+use self::accept::{accepts_gzip, prefers_json};
 use self::answer::{AdminBody, Reader, ScrapeBody, text};
 use self::listing::Listing;
 use self::wait::Patience;
 
+pub mod accept;
 mod answer;
 mod listing;
 mod page;
@@ -236,7 +237,7 @@ impl Admin {
         }
         open.set(open.get() + 1);
         let field = |name| joined(request.headers(), name);
-        let format = Format::negotiate(&field(header::ACCEPT));
+        let format = accept::format(&field(header::ACCEPT));
         let gzip = self.gzip && accepts_gzip(&field(header::ACCEPT_ENCODING));
         let begun = Instant::now();
         let page = ScrapeBody {

@@ -1,11 +1,12 @@
 //! Texts from operators and scrapers parse or say why; what parses prints as itself.
 
+use redcar::admin::accept::{accepts_gzip, format, prefers_html, prefers_json};
 use redcar::config::routes::{openapi, shape};
 use redcar::config::{
     Exclusions, ListenAddr, PathGlob, Upstream, parse_bytes, parse_duration, parse_methods,
 };
 use redcar::metrics::buckets::Buckets;
-use redcar::metrics::text::{Format, accepts_gzip, label, prefers_json};
+use redcar::metrics::text::label;
 
 /// Panics if that does not hold for these bytes.
 pub(crate) fn check(text: &str) {
@@ -19,7 +20,7 @@ pub(crate) fn check(text: &str) {
         assert_eq!(buckets.labels().count(), buckets.len());
     }
     drop((parse_bytes(text), parse_duration(text), parse_methods(text)));
-    let _ = (Format::negotiate(text), accepts_gzip(text), prefers_json(text));
+    let _ = (format(text), accepts_gzip(text), prefers_json(text), prefers_html(text));
     drop((openapi::parse(text), shape(text)));
     if let Ok(glob) = text.parse::<PathGlob>() {
         let exclusions = Exclusions::new(&[glob], &[]).ok().flatten();

@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::accept::prefers_html;
 use super::answer::AdminBody;
 
 /// The page, ready to be sent.
@@ -17,17 +18,9 @@ const POLICY: &str = env!("REDCAR_PAGE_POLICY");
 const LIST: &str = "redcar\n\n/metrics\n/livez\n/readyz\n/wait-for-drain\n\
     /  the live page, in a browser\n";
 
-/// Tells whether an Accept field names HTML, as only browsers do.
-fn wants_html(accept: &str) -> bool {
-    accept.split(',').any(|item| {
-        let media = item.split(';').next().unwrap_or("").trim();
-        media.eq_ignore_ascii_case("text/html")
-    })
-}
-
 /// Answers `/`: the page for browsers, a list for everything else.
 pub(super) fn answer(accept: &str) -> Response<AdminBody> {
-    let html = wants_html(accept);
+    let html = prefers_html(accept);
     let mut response = super::text(StatusCode::OK, if html { PAGE } else { LIST });
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
@@ -57,13 +50,6 @@ mod tests {
     use crate::metrics::labels::ErrorToken;
 
     use super::*;
-
-    #[test]
-    fn only_browsers_get_the_page() {
-        let chromium = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-        assert!(wants_html(chromium) && wants_html("TEXT/HTML;q=0.5"));
-        assert!(!wants_html("*/*") && !wants_html("") && !wants_html("text/plain"));
-    }
 
     #[test]
     fn the_page_loads_nothing_and_the_policy_allows_nothing_else() {

@@ -6,6 +6,7 @@ use crate::metrics::SidecarMetrics;
 use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::Methods;
 use crate::metrics::store::{Limits, Store};
+use crate::metrics::text::Format;
 use crate::paths::Namer;
 
 use super::*;

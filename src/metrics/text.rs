@@ -1,4 +1,4 @@
-//! The text formats of a scrape: names, escaping, numbers, and which format a scraper wants.
+//! The text formats of a scrape: names, escaping, numbers.
 //!
 //! Writes lines and, in `read`, reads them; knows no metric. No I/O, no clock, no `await`.
 //!
@@ -49,80 +49,6 @@ impl Format {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
-
-    /// Chooses by the q-values of an Accept field; text wins a tie, and where nothing fits.
-    ///
-    /// # Shape
-    ///
-    /// Any text; parameters other than `q` and `version` are ignored. Never panics.
-    pub fn negotiate(accept: &str) -> Self {
-        let mut text: Option<f32> = None;
-        let mut open: Option<f32> = None;
-        for item in accept.split(',') {
-            let mut parts = item.split(';').map(str::trim);
-            let media = parts.next().unwrap_or("").to_ascii_lowercase();
-            let parameters: Vec<_> = parts.filter_map(|p| p.split_once('=')).collect();
-            let version = find(&parameters, "version");
-            let quality = find(&parameters, "q").map_or(1.0_f32, |q| q.parse().unwrap_or(0.0));
-            match media.as_str() {
-                "application/openmetrics-text" if version.is_none_or(|v| v == "1.0.0") => {
-                    open = Some(open.map_or(quality, |o| o.max(quality)));
-                }
-                "text/plain" if version.is_none_or(|v| v == "0.0.4") => {
-                    text = Some(text.map_or(quality, |t| t.max(quality)));
-                }
-                "text/*" | "*/*" if text.is_none() => text = Some(quality.min(0.001)),
-                _ => {}
-            }
-        }
-        match (open, text) {
-            (Some(open), text) if open > 0.0 && open > text.unwrap_or(0.0) => Self::OpenMetrics,
-            _ => Self::Text,
-        }
-    }
-}
-
-fn find<'a>(parameters: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
-    let found = parameters.iter().find(|(key, _)| key.trim().eq_ignore_ascii_case(name));
-    found.map(|(_, value)| value.trim().trim_matches('"'))
-}
-
-/// Tells whether an Accept field wants JSON rather than text; text wins a tie.
-///
-/// # Shape
-///
-/// Any text. The most specific range counts (RFC 9110 §12.5.1). Never panics.
-pub fn prefers_json(accept: &str) -> bool {
-    let mut json = [None; 3];
-    let mut text = [None; 3];
-    for item in accept.split(',') {
-        let mut parts = item.split(';').map(str::trim);
-        let media = parts.next().unwrap_or("").to_ascii_lowercase();
-        let parameters: Vec<_> = parts.filter_map(|p| p.split_once('=')).collect();
-        let quality = find(&parameters, "q").map_or(1.0_f32, |q| q.parse().unwrap_or(0.0));
-        match media.as_str() {
-            "application/json" => json[0] = Some(quality),
-            "application/*" => json[1] = Some(quality),
-            "text/plain" => text[0] = Some(quality),
-            "text/*" => text[1] = Some(quality),
-            "*/*" => (json[2], text[2]) = (Some(quality), Some(quality)),
-            _ => {}
-        }
-    }
-    let best = |ranges: [Option<f32>; 3]| ranges.into_iter().flatten().next().unwrap_or(0.0);
-    best(json) > best(text)
-}
-
-/// Tells whether an Accept-Encoding field allows gzip (RFC 9110 §12.5.3).
-pub fn accepts_gzip(accept_encoding: &str) -> bool {
-    accept_encoding.split(',').any(|item| {
-        let mut parts = item.split(';').map(str::trim);
-        let coding = parts.next().unwrap_or("");
-        let refused = parts
-            .filter_map(|p| p.split_once('='))
-            .any(|(name, q)| name.trim() == "q" && q.trim().parse().unwrap_or(0.0) <= 0.0);
-        coding.eq_ignore_ascii_case("gzip") && !refused
-    })
 }
 
 /// Writes the `# HELP` and `# TYPE` lines of a family.
@@ -233,60 +159,6 @@ impl std::fmt::Display for Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_format_is_the_one_with_the_higher_quality() {
-        let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
-            application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,\
-            text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-        for (accept, format) in [
-            (prometheus_3, Format::OpenMetrics),
-            ("", Format::Text),
-            ("*/*", Format::Text),
-            ("text/html,*/*;q=0.8", Format::Text),
-            ("application/openmetrics-text", Format::OpenMetrics),
-            ("application/openmetrics-text;q=0.2, text/plain;q=0.9", Format::Text),
-            ("application/openmetrics-text;q=0, */*", Format::Text),
-            (
-                "application/openmetrics-text; version=\"1.0.0\"; q=0.9, */*;q=0.1",
-                Format::OpenMetrics,
-            ),
-            ("application/openmetrics-text;version=2.0.0", Format::Text),
-            ("a;q=x,;;=,", Format::Text),
-        ] {
-            assert_eq!(Format::negotiate(accept), format, "{accept}");
-        }
-    }
-
-    #[test]
-    fn json_is_sent_to_whoever_prefers_it() {
-        for (accept, expected) in [
-            ("", false),
-            ("*/*", false),
-            ("application/json", true),
-            ("Application/JSON;q=0.9, */*;q=0.8", true),
-            ("text/html, application/json;q=0.5, text/plain;q=0.6", false),
-            ("application/json, text/plain", false),
-            ("application/json;q=0, */*", false),
-            ("application/*, text/*;q=0.1", true),
-            ("application/json;q=x,;=", false),
-        ] {
-            assert_eq!(prefers_json(accept), expected, "{accept}");
-        }
-    }
-
-    #[test]
-    fn gzip_is_sent_only_when_asked_for() {
-        for (field, accepted) in [
-            ("gzip", true),
-            ("deflate, GZIP;q=0.5", true),
-            ("gzip;q=0", false),
-            ("", false),
-            ("br", false),
-        ] {
-            assert_eq!(accepts_gzip(field), accepted, "{field}");
-        }
-    }
 
     #[test]
     fn floats_are_canonical_and_sums_exact() {
