@@ -11,6 +11,7 @@ mod catalogue;
 pub mod labels;
 pub mod page;
 mod profiles;
+pub mod proto;
 mod reachability;
 mod sidecar;
 pub mod store;

@@ -72,11 +72,21 @@ const fn plain(name: &'static str) -> Media {
 }
 
 /// The formats of a scrape. The first wins a tie.
-const FORMATS: [(Format, Media); 2] = [
+const FORMATS: [(Format, Media); 3] = [
     (Format::Text, Media { name: "text/plain", parameters: &[("version", "0.0.4")] }),
     (
         Format::OpenMetrics,
         Media { name: "application/openmetrics-text", parameters: &[("version", "1.0.0")] },
+    ),
+    (
+        Format::Protobuf,
+        Media {
+            name: "application/vnd.google.protobuf",
+            parameters: &[
+                ("proto", "io.prometheus.client.MetricFamily"),
+                ("encoding", "delimited"),
+            ],
+        },
     ),
 ];
 
@@ -172,6 +182,9 @@ mod tests {
 
     use super::*;
 
+    const PROTOBUF: &str = "application/vnd.google.protobuf;\
+        proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
     const PROMETHEUS_3: &str = "application/openmetrics-text;version=1.0.0;\
         escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
         text/plain;version=1.0.0;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
@@ -193,6 +206,12 @@ mod tests {
                 Format::OpenMetrics,
             ),
             ("application/openmetrics-text;version=2.0.0", Format::Text),
+            (&format!("{PROTOBUF};q=0.7,{PROMETHEUS_3}"), Format::Protobuf),
+            (&format!("{PROTOBUF};q=0.5,{PROMETHEUS_3}"), Format::OpenMetrics),
+            (&format!("{PROTOBUF};q=0, */*"), Format::Text),
+            (&PROTOBUF.replace("delimited", "text"), Format::Text),
+            ("application/vnd.google.protobuf", Format::Protobuf),
+            ("application/*", Format::OpenMetrics),
             ("a/b;c=\"x,application/openmetrics-text\"", Format::Text),
             ("a;q=x,;;=,", Format::Text),
         ] {

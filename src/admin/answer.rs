@@ -51,16 +51,19 @@ const PIECES_PER_TURN: usize = 8;
 impl ScrapeBody {
     /// Makes a piece; pending between two turns, the first of which has one piece only.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.left == 0 {
-            self.left = PIECES_PER_TURN;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        while self.left > 0 {
+            self.left -= 1;
+            // Requests that came meanwhile go first where their worker shares the core. A scheduler
+            // may let a thread that was woken wait for milliseconds otherwise.
+            std::thread::yield_now();
+            match self.next_piece() {
+                Some(piece) if piece.is_empty() => {}
+                piece => return Poll::Ready(piece),
+            }
         }
-        self.left -= 1;
-        // Requests that came meanwhile go first where their worker shares the core. A scheduler may
-        // let a thread that was woken wait for milliseconds otherwise.
-        std::thread::yield_now();
-        Poll::Ready(self.next_piece())
+        self.left = PIECES_PER_TURN;
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn next_piece(&mut self) -> Option<Bytes> {
@@ -70,25 +73,20 @@ impl ScrapeBody {
         piece
     }
 
+    /// The next bytes, of which there may be none yet; `None` at the end.
     fn encode_next(&mut self) -> Option<Bytes> {
-        loop {
-            let text = self.page.next();
-            let Some(encoder) = &mut self.gzip else {
-                self.complete |= text.is_none();
-                return text.map(Bytes::from);
-            };
-            let Some(text) = text else {
-                self.complete = true;
-                // Writing to a Vec cannot fail.
-                let rest = self.gzip.take().and_then(|encoder| encoder.finish().ok());
-                return rest.filter(|rest| !rest.is_empty()).map(Bytes::from);
-            };
-            let _infallible = encoder.write_all(text.as_bytes());
-            let piece = std::mem::take(encoder.get_mut());
-            if !piece.is_empty() {
-                return Some(piece.into());
-            }
-        }
+        let piece = self.page.next();
+        self.complete |= piece.is_none();
+        let Some(encoder) = &mut self.gzip else {
+            return piece.map(Bytes::from);
+        };
+        let Some(piece) = piece else {
+            // Writing to a Vec cannot fail.
+            let rest = self.gzip.take().and_then(|encoder| encoder.finish().ok());
+            return rest.map(Bytes::from);
+        };
+        let _infallible = encoder.write_all(&piece);
+        Some(std::mem::take(encoder.get_mut()).into())
     }
 }
 

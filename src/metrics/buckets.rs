@@ -116,6 +116,13 @@ impl Buckets {
         self.bounds_nanos.partition_point(|bound| *bound < nanos)
     }
 
+    /// The bounds in seconds, the last one infinite.
+    #[expect(clippy::cast_precision_loss, reason = "a year of nanoseconds is below 2^55")]
+    pub fn upper_bounds(&self) -> impl Iterator<Item = f64> {
+        let seconds = self.bounds_nanos.iter().map(|nanos| *nanos as f64 / NANOS_PER_SECOND);
+        seconds.chain([f64::INFINITY])
+    }
+
     /// The `le` values, the last one `+Inf`.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.labels.iter().map(|label| &**label).chain(["+Inf"])

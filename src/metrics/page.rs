@@ -2,21 +2,21 @@
 //!
 //! Deterministic order; HELP and TYPE once per family; nothing but the current piece in memory.
 
-use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
-use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::Methods;
-use crate::metrics::store::{Exemplar, HistogramTotals, Key, Row, Snapshot, Store};
-use crate::metrics::text::{Format, Millis, Nanos, family, label, sample};
+use crate::metrics::store::{HistogramTotals, Key, Row, Snapshot, Store};
+use crate::metrics::text::Format;
 use crate::metrics::{Family, Naming, SidecarMetrics, WorkerStats};
+
+use self::sheet::{Labels, Number, Sheet};
 
 mod flask;
 mod otel;
 mod own;
 mod rest;
+mod sheet;
 
 /// Bytes after which a piece is handed over.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -54,14 +54,15 @@ pub struct Page {
     part: usize,
     position: usize,
     is_done: bool,
-    labels: String,
+    labels: Labels,
+    sheet: Sheet,
 }
 
 /// One family of a profile: how many items it has, and how one is written.
 struct Part {
     of: Family,
     items: Items,
-    write: fn(&mut Page, &mut String, usize) -> Option<()>,
+    write: fn(&mut Page, &mut Sheet, usize) -> Option<()>,
 }
 
 /// What a family has one block of lines for.
@@ -104,12 +105,13 @@ impl Page {
             part: 0,
             position: 0,
             is_done: false,
-            labels: String::new(),
+            labels: Labels::new(format),
+            sheet: Sheet::new(format),
         }
     }
 
     /// Writes the next item, and its family's head before the first one.
-    fn advance(&mut self, out: &mut String) {
+    fn advance(&mut self, out: &mut Sheet) {
         let parts: &'static [Part] = match self.sources.naming {
             Naming::Default => own::PARTS,
             Naming::Flask => flask::PARTS,
@@ -121,7 +123,8 @@ impl Page {
             return;
         };
         if self.position == 0 {
-            self.head(out, part.of);
+            self.labels.clear();
+            out.family(part.of);
         }
         let count = match part.items {
             Items::Groups => self.groups.len(),
@@ -136,10 +139,6 @@ impl Page {
             self.position = 0;
             self.part += 1;
         }
-    }
-
-    fn head(&self, out: &mut String, of: Family) {
-        family(out, self.format, of.name, of.kind, of.help);
     }
 
     /// The rows of a group; none is empty.
@@ -161,9 +160,9 @@ impl Page {
     }
 
     /// Writes the histogram of a group whose labels are in place.
-    fn durations(&self, out: &mut String, of: Family, index: usize) {
+    fn durations(&self, out: &mut Sheet, index: usize) {
         let limits = self.sources.store.limits();
-        let with_exemplars = self.format == Format::OpenMetrics && limits.exemplars;
+        let with_exemplars = self.format != Format::Text && limits.exemplars;
         let totals = self.durations_of(index);
         if totals.count() == 0 {
             // All of them are only counted.
@@ -175,11 +174,11 @@ impl Page {
             if with_exemplars { latest.max_by_key(|exemplar| exemplar.at) } else { None }
         };
         let exemplars: Vec<_> = (0..totals.buckets.len()).map(exemplar).collect();
-        histogram(out, (of.name, &self.labels), &limits.buckets, &totals, &exemplars);
+        out.histogram(&self.labels, &limits.buckets, &totals, &exemplars);
     }
 
-    fn in_flight(&self) -> u64 {
-        self.sources.workers.iter().map(|worker| worker.in_flight()).sum()
+    fn in_flight(&self) -> Number {
+        Number::Whole(self.sources.workers.iter().map(|worker| worker.in_flight()).sum())
     }
 }
 
@@ -205,51 +204,24 @@ fn groups(naming: Naming, snapshot: &Snapshot, rows: &[usize]) -> Vec<Range<usiz
 }
 
 impl Iterator for Page {
-    type Item = String;
+    type Item = Vec<u8>;
 
-    fn next(&mut self) -> Option<String> {
-        let mut out = String::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
-        while out.len() < PIECE_BYTES && !self.is_done {
-            self.advance(&mut out);
+    /// A piece, perhaps of no bytes: a family in protobuf can be sent only when it is whole, and
+    /// others should get a turn meanwhile.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if self.is_done {
+            return None;
         }
-        if out.is_empty() { None } else { Some(out) }
+        let mut sheet = std::mem::take(&mut self.sheet);
+        sheet.reserve(PIECE_BYTES + PIECE_BYTES / 8);
+        while sheet.written() < PIECE_BYTES && !self.is_done {
+            self.advance(&mut sheet);
+        }
+        let piece = sheet.take();
+        self.sheet = sheet;
+        Some(piece)
     }
 }
 
-/// Writes the lines of one histogram. `exemplars` is empty or has one entry per bucket.
-fn histogram(
-    out: &mut String,
-    (name, labels): (&str, &str),
-    bounds: &Buckets,
-    totals: &HistogramTotals,
-    exemplars: &[Option<Exemplar>],
-) {
-    let comma = if labels.is_empty() { "" } else { "," };
-    let mut cumulative = 0;
-    for (index, le) in bounds.labels().enumerate() {
-        cumulative += totals.buckets.get(index).copied().unwrap_or(0);
-        for part in [name, "_bucket{", labels, comma, "le=\"", le, "\"} "] {
-            out.push_str(part);
-        }
-        let mut digits = itoa::Buffer::new();
-        out.push_str(digits.format(cumulative));
-        if let Some(Some(exemplar)) = exemplars.get(index) {
-            push_exemplar(out, exemplar);
-        }
-        out.push('\n');
-    }
-    let suffixed = |suffix| format!("{name}{suffix}");
-    sample(out, &suffixed("_sum"), labels, Nanos(totals.sum_nanos));
-    sample(out, &suffixed("_count"), labels, cumulative);
-}
-
-fn push_exemplar(out: &mut String, exemplar: &Exemplar) {
-    let Ok(trace_id) = std::str::from_utf8(&exemplar.trace_id) else {
-        return;
-    };
-    let at = exemplar.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    out.push_str(" # {");
-    label(out, "trace_id", trace_id);
-    // Writing to a String cannot fail.
-    let _ = write!(out, "}} {} {}", Nanos(exemplar.nanos), Millis(at));
-}
+#[cfg(test)]
+mod tests;

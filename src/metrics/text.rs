@@ -10,13 +10,16 @@ use std::fmt::Write;
 
 pub mod read;
 
-/// A text format of the exposition.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A format of the exposition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Format {
     /// Prometheus text 0.0.4, understood by everything.
+    #[default]
     Text,
     /// `OpenMetrics` 1.0, which Prometheus asks for and which carries exemplars.
     OpenMetrics,
+    /// `io.prometheus.client.MetricFamily`, one after the other, each behind its length.
+    Protobuf,
 }
 
 /// What kind of family a `# TYPE` line announces.
@@ -47,6 +50,9 @@ impl Format {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 }

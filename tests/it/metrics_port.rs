@@ -3,7 +3,9 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 
+use prost::Message;
 use redcar::metrics::Naming;
+use redcar::metrics::proto::{MetricFamily, MetricType};
 use redcar::server::ShutdownMode;
 
 use crate::backend::{Backend, OK, eventually};
@@ -45,6 +47,42 @@ fn the_format_follows_accept() {
         assert_eq!(answer.field("content-type"), Some(expected), "{accept}");
         assert_eq!(answer.text().ends_with("# EOF\n"), expected == open, "{accept}");
         assert!(answer.field("vary").is_some(), "{accept}");
+    }
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn protobuf_is_sent_to_whoever_asks_for_it() {
+    let (_backend, sidecar) = used();
+    let accept = "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+        encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1\r\n";
+    for compressed in [false, true] {
+        let gzip = if compressed { "Accept-Encoding: gzip\r\n" } else { "" };
+        let answer = ask(sidecar.metrics, "/metrics", &format!("{accept}{gzip}"));
+        assert_eq!(
+            answer.field("content-type"),
+            Some(
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            )
+        );
+        let mut page = Vec::new();
+        if compressed {
+            flate2::read::GzDecoder::new(&*answer.body).read_to_end(&mut page).unwrap();
+        } else {
+            page.extend_from_slice(&answer.body);
+        }
+        let mut rest = &*page;
+        let mut found = Vec::new();
+        while !rest.is_empty() {
+            found.push(MetricFamily::decode_length_delimited(&mut rest).unwrap());
+        }
+        let known: Vec<_> = Naming::Default.families().map(|family| family.name).collect();
+        assert!(found.iter().all(|family| known.contains(&&*family.name)));
+        let requests = found.iter().find(|family| family.name == "http_requests_total").unwrap();
+        assert_eq!(requests.r#type(), MetricType::Counter);
+        let counted = requests.metric.iter().map(|metric| metric.counter.as_ref().unwrap().value);
+        assert!((counted.sum::<f64>() - 4.0).abs() < 0.1);
+        assert!(found.iter().any(|family| family.name == "process_open_fds"));
     }
     sidecar.ends_after(4);
 }

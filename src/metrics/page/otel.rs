@@ -5,7 +5,6 @@ use crate::metrics;
 use crate::metrics::labels::CLIENT_CLOSED_REQUEST;
 use crate::metrics::labels::ErrorToken;
 use crate::metrics::store::Key;
-use crate::metrics::text::{label, sample};
 
 pub(super) const PARTS: &[Part] = &[
     Part {
@@ -13,8 +12,8 @@ pub(super) const PARTS: &[Part] = &[
         items: Items::Groups,
         write: |page, out, index| {
             let key = page.group(index).next()?.0;
-            page.labels = page.otel_labels(key);
-            page.durations(out, metrics::OTEL_DURATION, index);
+            page.otel_labels(key);
+            page.durations(out, index);
             Some(())
         },
     },
@@ -22,9 +21,9 @@ pub(super) const PARTS: &[Part] = &[
         of: metrics::OTEL_ACTIVE,
         items: Items::Once,
         write: |page, out, _| {
-            let mut labels = String::new();
-            label(&mut labels, "url_scheme", page.sources.scheme);
-            sample(out, metrics::OTEL_ACTIVE.name, &labels, page.in_flight());
+            page.labels.clear();
+            page.labels.push("url_scheme", page.sources.scheme);
+            out.sample(&page.labels, page.in_flight());
             Some(())
         },
     },
@@ -43,7 +42,7 @@ pub(super) fn error_type(key: Key) -> Option<ErrorToken> {
 
 impl Page {
     /// `error_type` is our token, or the status where the app itself answered with one from 500 on.
-    fn otel_labels(&self, key: Key) -> String {
+    fn otel_labels(&mut self, key: Key) {
         let status = key.status.to_string();
         let error = match error_type(key) {
             Some(token) => Some(token.as_str()),
@@ -56,15 +55,11 @@ impl Page {
             ("url_scheme", Some(self.sources.scheme)),
             ("error_type", error),
         ];
-        let mut out = String::new();
+        self.labels.clear();
         for (name, value) in pairs {
             if let Some(value) = value {
-                if !out.is_empty() {
-                    out.push(',');
-                }
-                label(&mut out, name, value);
+                self.labels.push(name, value);
             }
         }
-        out
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Items, Page, Part, histogram};
+use super::sheet::{Number, Sheet};
+use super::{Items, Page, Part};
 use crate::metrics::labels::ErrorToken;
 use crate::metrics::store::{HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow};
-use crate::metrics::text::{label, sample};
-use crate::metrics::{self, Family, WorkerStats};
+use crate::metrics::{self, WorkerStats};
 
 pub(super) const PARTS: &[Part] = &[
     Part { of: metrics::REQUESTS, items: Items::Groups, write: Page::requests },
@@ -15,7 +15,7 @@ pub(super) const PARTS: &[Part] = &[
         items: Items::Groups,
         write: |page, out, index| {
             page.row_labels(index)?;
-            page.durations(out, metrics::DURATION, index);
+            page.durations(out, index);
             Some(())
         },
     },
@@ -23,37 +23,28 @@ pub(super) const PARTS: &[Part] = &[
     Part {
         of: metrics::REQUEST_BYTES,
         items: Items::Routes,
-        write: |page, out, index| {
-            page.bytes(out, index, metrics::REQUEST_BYTES, |row| row.bytes().0)
-        },
+        write: |page, out, index| page.bytes(out, index, |row| row.bytes().0),
     },
     Part {
         of: metrics::RESPONSE_BYTES,
         items: Items::Routes,
-        write: |page, out, index| {
-            page.bytes(out, index, metrics::RESPONSE_BYTES, |row| row.bytes().1)
-        },
+        write: |page, out, index| page.bytes(out, index, |row| row.bytes().1),
     },
     Part {
         of: metrics::UPGRADED_DURATION,
         items: Items::Routes,
-        write: |page, out, index| {
-            page.lasting(out, index, metrics::UPGRADED_DURATION, Lasting::Upgrade)
-        },
+        write: |page, out, index| page.lasting(out, index, Lasting::Upgrade),
     },
     Part {
         of: metrics::STREAM_DURATION,
         items: Items::Routes,
-        write: |page, out, index| {
-            page.lasting(out, index, metrics::STREAM_DURATION, Lasting::Stream)
-        },
+        write: |page, out, index| page.lasting(out, index, Lasting::Stream),
     },
     Part {
         of: metrics::UPGRADED_ACTIVE,
         items: Items::Once,
         write: |page, out, _| {
-            let active = page.total_of(|worker| &worker.upgraded_active);
-            sample(out, metrics::UPGRADED_ACTIVE.name, "", active);
+            out.sample(&page.labels, page.total_of(|worker| &worker.upgraded_active));
             Some(())
         },
     },
@@ -61,8 +52,7 @@ pub(super) const PARTS: &[Part] = &[
         of: metrics::STREAMS_ACTIVE,
         items: Items::Once,
         write: |page, out, _| {
-            let active = page.total_of(|worker| &worker.streams_active);
-            sample(out, metrics::STREAMS_ACTIVE.name, "", active);
+            out.sample(&page.labels, page.total_of(|worker| &worker.streams_active));
             Some(())
         },
     },
@@ -70,7 +60,7 @@ pub(super) const PARTS: &[Part] = &[
         of: metrics::IN_FLIGHT,
         items: Items::Once,
         write: |page, out, _| {
-            sample(out, metrics::IN_FLIGHT.name, "", page.in_flight());
+            out.sample(&page.labels, page.in_flight());
             Some(())
         },
     },
@@ -80,25 +70,21 @@ impl Page {
     fn row_labels(&mut self, index: usize) -> Option<()> {
         let key = self.group(index).next()?.0;
         self.labels.clear();
-        label(&mut self.labels, "method", self.sources.methods.name(key.method));
-        self.labels.push(',');
-        label(&mut self.labels, "path", self.snapshot.route_name(key.route));
-        self.labels.push(',');
-        label(&mut self.labels, "status", &key.status.to_string());
+        self.labels.push("method", self.sources.methods.name(key.method));
+        self.labels.push("path", self.snapshot.route_name(key.route));
+        self.labels.push("status", &key.status.to_string());
         if let Some(error) = key.error {
-            self.labels.push(',');
-            label(&mut self.labels, "error", ErrorToken::as_str(error));
+            self.labels.push("error", ErrorToken::as_str(error));
         }
         if let Some(status) = key.grpc {
-            self.labels.push(',');
-            label(&mut self.labels, "grpc_status", status.as_str());
+            self.labels.push("grpc_status", status.as_str());
         }
         Some(())
     }
 
-    fn requests(&mut self, out: &mut String, index: usize) -> Option<()> {
+    fn requests(&mut self, out: &mut Sheet, index: usize) -> Option<()> {
         self.row_labels(index)?;
-        sample(out, metrics::REQUESTS.name, &self.labels, self.requests_of(index));
+        out.sample(&self.labels, Number::Whole(self.requests_of(index)));
         Some(())
     }
 
@@ -106,42 +92,34 @@ impl Page {
     fn route_rows(&mut self, index: usize) -> Option<impl Iterator<Item = &RouteRow>> {
         let route = self.snapshot.routes.get(*self.routes.get(index)?)?;
         self.labels.clear();
-        label(&mut self.labels, "path", &route.name);
+        self.labels.push("path", &route.name);
         Some(route.rows.iter().map(|row| &**row))
     }
 
-    fn response_starts(&mut self, out: &mut String, index: usize) -> Option<()> {
+    fn response_starts(&mut self, out: &mut Sheet, index: usize) -> Option<()> {
         let rows = self.route_rows(index)?;
         let totals = HistogramTotals::of(rows.map(|row| &row.response_start));
-        let name = metrics::RESPONSE_START.name;
-        let bounds = &self.sources.store.limits().buckets;
-        histogram(out, (name, &self.labels), bounds, &totals, &[]);
+        out.histogram(&self.labels, &self.sources.store.limits().buckets, &totals, &[]);
         Some(())
     }
 
     /// What stayed open for long on a path, if anything did.
-    fn lasting(&mut self, out: &mut String, index: usize, of: Family, kind: Lasting) -> Option<()> {
+    fn lasting(&mut self, out: &mut Sheet, index: usize, kind: Lasting) -> Option<()> {
         let totals =
             HistogramTotals::of(self.route_rows(index)?.filter_map(|row| row.lasting(kind)));
         if totals.count() > 0 {
-            histogram(out, (of.name, &self.labels), &LASTING_BOUNDS, &totals, &[]);
+            out.histogram(&self.labels, &LASTING_BOUNDS, &totals, &[]);
         }
         Some(())
     }
 
-    fn total_of(&self, read: fn(&WorkerStats) -> &AtomicU64) -> u64 {
-        self.sources.workers.iter().map(|worker| read(worker).load(Relaxed)).sum()
+    fn total_of(&self, read: fn(&WorkerStats) -> &AtomicU64) -> Number {
+        Number::Whole(self.sources.workers.iter().map(|worker| read(worker).load(Relaxed)).sum())
     }
 
-    fn bytes(
-        &mut self,
-        out: &mut String,
-        index: usize,
-        of: Family,
-        read: fn(&RouteRow) -> u64,
-    ) -> Option<()> {
+    fn bytes(&mut self, out: &mut Sheet, index: usize, read: fn(&RouteRow) -> u64) -> Option<()> {
         let sum: u64 = self.route_rows(index)?.map(read).sum();
-        sample(out, of.name, &self.labels, sum);
+        out.sample(&self.labels, Number::Whole(sum));
         Some(())
     }
 }

@@ -5,32 +5,31 @@ use std::sync::atomic::Ordering::Relaxed;
 use procfs::WithCurrentSystemInfo;
 use procfs::process::Process;
 
-use super::{Page, histogram};
+use super::Page;
+use super::sheet::{Number, Sheet};
 use crate::metrics::store::HistogramTotals;
-use crate::metrics::text::{Format, Nanos, sample};
+use crate::metrics::text::Nanos;
 use crate::metrics::{self, CATALOGUE, Collected, Family};
 
 impl Page {
-    pub(super) fn rest(&self, out: &mut String) {
+    pub(super) fn rest(&mut self, out: &mut Sheet) {
+        self.labels.clear();
         let workers = &self.sources.workers;
         if let Some(first) = workers.first() {
             let overhead = HistogramTotals::of(workers.iter().map(|worker| &worker.overhead));
-            self.head(out, metrics::OVERHEAD);
-            histogram(out, (metrics::OVERHEAD.name, ""), &first.overhead_bounds, &overhead, &[]);
+            out.family(metrics::OVERHEAD);
+            out.histogram(&self.labels, &first.overhead_bounds, &overhead, &[]);
             let connect = HistogramTotals::of(workers.iter().map(|worker| &worker.connect));
-            let of = metrics::CONNECT_DURATION;
-            self.head(out, of);
-            histogram(out, (of.name, ""), &first.connect_bounds, &connect, &[]);
+            out.family(metrics::CONNECT_DURATION);
+            out.histogram(&self.labels, &first.connect_bounds, &connect, &[]);
         }
         self.cold(out);
         self.process(out);
-        if self.format == Format::OpenMetrics {
-            out.push_str("# EOF\n");
-        }
+        out.end();
     }
 
     /// The exporter knows neither `OpenMetrics` nor an order; so only its samples are taken over.
-    fn cold(&self, out: &mut String) {
+    fn cold(&self, out: &mut Sheet) {
         let store = &self.sources.store;
         let collected = Collected {
             series: self.snapshot.rows.len(),
@@ -48,44 +47,44 @@ impl Page {
             };
             let mut own = samples.iter().filter(is_of).peekable();
             if own.peek().is_some() {
-                self.head(out, *of);
+                out.family(*of);
                 for line in own {
-                    out.push_str(line);
-                    out.push('\n');
+                    out.line(line);
                 }
             }
         }
     }
 
     /// What `/proc` says of this process. What it does not say is left out.
-    fn process(&self, out: &mut String) {
+    fn process(&self, out: &mut Sheet) {
         let Ok(process) = Process::myself() else {
             return;
         };
         if let Ok(stat) = process.stat() {
             let ticks = procfs::ticks_per_second();
             let cpu = Nanos((stat.utime + stat.stime) * (1_000_000_000 / ticks.max(1)));
-            self.single(out, metrics::PROCESS_CPU, cpu);
-            self.single(out, metrics::PROCESS_RSS, stat.rss_bytes().get());
-            self.single(out, metrics::PROCESS_VIRTUAL, stat.vsize);
-            self.single(out, metrics::PROCESS_THREADS, stat.num_threads);
+            self.single(out, metrics::PROCESS_CPU, Number::Seconds(cpu));
+            self.single(out, metrics::PROCESS_RSS, Number::Whole(stat.rss_bytes().get()));
+            self.single(out, metrics::PROCESS_VIRTUAL, Number::Whole(stat.vsize));
+            let threads = u64::try_from(stat.num_threads).unwrap_or(0);
+            self.single(out, metrics::PROCESS_THREADS, Number::Whole(threads));
             if let Ok(boot) = procfs::boot_time_secs() {
                 let start = Nanos(boot * 1_000_000_000 + stat.starttime * (1_000_000_000 / ticks));
-                self.single(out, metrics::PROCESS_START, start);
+                self.single(out, metrics::PROCESS_START, Number::Seconds(start));
             }
         }
         if let Ok(count) = process.fd_count() {
-            self.single(out, metrics::PROCESS_FDS, count);
+            self.single(out, metrics::PROCESS_FDS, Number::Whole(count as u64));
         }
         if let Ok(limits) = process.limits()
             && let procfs::process::LimitValue::Value(limit) = limits.max_open_files.soft_limit
         {
-            self.single(out, metrics::PROCESS_MAX_FDS, limit);
+            self.single(out, metrics::PROCESS_MAX_FDS, Number::Whole(limit));
         }
     }
 
-    fn single(&self, out: &mut String, of: Family, value: impl std::fmt::Display) {
-        self.head(out, of);
-        sample(out, of.name, "", value);
+    fn single(&self, out: &mut Sheet, of: Family, value: Number) {
+        out.family(of);
+        out.sample(&self.labels, value);
     }
 }

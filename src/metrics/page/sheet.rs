@@ -1,0 +1,307 @@
+//! What a page is written on: families, samples and histograms in the format that is asked for.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prost::Message;
+use prost::encoding::{self, WireType, encode_key, encode_varint};
+
+use crate::metrics::Family;
+use crate::metrics::buckets::Buckets;
+use crate::metrics::proto::{self, LabelPair, MetricType, Timestamp};
+use crate::metrics::store::{Exemplar, HistogramTotals};
+use crate::metrics::text::{self, Format, Kind, Millis, Nanos};
+
+/// The labels of one series, ready to be copied into what is written of it.
+#[derive(Debug)]
+pub(super) struct Labels {
+    format: Format,
+    /// Text, or encoded `LabelPair`s.
+    encoded: Vec<u8>,
+    text: String,
+}
+
+impl Labels {
+    pub(super) fn new(format: Format) -> Self {
+        Self { format, encoded: Vec::new(), text: String::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.encoded.clear();
+        self.text.clear();
+    }
+
+    pub(super) fn push(&mut self, name: &str, value: &str) {
+        if self.format == Format::Protobuf {
+            let size =
+                |text: &str| 1 + encoding::encoded_len_varint(text.len() as u64) + text.len();
+            encode_key(1, WireType::LengthDelimited, &mut self.encoded);
+            encode_varint((size(name) + size(value)) as u64, &mut self.encoded);
+            push_text(&mut self.encoded, 1, name);
+            push_text(&mut self.encoded, 2, value);
+            return;
+        }
+        if !self.text.is_empty() {
+            self.text.push(',');
+        }
+        text::label(&mut self.text, name, value);
+    }
+}
+
+/// A field of a message that is text.
+fn push_text(out: &mut Vec<u8>, tag: u32, text: &str) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(text.len() as u64, out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The value of a sample.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Number {
+    Whole(u64),
+    /// A duration or a moment, shown in seconds.
+    Seconds(Nanos),
+    Float(f64),
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(number) => number.fmt(f),
+            Self::Seconds(nanos) => nanos.fmt(f),
+            Self::Float(number) => number.fmt(f),
+        }
+    }
+}
+
+impl Number {
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in doubles")]
+    fn as_double(self) -> f64 {
+        match self {
+            Self::Whole(number) => number as f64,
+            Self::Seconds(Nanos(nanos)) => nanos as f64 / 1e9,
+            Self::Float(number) => number,
+        }
+    }
+}
+
+/// Families on their way to a scraper.
+#[derive(Debug, Default)]
+pub(super) struct Sheet {
+    format: Format,
+    of: Option<Family>,
+    /// What can be sent.
+    ready: Vec<u8>,
+    /// The text of it, as long as it is text.
+    text: String,
+    /// The message of the family that is being written: its length stands before it.
+    message: Vec<u8>,
+    metrics: usize,
+    histogram: proto::Histogram,
+    /// Bytes that were written, ready or not.
+    written: usize,
+}
+
+impl Sheet {
+    pub(super) fn new(format: Format) -> Self {
+        Self { format, ..Self::default() }
+    }
+
+    /// Bytes that were written since the last [`Self::take`], ready or not.
+    pub(super) fn written(&self) -> usize {
+        self.written + self.text.len()
+    }
+
+    /// Takes what can be sent; of a family in protobuf that is all or nothing.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.written = 0;
+        match self.format {
+            Format::Text | Format::OpenMetrics => std::mem::take(&mut self.text).into_bytes(),
+            Format::Protobuf => std::mem::take(&mut self.ready),
+        }
+    }
+
+    /// Makes room for a piece.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        if self.format != Format::Protobuf {
+            self.text.reserve(bytes);
+        }
+    }
+
+    /// Begins a family and ends the one before.
+    pub(super) fn family(&mut self, of: Family) {
+        self.end_family();
+        self.of = Some(of);
+        if self.format != Format::Protobuf {
+            return text::family(&mut self.text, self.format, of.name, of.kind, of.help);
+        }
+        push_text(&mut self.message, 1, of.name);
+        push_text(&mut self.message, 2, of.help);
+        let kind = match of.kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Histogram => MetricType::Histogram,
+        };
+        encoding::int32::encode(3, &(kind as i32), &mut self.message);
+    }
+
+    /// Ends the last family, and the page.
+    pub(super) fn end(&mut self) {
+        self.end_family();
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+    }
+
+    fn end_family(&mut self) {
+        // A family without metrics is none in protobuf.
+        if std::mem::take(&mut self.metrics) > 0 {
+            encode_varint(self.message.len() as u64, &mut self.ready);
+            self.ready.extend_from_slice(&self.message);
+        }
+        self.message.clear();
+    }
+
+    /// Writes a line of text 0.0.4 about the family that was begun, as it is.
+    pub(super) fn line(&mut self, line: &str) {
+        if self.format != Format::Protobuf {
+            self.text.push_str(line);
+            return self.text.push('\n');
+        }
+        for sample in text::read::samples(line) {
+            let mut labels = Labels::new(self.format);
+            for (name, value) in &sample.labels {
+                labels.push(name, value);
+            }
+            self.sample(&labels, Number::Float(sample.value));
+        }
+    }
+
+    /// Writes a sample of the family that was begun.
+    pub(super) fn sample(&mut self, labels: &Labels, value: Number) {
+        let Some(of) = self.of else { return };
+        if self.format != Format::Protobuf {
+            return text::sample(&mut self.text, of.name, &labels.text, value);
+        }
+        let value = value.as_double();
+        match of.kind {
+            Kind::Counter => self.metric(labels, 3, &proto::Counter { value }),
+            Kind::Gauge => self.metric(labels, 2, &proto::Gauge { value }),
+            // Those are written by `histogram`.
+            Kind::Histogram => {}
+        }
+    }
+
+    /// Writes a histogram of the family that was begun. `exemplars` is empty or has one entry per
+    /// bucket.
+    pub(super) fn histogram(
+        &mut self,
+        labels: &Labels,
+        bounds: &Buckets,
+        totals: &HistogramTotals,
+        exemplars: &[Option<Exemplar>],
+    ) {
+        match (self.format, self.of) {
+            (_, None) => {}
+            (Format::Text | Format::OpenMetrics, Some(of)) => {
+                self.histogram_lines((of.name, &labels.text), bounds, totals, exemplars);
+            }
+            (Format::Protobuf, Some(_)) => {
+                self.histogram_message(labels, bounds, totals, exemplars);
+            }
+        }
+    }
+
+    fn histogram_lines(
+        &mut self,
+        (name, labels): (&str, &str),
+        bounds: &Buckets,
+        totals: &HistogramTotals,
+        exemplars: &[Option<Exemplar>],
+    ) {
+        let out = &mut self.text;
+        let comma = if labels.is_empty() { "" } else { "," };
+        let mut cumulative = 0;
+        for (index, le) in bounds.labels().enumerate() {
+            cumulative += totals.buckets.get(index).copied().unwrap_or(0);
+            for part in [name, "_bucket{", labels, comma, "le=\"", le, "\"} "] {
+                out.push_str(part);
+            }
+            let mut digits = itoa::Buffer::new();
+            out.push_str(digits.format(cumulative));
+            if let Some(Some(exemplar)) = exemplars.get(index) {
+                push_exemplar(out, exemplar);
+            }
+            out.push('\n');
+        }
+        let suffixed = |suffix| format!("{name}{suffix}");
+        text::sample(out, &suffixed("_sum"), labels, Nanos(totals.sum_nanos));
+        text::sample(out, &suffixed("_count"), labels, cumulative);
+    }
+
+    fn histogram_message(
+        &mut self,
+        labels: &Labels,
+        bounds: &Buckets,
+        totals: &HistogramTotals,
+        exemplars: &[Option<Exemplar>],
+    ) {
+        // The same message again and again, so that its lists are allocated once.
+        let mut message = std::mem::take(&mut self.histogram);
+        message.bucket.clear();
+        let mut cumulative = 0;
+        for (index, upper_bound) in bounds.upper_bounds().enumerate() {
+            cumulative += totals.buckets.get(index).copied().unwrap_or(0);
+            let exemplar = exemplars.get(index).and_then(Option::as_ref).map(exemplar_message);
+            // Prometheus adds the last bucket by itself.
+            if upper_bound.is_finite() || exemplar.is_some() {
+                let bucket = proto::Bucket { cumulative_count: cumulative, upper_bound, exemplar };
+                message.bucket.push(bucket);
+            }
+        }
+        message.sample_count = cumulative;
+        message.sample_sum = Number::Seconds(Nanos(totals.sum_nanos)).as_double();
+        self.metric(labels, 7, &message);
+        self.histogram = message;
+    }
+
+    /// Adds a metric to the family: its labels, and its value as the field with this tag.
+    fn metric(&mut self, labels: &Labels, tag: u32, value: &impl Message) {
+        let before = self.message.len();
+        let bytes = labels.encoded.len() + encoding::message::encoded_len(tag, value);
+        encode_key(4, WireType::LengthDelimited, &mut self.message);
+        encode_varint(bytes as u64, &mut self.message);
+        self.message.extend_from_slice(&labels.encoded);
+        encoding::message::encode(tag, value, &mut self.message);
+        self.metrics += 1;
+        self.written += self.message.len() - before;
+    }
+}
+
+fn push_exemplar(out: &mut String, exemplar: &Exemplar) {
+    let Ok(trace_id) = std::str::from_utf8(&exemplar.trace_id) else {
+        return;
+    };
+    let at = exemplar.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    out.push_str(" # {");
+    text::label(out, "trace_id", trace_id);
+    // Writing to a String cannot fail.
+    let _ = fmt::Write::write_fmt(out, format_args!("}} {} {}", Nanos(exemplar.nanos), Millis(at)));
+}
+
+fn exemplar_message(exemplar: &Exemplar) -> proto::Exemplar {
+    let value = String::from_utf8_lossy(&exemplar.trace_id).into_owned();
+    proto::Exemplar {
+        label: vec![LabelPair { name: "trace_id".to_owned(), value }],
+        value: Number::Seconds(Nanos(exemplar.nanos)).as_double(),
+        timestamp: Some(timestamp(exemplar.at)),
+    }
+}
+
+fn timestamp(at: SystemTime) -> Timestamp {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or(0),
+    }
+}
