@@ -277,8 +277,8 @@ impl Cli {
     }
 }
 
-/// `proxy --listen :7001 check` means `proxy check --listen :7001`: whoever tries a command line puts
-/// a word behind it. `None` where no sub-command follows flags that are complete.
+/// `proxy --listen :7001 check` means `proxy check --listen :7001`: whoever tries a command line
+/// puts a word behind it. `None` where no sub-command follows flags that are complete.
 fn sub_command_first(command: &clap::Command, words: &[OsString]) -> Option<Vec<OsString>> {
     let is_complete = |before: &[OsString]| command.clone().try_get_matches_from(before).is_ok();
     let is_command = |word: &OsString| command.get_subcommands().any(|c| word == c.get_name());

@@ -101,8 +101,8 @@ pub(crate) fn check(config: &Config) -> ExitCode {
     }
 }
 
-/// Tries both ports and lets them go. One that is taken is told but no error: the sidecar that these
-/// flags are for may run already.
+/// Tries both ports and lets them go. One that is taken is told but no error: the sidecar that
+/// these flags are for may run already.
 fn try_listen(config: &Config) -> Result<(), StartError> {
     for (flag, address) in [("--listen", config.listen), ("--metrics", config.metrics)] {
         match try_bind(flag, address) {
