@@ -73,14 +73,19 @@ impl Namer {
     pub fn new(templates: &[Template]) -> Result<Self, TemplateError> {
         let mut namer = Self::default();
         for template in templates {
-            if namer.pinned.contains(template) {
-                continue;
+            match namer.tree.insert(template, namer.pinned.len()) {
+                Ok(()) => namer.pinned.push(template.clone()),
+                Err(taken) => match namer.pinned.get(taken) {
+                    Some(same) if same == template => {}
+                    other => {
+                        let other = other.map_or("", Template::as_str);
+                        return Err(TemplateError::Conflict(
+                            other.into(),
+                            template.as_str().into(),
+                        ));
+                    }
+                },
             }
-            namer.tree.insert(template, namer.pinned.len()).map_err(|taken| {
-                let other = namer.pinned.get(taken).map_or("", Template::as_str);
-                TemplateError::Conflict(other.into(), template.as_str().into())
-            })?;
-            namer.pinned.push(template.clone());
         }
         Ok(namer)
     }

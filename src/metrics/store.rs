@@ -187,16 +187,23 @@ impl Store {
 
     /// Replaces the pinned templates while requests run.
     ///
-    /// Routes whose template is gone keep what they counted and take no new requests.
+    /// Routes whose template is gone keep what they counted and take no new requests. However many
+    /// templates there are, the lock is held for a few at a time.
     ///
     /// # Errors
     ///
     /// [`TemplateError::Conflict`]; then nothing has changed.
     pub fn replace_pinned(&self, templates: &[Template]) -> Result<(), TemplateError> {
-        let mut inner = self.lock();
-        let namer = Namer::new(templates)?.with_mode(inner.mode());
-        inner.pin(namer);
+        const AT_A_TIME: usize = 1024;
+        let namer = Namer::new(templates)?.with_mode(self.lock().mode());
+        let mut pinned = Vec::with_capacity(namer.pinned().len());
+        for some in namer.pinned().chunks(AT_A_TIME) {
+            let mut inner = self.lock();
+            pinned.extend(some.iter().map(|template| inner.pinned_route(template.as_str())));
+        }
+        let before = self.lock().pin(namer, pinned.into());
         self.generation.fetch_add(1, Relaxed);
+        drop(before);
         Ok(())
     }
 

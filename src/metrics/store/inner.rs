@@ -48,7 +48,9 @@ impl Inner {
         for name in RouteId::FIXED {
             inner.add_route(name, PathKind::Reserved);
         }
-        inner.pin(namer);
+        let templates = namer.pinned().iter().map(Template::as_str);
+        let pinned: Vec<_> = templates.map(|name| inner.pinned_route(name)).collect();
+        inner.pin(namer, pinned.into());
         inner
     }
 
@@ -56,19 +58,20 @@ impl Inner {
         self.naming.namer.mode()
     }
 
-    /// Makes the namer's templates the pinned ones.
-    pub(super) fn pin(&mut self, namer: Namer) {
-        let pinned = namer.pinned().iter().map(Template::as_str);
-        let pinned = pinned.map(|name| self.pinned_route(name)).collect();
-        self.naming = Arc::new(Naming {
+    /// Makes the namer's templates, whose routes are `pinned`, the pinned ones. Returns what named
+    /// paths until now.
+    pub(super) fn pin(&mut self, namer: Namer, pinned: Arc<[RouteId]>) -> Arc<Naming> {
+        let naming = Arc::new(Naming {
             namer: Arc::new(namer),
             pinned,
             known: Arc::clone(&self.naming.known),
             pins: self.naming.pins + 1,
         });
+        std::mem::replace(&mut self.naming, naming)
     }
 
-    fn pinned_route(&mut self, name: &str) -> RouteId {
+    /// Finds or adds the route of a template.
+    pub(super) fn pinned_route(&mut self, name: &str) -> RouteId {
         match self.route_index.get(name).copied() {
             Some(route) => {
                 if let Some(known) = self.routes.get_mut(route.index()) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{RouteId, Store};
+use super::{Route, RouteId, Store};
 
 /// Where a route's name comes from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -57,11 +57,14 @@ impl Store {
         });
         let mut listed: Vec<_> = provisional.collect();
         drop(inner);
-        let mut states = vec![PathState::Published; routes.len()];
-        for (index, state) in states.iter_mut().enumerate() {
-            let is_pinned = routes.get(index).is_some_and(|r| r.kind == PathKind::Pinned);
-            if is_pinned && !naming.pinned.iter().any(|route| route.index() == index) {
-                *state = PathState::Retired;
+        let state = |route: &Route| match route.kind {
+            PathKind::Pinned => PathState::Retired,
+            PathKind::Learned | PathKind::Reserved => PathState::Published,
+        };
+        let mut states: Vec<_> = routes.iter().map(state).collect();
+        for route in naming.pinned.iter() {
+            if let Some(state) = states.get_mut(route.index()) {
+                *state = PathState::Published;
             }
         }
         naming.known.each_route(&mut |route, folded| {

@@ -15,7 +15,7 @@ use crate::paths::{Decision, Known, Namer, Place};
 pub(super) struct Naming {
     pub(super) namer: Arc<Namer>,
     /// The routes of the pinned templates, in the namer's order.
-    pub(super) pinned: Vec<RouteId>,
+    pub(super) pinned: Arc<[RouteId]>,
     pub(super) known: Arc<Known>,
     /// Counts the changes of the pinned templates.
     pub(super) pins: u64,
