@@ -17,17 +17,20 @@ use redcar::config::{
     UpstreamProtocol, parse_bytes, parse_duration, parse_some_time,
 };
 use redcar::http::rewrite::Forwarded;
-use redcar::net::tls::{Files, Identity};
+use redcar::net::tls::{Files, Identity, Port};
 
+use self::metrics_port::MetricsPortArgs;
 pub(crate) use self::series::SeriesSettings;
 use self::series::{ExcludeArgs, SeriesArgs};
 pub(crate) use self::top_flags::TopArgs;
 use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, ProtocolMode, parse_limit};
 pub(crate) use self::values::{LogFormat, LogLevel};
 
+pub(crate) mod activation;
 pub(crate) mod demo;
 pub(crate) mod log;
 pub(crate) mod manual;
+mod metrics_port;
 pub(crate) mod probe;
 pub(crate) mod replay;
 mod series;
@@ -97,6 +100,10 @@ pub(crate) struct HealthcheckArgs {
     /// The metrics port of the sidecar to ask.
     #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
     pub(crate) metrics: ListenAddr,
+    /// The certificate of that sidecar's metrics port, if it has one: asks with TLS, and trusts
+    /// just that certificate.
+    #[arg(long, value_name = "FILE", env = "REDCAR_METRICS_TLS_CERT")]
+    pub(crate) metrics_tls_cert: Option<PathBuf>,
     /// Give up after this time.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_some_time)]
     pub(crate) timeout: Duration,
@@ -161,6 +168,8 @@ pub(crate) struct RunArgs {
     /// nothing.
     #[arg(long, value_name = "FILE", env = "REDCAR_UPSTREAM_CA", help_heading = "TLS")]
     upstream_ca: Option<PathBuf>,
+    #[command(flatten)]
+    metrics_port: MetricsPortArgs,
     /// Data-plane threads. Default: the CPUs this process may use (cgroup quota included), at
     /// most 2; a sidecar should not take the node from its app.
     #[arg(long, value_name = "N", env = "REDCAR_THREADS", help_heading = "Limits")]
@@ -317,12 +326,14 @@ impl RunArgs {
         run.metrics = demo.metrics;
         run.upstream = upstream;
         (run.tls_cert, run.tls_key, run.upstream_ca) = (None, None, None);
+        run.metrics_port.forget();
         run.into_config()
     }
 
     /// Checks the flags' meaning.
     pub(crate) fn into_config(self) -> Result<Config, ConfigError> {
         let series = self.series.resolve(self.exemplars)?;
+        let identity = self.tls_cert.zip(self.tls_key);
         Config {
             listen: self.listen,
             upstream: self.upstream,
@@ -332,8 +343,9 @@ impl RunArgs {
                 ProtocolMode::Http2 => UpstreamProtocol::Http2,
             },
             metrics: self.metrics,
+            metrics_port: self.metrics_port.resolve(),
             tls: Files {
-                identity: self.tls_cert.zip(self.tls_key).map(|(cert, key)| Identity { cert, key }),
+                identity: identity.map(|(cert, key)| Identity { cert, key, port: Port::Clients }),
                 upstream_ca: self.upstream_ca,
             },
             threads: self.threads.unwrap_or_else(default_threads),

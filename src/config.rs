@@ -14,11 +14,13 @@ use crate::net::tls;
 use crate::paths::{Namer, Template, TemplateError};
 
 pub use self::exclusions::{Exclusions, PathGlob};
+pub use self::metrics_port::{HostPattern, MetricsPort};
 pub use self::times::{LONGEST, TIME_FLAGS, TimeFlag, Zero, parse_duration, parse_some_time};
 pub use crate::net::address::{AddressError, Host, ListenAddr, Upstream};
 pub use crate::paths::PathMode;
 
 mod exclusions;
+mod metrics_port;
 pub mod routes;
 mod times;
 
@@ -60,6 +62,12 @@ pub enum ConfigError {
     /// A prefix of every User-Agent.
     #[error("--exclude-user-agent is empty, which would leave out every request")]
     EmptyUserAgent,
+    /// Not a host name.
+    #[error("--metrics-host `{0}` is no host name; give `metrics.example.com` or `*.example.com`")]
+    Host(String),
+    /// Client certificates without TLS.
+    #[error("--metrics-client-ca needs --metrics-tls-cert and --metrics-tls-key")]
+    ClientCa,
     /// Not a duration.
     #[error("`{0}` is not a duration; give for example `500ms`, `3s` or `10m`")]
     Duration(String),
@@ -121,6 +129,8 @@ pub struct Config {
     pub upstream_protocol: UpstreamProtocol,
     /// The metrics port.
     pub metrics: ListenAddr,
+    /// Who may read it, and how.
+    pub metrics_port: MetricsPort,
     /// Certificates, keys and roots, as files.
     pub tls: tls::Files,
     /// Data-plane threads.
@@ -199,6 +209,9 @@ impl Config {
         }
         if self.tls.upstream_ca.is_some() && self.upstream.tls_host().is_none() {
             return Err(ConfigError::UpstreamCa(self.upstream.to_string()));
+        }
+        if self.metrics_port.client_ca.is_some() && self.metrics_port.identity.is_none() {
+            return Err(ConfigError::ClientCa);
         }
         Namer::new(&self.routes)?;
         self.check_ports()?;

@@ -1,12 +1,12 @@
 //! The `proxy` binary: parse → log → bind → run → exit code. It only wires.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use redcar::config::Config;
-use redcar::server::{Reloader, Server, ShutdownMode, StartError};
+use redcar::server::{Inherited, Reloader, Server, ShutdownMode, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,17 +23,19 @@ mod cli;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    // Before there is a second thread.
+    let inherited = cli::activation::inherited();
     let cli = Cli::read();
     if let Err(error) = start_log(&cli) {
         return fail(&error, 1);
     }
-    let code = perform(cli);
+    let code = perform(cli, inherited);
     cli::log::flush();
     code
 }
 
 /// Starts the log of what has one; the other sub-commands only answer a question.
-fn start_log(cli: &Cli) -> std::io::Result<()> {
+fn start_log(cli: &Cli) -> io::Result<()> {
     match &cli.command {
         None => cli::log::start(cli.run.log_format, cli.run.log_level),
         Some(Command::Check(flags)) => cli::log::start(flags.log_format, flags.log_level),
@@ -46,9 +48,13 @@ fn start_log(cli: &Cli) -> std::io::Result<()> {
     }
 }
 
-fn perform(cli: Cli) -> ExitCode {
+fn perform(cli: Cli, inherited: io::Result<Inherited>) -> ExitCode {
     match cli.command {
-        None => configured(cli.run).map_or_else(|code| code, |config| exit(run(config))),
+        None => match (configured(cli.run), inherited) {
+            (Ok(config), Ok(inherited)) => exit(run(config, inherited)),
+            (Err(code), _) => code,
+            (Ok(_), Err(error)) => fail(&error, 1),
+        },
         Some(Command::Check(flags)) => {
             configured(*flags).map_or_else(|code| code, |config| cli::probe::check(&config))
         }
@@ -88,14 +94,15 @@ fn exit(result: Result<(), StartError>) -> ExitCode {
 }
 
 /// Runs until a signal. A second one exits at once.
-fn run(config: Config) -> Result<(), StartError> {
+fn run(config: Config, inherited: Inherited) -> Result<(), StartError> {
     let upstream = config.upstream.to_string();
-    let server = Server::bind(config)?;
+    let server = Server::with(config, inherited)?;
     server.show_lost_log_lines(cli::log::lost());
     announce(&server, &upstream);
     let reloader = server.reloader();
     server.run(async {
         reload_on_hangup(reloader);
+        hear_user_signals();
         first_signal().await
     })
 }
@@ -116,6 +123,21 @@ fn reload_on_hangup(reloader: Reloader) {
             }
         }
     }));
+}
+
+/// SIGUSR1 and SIGUSR2 mean something to other servers; here they would end the process.
+fn hear_user_signals() {
+    for kind in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+        let mut signals = match signal(kind) {
+            Ok(signals) => signals,
+            Err(error) => return tracing::error!(%error, "a signal cannot be ignored"),
+        };
+        drop(tokio::task::spawn_local(async move {
+            while signals.recv().await.is_some() {
+                tracing::info!("SIGUSR1 and SIGUSR2 do nothing; SIGHUP reads the routes again");
+            }
+        }));
+    }
 }
 
 /// Waits for SIGTERM or SIGINT; from then on another one ends the process.
@@ -164,7 +186,7 @@ fn announce(server: &Server, upstream: &str) {
     let (Ok(listen), Ok(metrics)) = (server.listen_address(), server.metrics_address()) else {
         return;
     };
-    if std::io::stderr().is_terminal() {
+    if io::stderr().is_terminal() {
         let (listen, metrics) = (listen.port(), metrics.port());
         let banner = format!(
             "redcar {}  :{listen} -> {upstream}\n  \
@@ -196,9 +218,9 @@ pub(crate) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
 
 /// Prints to standard output; a reader that left early (`| head`) is no error.
 pub(crate) fn print(bytes: &[u8]) -> ExitCode {
-    match std::io::stdout().write_all(bytes) {
+    match io::stdout().write_all(bytes) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }
 }

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod coalesce;
 pub mod connect;
+pub mod file;
 pub mod timer;
 pub mod tls;
 pub mod transport;

@@ -14,8 +14,8 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::admin::{self, Finish, Health};
-use crate::config::{Config, ListenAddr};
+use crate::admin::{self, Finish, Health, Tokens};
+use crate::config::{Config, ListenAddr, MetricsPort};
 use crate::logs::access::AccessLog;
 use crate::metrics::page::Sources;
 use crate::metrics::store::Store;
@@ -27,11 +27,13 @@ use crate::proxy::worker::Shared;
 
 pub use self::reload::Reloader;
 
-use self::listen::{affordable_connections, bind};
+use self::listen::{affordable_connections, open};
 use self::worker_thread::WorkerThread;
 
 mod listen;
+
 mod reload;
+mod systemd;
 mod worker_thread;
 
 /// Why the program cannot start.
@@ -60,7 +62,7 @@ impl StartError {
 ///
 /// Why not, with what could be done.
 pub fn try_bind(flag: &str, address: ListenAddr) -> Result<(), StartError> {
-    bind(flag, address).map(drop)
+    open(flag, None, address).map(drop)
 }
 
 /// How the shutdown is to go.
@@ -72,6 +74,16 @@ pub enum ShutdownMode {
     Prompt,
 }
 
+/// Sockets that were bound by somebody else, who keeps them open over a restart: connections wait
+/// in them meanwhile.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// In place of `--listen`.
+    pub listen: Option<TcpListener>,
+    /// In place of `--metrics`.
+    pub metrics: Option<TcpListener>,
+}
+
 /// Both ports, bound.
 #[derive(Debug)]
 pub struct Server {
@@ -81,10 +93,14 @@ pub struct Server {
     store: Arc<Store>,
     cold: Arc<SidecarMetrics>,
     tls: TlsContexts,
+    admin: admin::Settings,
 }
 
 /// How long the exit waits for the reader of the access log.
 const LOG_FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a reader of the metrics port has for its handshake.
+const METRICS_HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What clients and the upstream are offered inside TLS.
 pub const OFFER: &[Alpn] = &[Alpn::Http2, Alpn::Http1];
@@ -96,7 +112,16 @@ impl Server {
     ///
     /// [`StartError`] names the flag of the file that cannot be used, or of the port that could
     /// not be bound.
-    pub fn bind(mut config: Config) -> Result<Self, StartError> {
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        Self::with(config, Inherited::default())
+    }
+
+    /// The same, but takes the ports that there are already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind`].
+    pub fn with(mut config: Config, inherited: Inherited) -> Result<Self, StartError> {
         let namer = Namer::new(&config.routes).map_err(|error| StartError {
             what: "--route".to_owned(),
             source: io::Error::other(error),
@@ -105,9 +130,10 @@ impl Server {
         let tls =
             TlsContexts::load(&config.tls, upstream.as_deref(), OFFER, config.timeouts.header);
         let tls = tls.map_err(StartError::of_file)?;
+        let admin = metrics_settings(&config)?;
         config.max_connections = affordable_connections(config.max_connections);
-        let listener = bind("--listen", config.listen)?;
-        let metrics = bind("--metrics", config.metrics)?;
+        let listener = open("--listen", inherited.listen, config.listen)?;
+        let metrics = open("--metrics", inherited.metrics, config.metrics)?;
         let cold = SidecarMetrics::new(
             config.limits.max_series,
             config.limits.max_paths,
@@ -115,7 +141,7 @@ impl Server {
         );
         cold.reloaded(true);
         let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
-        Ok(Self { config: Arc::new(config), listener, metrics, store, cold, tls })
+        Ok(Self { config: Arc::new(config), listener, metrics, store, cold, tls, admin })
     }
 
     /// Where clients connect; tells the port where 0 was asked for.
@@ -170,6 +196,7 @@ impl Server {
             // Polled before anything is served, so that a signal handler is in place by then.
             let early = poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx))).await;
             let running = self.start()?;
+            systemd::is_ready();
             let stop = match early {
                 Poll::Ready(stop) => stop,
                 Poll::Pending => shutdown.await,
@@ -201,6 +228,12 @@ impl Server {
             cold.show_tls(state_of(Arc::clone(&listener)));
             // On the main thread, which serves no requests. Ends with its runtime.
             drop(tokio::task::spawn_local(async move { listener.watch().await }));
+        }
+        if let Some(listener) = self.admin.tls.clone() {
+            drop(tokio::task::spawn_local(async move { listener.watch().await }));
+        }
+        if let Some(tokens) = self.admin.tokens.clone() {
+            drop(tokio::task::spawn_local(async move { tokens.watch().await }));
         }
         let health = Arc::new(Health::default());
         let failed = |source| StartError { what: "cannot start a thread".to_owned(), source };
@@ -254,14 +287,41 @@ impl Server {
         // Ends when every worker has dropped its sender, whether or not it said anything.
         started.iter().take(config.threads).collect::<io::Result<()>>().map_err(failed)?;
         let (finish, finished) = oneshot::channel();
-        let (metrics, gzip) = (self.metrics, config.metrics_gzip);
+        let (metrics, settings) = (self.metrics, self.admin);
         let admin_health = Arc::clone(&health);
         let admin =
-            spawn("admin", move || run_admin(metrics, sources, admin_health, gzip, finished));
+            spawn("admin", move || run_admin(metrics, sources, admin_health, settings, finished));
         threads.push(admin.map_err(failed)?);
         health.serving.store(true, Relaxed);
         Ok(Running { config, cold, health, handles, threads, finish, access_log })
     }
+}
+
+/// Loads what the flags of the metrics port name: its certificate, and what readers have to show.
+///
+/// # Errors
+///
+/// [`StartError`] names the flag of the file that cannot be used.
+pub fn metrics_settings(config: &Config) -> Result<admin::Settings, StartError> {
+    let MetricsPort { identity, client_ca, token_file, hosts, last_scrape: _ } =
+        config.metrics_port.clone();
+    let needs_certificate = client_ca.is_some();
+    let load = |identity| {
+        Listener::load(identity, client_ca.as_deref(), &[Alpn::Http1], METRICS_HANDSHAKE_LIMIT)
+    };
+    let tls = identity.map(load).transpose().map_err(StartError::of_file)?;
+    let tokens = token_file.map(|file| {
+        let what = format!("--metrics-token-file {}", file.display());
+        Tokens::load(file).map_err(|source| StartError { what, source })
+    });
+    Ok(admin::Settings {
+        gzip: config.metrics_gzip,
+        tls: tls.map(Arc::new),
+        needs_certificate,
+        tokens: tokens.transpose()?.map(Arc::new),
+        hosts,
+        longest_hook: config.timeouts.shutdown_delay.saturating_add(config.timeouts.shutdown),
+    })
 }
 
 /// What the metrics show of the listener's TLS.
@@ -295,6 +355,7 @@ impl Running {
         let timeouts = self.config.timeouts;
         self.health.draining.store(true, Relaxed);
         self.cold.draining.set(1.0);
+        systemd::is_stopping();
         tracing::info!("draining: not ready any more, finishing requests");
         if stop == ShutdownMode::Orderly {
             tokio::time::sleep(timeouts.shutdown_delay).await;
@@ -315,7 +376,8 @@ impl Running {
             // An error means that the worker's thread is gone, which is what is waited for.
             let _ended = end.await;
         }
-        let last_scrape_by = (stop == ShutdownMode::Orderly).then_some(deadline);
+        let waits = stop == ShutdownMode::Orderly && self.config.metrics_port.last_scrape;
+        let last_scrape_by = waits.then_some(deadline);
         // An error means that the metrics port is closed already.
         let _sent = self.finish.send(Finish { last_scrape_by });
         self.threads
@@ -338,7 +400,7 @@ fn run_admin(
     listener: TcpListener,
     sources: Sources,
     health: Arc<Health>,
-    gzip: bool,
+    settings: admin::Settings,
     finish: oneshot::Receiver<Finish>,
 ) {
     give_way();
@@ -348,7 +410,7 @@ fn run_admin(
     };
     runtime.block_on(async {
         match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => admin::run(listener, sources, health, gzip, finish).await,
+            Ok(listener) => admin::run(listener, sources, health, settings, finish).await,
             Err(error) => tracing::error!(%error, "the metrics listener cannot be used"),
         }
     });

@@ -28,7 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["paths", "http", "net", "metrics"]),
     ("logs", &["http", "config"]),
     ("proxy", &["paths", "http", "net", "shutdown", "metrics", "config", "logs"]),
-    ("admin", &["paths", "shutdown", "metrics", "config"]),
+    ("admin", &["paths", "net", "shutdown", "metrics", "config"]),
     ("server", &["paths", "net", "shutdown", "metrics", "config", "logs", "proxy", "admin"]),
 ];
 

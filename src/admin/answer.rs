@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::Admin;
 use super::listing::Listing;
+use super::places::Place;
 use crate::metrics::page::Page;
 
 pub(super) enum AdminBody {
@@ -28,8 +29,46 @@ pub(super) enum AdminBody {
 pub(super) enum Reader {
     /// Comes regularly, and once more at the end.
     Scraper,
+    /// Takes a page as scrapers do, and may never come again: curl, a script.
+    Passer,
     /// A person who watches.
     Viewer,
+    /// Wants the list of paths.
+    Lister,
+}
+
+/// An answer that tells the place of its connection when it is made.
+pub(super) struct Placed {
+    body: AdminBody,
+    place: Rc<Place>,
+}
+
+impl Placed {
+    pub(super) fn new(body: AdminBody, place: &Rc<Place>) -> Self {
+        Self { body, place: Rc::clone(place) }
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        self.place.answered();
+    }
+}
+
+impl Body for Placed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
 }
 
 /// A page on its way: rendered piece by piece, as fast as the scraper reads.

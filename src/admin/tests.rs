@@ -26,23 +26,20 @@ fn admin() -> Admin {
         naming: crate::metrics::Naming::Default,
         scheme: "http",
     };
-    Admin {
-        sources,
-        health: Arc::default(),
-        gzip: false,
-        scrapes: Cell::new(1),
-        listings: Rc::default(),
-        views: Cell::new(1),
-        history: RefCell::default(),
-        scraped: Notify::new(),
-    }
+    let admin = Admin::new(sources, Arc::default(), Settings::default());
+    admin.scrapes.set(1);
+    admin.views.set(1);
+    admin
 }
 
 #[test]
-fn nobody_waits_at_the_shutdown_for_one_who_only_watches() {
+fn nobody_waits_at_the_shutdown_for_one_who_only_watches_or_passes() {
     let admin = admin();
     admin.scrape_ended(Reader::Viewer, true, Duration::ZERO);
     assert!(admin.history.borrow().expected().is_none());
+    admin.scrape_ended(Reader::Passer, true, Duration::ZERO);
+    assert!(admin.history.borrow().expected().is_none());
+    admin.scrapes.set(1);
     admin.scrape_ended(Reader::Scraper, true, Duration::ZERO);
     assert!(admin.history.borrow().expected().is_some());
     assert_eq!((admin.scrapes.get(), admin.views.get()), (0, 0));

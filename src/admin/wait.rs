@@ -1,7 +1,7 @@
 //! `/wait-for-drain`: holds an orchestrator's hook until the traffic has moved elsewhere.
 //!
 //! For the preStop hook of the app's container: the app gets its SIGTERM only when this answers.
-//! Meanwhile answers on the data port say `Connection: close`. Nothing is remembered: when the
+//! Meanwhile answers on the data port send clients away. Nothing is remembered: when the
 //! caller hangs up, everything is as before, so a stranger or a failed probe does no harm.
 
 use std::sync::Arc;
@@ -15,9 +15,6 @@ use crate::shutdown::PreStopHooks;
 
 /// How often the workers' counters are read.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// The longest wait that may be asked for: a connection of the metrics port is taken meanwhile.
-const LONGEST: Duration = Duration::from_mins(10);
 
 /// How long to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,13 +34,14 @@ impl Patience {
         max: Duration::from_secs(25),
     };
 
-    /// Reads `min=5s&quiet=1s&max=25s`, each of them optional. Never panics.
+    /// Reads `min=5s&quiet=1s&max=25s`, each of them optional and at most `longest`. Never panics.
     ///
     /// # Errors
     ///
     /// A line of text for the caller.
-    pub(super) fn from_query(query: &str) -> Result<Self, &'static str> {
-        let mut patience = Self::DEFAULT;
+    pub(super) fn from_query(query: &str, longest: Duration) -> Result<Self, &'static str> {
+        let Self { min, quiet, max } = Self::DEFAULT;
+        let mut patience = Self { min: min.min(longest), quiet, max: max.min(longest) };
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let target = match name {
@@ -53,8 +51,12 @@ impl Patience {
                 _ => return Err("there are min, quiet and max, like ?min=5s&quiet=1s&max=25s\n"),
             };
             *target = match parse_duration(value) {
-                Ok(time) if time <= LONGEST => time,
-                _ => return Err("min, quiet and max are times like 5s or 500ms, at most 10m\n"),
+                Ok(time) if time <= longest => time,
+                Ok(_) => {
+                    return Err("min, quiet and max are at most as long as a shutdown: \
+                                --shutdown-delay and --shutdown-timeout\n");
+                }
+                Err(_) => return Err("min, quiet and max are times like 5s or 500ms\n"),
             };
         }
         if patience.min > patience.max {
@@ -121,24 +123,24 @@ mod tests {
     fn each_time_can_be_chosen_within_bounds() {
         let seconds = Duration::from_secs;
         let patience = |min, quiet, max| Patience { min, quiet, max };
-        assert_eq!(Patience::from_query(""), Ok(Patience::DEFAULT));
+        let read = |query| Patience::from_query(query, seconds(30));
+        assert_eq!(read(""), Ok(Patience::DEFAULT));
         assert_eq!(
-            Patience::from_query("min=0s&quiet=200ms&max=3s"),
+            read("min=0s&quiet=200ms&max=3s"),
             Ok(patience(seconds(0), Duration::from_millis(200), seconds(3)))
         );
-        assert_eq!(
-            Patience::from_query("max=10m"),
-            Ok(patience(seconds(5), seconds(1), seconds(600)))
-        );
-        for refused in ["max=11m", "max=4s", "min=26s", "min", "min=x", "quiet=-1s", "a=1s"] {
-            assert!(Patience::from_query(refused).is_err(), "{refused}");
+        assert_eq!(read("max=30s"), Ok(patience(seconds(5), seconds(1), seconds(30))));
+        for refused in ["max=31s", "max=4s", "min=26s", "min", "min=x", "quiet=-1s", "a=1s"] {
+            assert!(read(refused).is_err(), "{refused}");
         }
+        let short = Patience::from_query("", seconds(3));
+        assert_eq!(short, Ok(patience(seconds(3), seconds(1), seconds(3))));
     }
 
     proptest! {
         #[test]
         fn any_query_is_read_or_refused(query in ".*") {
-            let _read = Patience::from_query(&query);
+            let _read = Patience::from_query(&query, Duration::from_secs(30));
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use redcar::config::{Config, ListenAddr};
 use redcar::net::connect::Dialer;
-use redcar::net::tls::{Date, TlsContexts};
-use redcar::server::{OFFER, StartError, try_bind};
+use redcar::net::tls::{Connector, Date, TlsContexts};
+use redcar::server::{OFFER, StartError, metrics_settings, try_bind};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::cli::HealthcheckArgs;
@@ -38,7 +38,10 @@ fn ask(flags: &HealthcheckArgs) -> io::Result<Answer> {
     let address = reachable(flags.metrics);
     let timeout = flags.timeout.max(Duration::from_millis(1));
     let query = if flags.upstream { "?upstream=1" } else { "" };
-    get(address, "localhost", &format!("/readyz{query}"), "", (timeout, 4096))
+    let own = flags.metrics_tls_cert.as_deref().map(Connector::of_own);
+    let own = own.transpose().map_err(io::Error::other)?;
+    let path = format!("/readyz{query}");
+    get((address, own.as_ref()), "localhost", &path, "", (timeout, 4096))
 }
 
 /// Where a listener on this machine is reached.
@@ -69,6 +72,10 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         Ok(tls) => tls,
         Err(error) => return fail(&error, 1),
     };
+    let readers = match metrics_settings(config) {
+        Ok(readers) => readers,
+        Err(error) => return fail(&error, 1),
+    };
     let summary = format!(
         "flags are valid\n  listen    {}\n  upstream  {upstream}\n  metrics   {}\n  threads   {}\n  \
          routes    {} pinned\n",
@@ -78,9 +85,11 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         config.routes.len(),
     );
     print(summary.as_bytes());
-    if let Some(listener) = &tls.listener {
-        let until = Date(listener.not_after_seconds());
-        print(format!("  tls       certificate valid until {until}\n").as_bytes());
+    for (port, listener) in [("--listen", &tls.listener), ("--metrics", &readers.tls)] {
+        if let Some(listener) = listener {
+            let until = Date(listener.not_after_seconds());
+            print(format!("  tls       certificate of {port} valid until {until}\n").as_bytes());
+        }
     }
     if let Err(error) = try_listen(config) {
         return fail(&error, 1);

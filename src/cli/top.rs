@@ -35,6 +35,10 @@ pub(crate) fn run(flags: &TopArgs) -> ExitCode {
         Ok(target) => target,
         Err(error) => return fail(&error, 2),
     };
+    let target = match target.with_credentials(flags) {
+        Ok(target) => target,
+        Err(error) => return fail(&error, 1),
+    };
     let interval = flags.interval.max(SHORTEST_INTERVAL);
     if flags.once {
         return match once(&target, interval) {

@@ -4,9 +4,10 @@
 //! reached by a peer.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::net::file;
 use crate::paths::{Template, TemplateError};
 
 pub mod openapi;
@@ -146,13 +147,15 @@ fn parse_line(line: &str) -> Result<Option<Template>, TemplateError> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
-fn read(file: &Path) -> Result<String, RoutesError> {
-    std::fs::read_to_string(file).map_err(|error| {
+fn read(path: &Path) -> Result<String, RoutesError> {
+    let mut text = String::new();
+    let read = file::open(path).and_then(|mut open| open.read_to_string(&mut text));
+    read.map(|_bytes| text).map_err(|error| {
         let reason = match error.kind() {
             io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
             _ => error.to_string(),
         };
-        RoutesError::Read { file: file.display().to_string(), reason }
+        RoutesError::Read { file: path.display().to_string(), reason }
     })
 }
 

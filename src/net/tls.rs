@@ -1,7 +1,7 @@
 //! TLS on both sides: the listener's certificate and the verified connection to the upstream.
 //!
-//! rustls with one provider, `ring`. TLS 1.2 and 1.3; no renegotiation, no early data (0-RTT), no
-//! client certificates. The stream that a handshake ends in is tokio-rustls's own.
+//! rustls with one provider, `ring`. TLS 1.2 and 1.3; no renegotiation, no early data (0-RTT);
+//! client certificates on the metrics port only. The stream of a handshake is tokio-rustls's own.
 //!
 //! # Truncation
 //!
@@ -29,6 +29,7 @@ mod connector;
 mod error;
 mod files;
 mod listener;
+mod pinned;
 
 /// The files that flags name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -61,7 +62,7 @@ impl TlsContexts {
         offer: &[Alpn],
         limit: Duration,
     ) -> Result<Self, LoadError> {
-        let listener = files.identity.clone().map(|it| Listener::load(it, offer, limit));
+        let listener = files.identity.clone().map(|it| Listener::load(it, None, offer, limit));
         let connector = upstream.map(|host| Connector::load(host, files.upstream_ca.as_deref()));
         Ok(Self {
             listener: listener.transpose()?.map(Arc::new),
@@ -73,10 +74,41 @@ impl TlsContexts {
 /// A certificate and its key, as files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// `--tls-cert`: the certificate first, then its intermediates, as PEM.
+    /// The certificate first, then its intermediates, as PEM.
     pub cert: PathBuf,
-    /// `--tls-key`: one private key as PEM: PKCS#8, PKCS#1 or SEC1.
+    /// One private key as PEM: PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
+    /// Whose port they are for.
+    pub port: Port,
+}
+
+/// A port that may speak TLS: what its flags are called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Port {
+    /// The one that clients connect to.
+    Clients,
+    /// The metrics port.
+    Metrics,
+    /// Somebody's metrics port, which we read: who we are.
+    Reader,
+}
+
+impl Port {
+    const fn cert_flag(self) -> &'static str {
+        match self {
+            Self::Clients => "--tls-cert",
+            Self::Metrics => "--metrics-tls-cert",
+            Self::Reader => "--cert",
+        }
+    }
+
+    const fn key_flag(self) -> &'static str {
+        match self {
+            Self::Clients => "--tls-key",
+            Self::Metrics => "--metrics-tls-key",
+            Self::Reader => "--key",
+        }
+    }
 }
 
 /// What is spoken inside TLS.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::StartError;
 use crate::config::ListenAddr;
@@ -18,9 +18,30 @@ const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// File descriptors that are not for clients: both listeners, the runtimes' own, scrapers.
-const RESERVED_DESCRIPTORS: usize = 96;
+const RESERVED_DESCRIPTORS: usize = 160;
 
-pub(super) fn bind(flag: &str, address: ListenAddr) -> Result<TcpListener, StartError> {
+/// Takes the socket that there is for a flag, or binds its address.
+pub(super) fn open(
+    flag: &str,
+    inherited: Option<TcpListener>,
+    address: ListenAddr,
+) -> Result<TcpListener, StartError> {
+    let Some(listener) = inherited else { return bind(flag, address) };
+    let prepared = prepare(&SockRef::from(&listener));
+    prepared.map_err(|source| StartError { what: format!("the socket for {flag}"), source })?;
+    Ok(listener)
+}
+
+/// What both kinds of socket need.
+fn prepare(socket: &Socket) -> io::Result<()> {
+    // Accepted sockets inherit it, at no cost: a client that lost its power or its network would
+    // otherwise hold an idle tunnel, event stream or call for ever.
+    let patience = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&patience)?;
+    socket.set_nonblocking(true)
+}
+
+fn bind(flag: &str, address: ListenAddr) -> Result<TcpListener, StartError> {
     let result =
         match address {
             ListenAddr::Socket(socket) => bind_socket(socket, false),
@@ -50,11 +71,7 @@ fn bind_socket(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener>
     // A restart must not wait for the old connections' TIME_WAIT. Not SO_REUSEPORT: a second
     // process on the same port has to fail, not to take half of the connections.
     socket.set_reuse_address(true)?;
-    // Accepted sockets inherit it, at no cost: a client that lost its power or its network would
-    // otherwise hold an idle tunnel, event stream or call for ever.
-    let patience = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
-    socket.set_tcp_keepalive(&patience)?;
-    socket.set_nonblocking(true)?;
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -71,4 +71,4 @@ def pair(processes):
 @pytest.fixture
 def prometheus(processes):
     """Starts a Prometheus that scrapes this port, or these {job: port}, every second."""
-    return lambda targets: Prometheus(processes, targets)
+    return lambda targets, **how: Prometheus(processes, targets, **how)

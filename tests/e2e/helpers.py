@@ -27,6 +27,7 @@ REPO = HERE.parent.parent
 PROXY = Path(os.environ.get("REDCAR_BIN", REPO / "target" / "release" / "proxy"))
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
+SCRAPER = "Prometheus/3.5.0"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
@@ -67,8 +68,9 @@ def tool(name):
 
 
 def clean_env(**extra):
-    """The environment without anybody's REDCAR_ settings."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("REDCAR_")}
+    """The environment without anybody's REDCAR_ settings, and as if it were no pod's."""
+    others = ("REDCAR_", "KUBERNETES_", "LISTEN_", "NOTIFY_")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(others)}
     return env | {"PYTHONDONTWRITEBYTECODE": "1"} | extra
 
 
@@ -208,9 +210,9 @@ class Proxy:
         return self.process.out.read_bytes().decode().split("\n")[:-1]
 
     def page(self, accept=TEXT, **headers):
-        answer = requests.get(
-            f"{self.metrics_url}/metrics", headers={"Accept": accept} | headers, timeout=10
-        )
+        """What a scraper gets; the shutdown may wait for one."""
+        fields = {"Accept": accept, "User-Agent": SCRAPER} | headers
+        answer = requests.get(f"{self.metrics_url}/metrics", headers=fields, timeout=10)
         assert answer.status_code == 200, answer.text
         return answer
 
@@ -374,9 +376,12 @@ http {{
 
 
 class Prometheus:
-    """A Prometheus server that scrapes every second: one port, or several as {job: port}."""
+    """A Prometheus server that scrapes every second: one port, or several as {job: port}.
 
-    def __init__(self, processes, targets):
+    `how` is what else a scrape configuration says: scheme, tls_config, authorization.
+    """
+
+    def __init__(self, processes, targets, **how):
         targets = targets if isinstance(targets, dict) else {"redcar": targets}
         folder = processes.folder / "prometheus"
         folder.mkdir()
@@ -389,6 +394,7 @@ class Prometheus:
                         {
                             "job_name": job,
                             "static_configs": [{"targets": [f"127.0.0.1:{port}"]}],
+                            **how,
                         }
                         for job, port in targets.items()
                     ],

@@ -9,14 +9,28 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from helpers import PINNED, KeepAlive, can_connect, connect, exchange, read_all, wait_until
+from helpers import (
+    PINNED,
+    SCRAPER,
+    KeepAlive,
+    can_connect,
+    connect,
+    exchange,
+    read_all,
+    run,
+    tool,
+    wait_until,
+)
+
+# Outside Kubernetes it is waited for only if asked for.
+LAST_SCRAPE = ("--last-scrape", "on")
 
 
 def test_sigterm_finishes_requests_and_lets_prometheus_see_the_last_one(
     gunicorn, proxy, prometheus
 ):
     app = gunicorn("gthread")
-    sidecar = proxy(app.upstream, *PINNED)
+    sidecar = proxy(app.upstream, *PINNED, *LAST_SCRAPE)
     server = prometheus(sidecar.metrics_port)
     assert sidecar.readyz() == 200
     with ThreadPoolExecutor() as pool:
@@ -46,7 +60,7 @@ def test_sigterm_finishes_requests_and_lets_prometheus_see_the_last_one(
 
 def test_the_last_scrape_of_a_big_page_arrives_whole(nginx, proxy):
     """A scraper that reads slowly must not lose the end of the page to the exit."""
-    sidecar = proxy(nginx.upstream, "--paths", "raw")
+    sidecar = proxy(nginx.upstream, "--paths", "raw", *LAST_SCRAPE)
     client = KeepAlive(sidecar.port)
     letters = "abcdefghijklmnopqrst"
     for n in range(400):
@@ -61,7 +75,7 @@ def test_the_last_scrape_of_a_big_page_arrives_whole(nginx, proxy):
         "the sidecar waits for a last scrape",
     )
     with connect(sidecar.metrics_port) as s:
-        s.sendall(b"GET /metrics HTTP/1.0\r\nHost: sidecar\r\n\r\n")
+        s.sendall(f"GET /metrics HTTP/1.0\r\nUser-Agent: {SCRAPER}\r\n\r\n".encode())
         page = s.recv(1000)
         time.sleep(1)  # The slowness of this reader.
         page += read_all(s)
@@ -72,7 +86,7 @@ def test_the_last_scrape_of_a_big_page_arrives_whole(nginx, proxy):
 
 def test_a_pair_of_scrapers_does_not_cost_the_last_scrape(gunicorn, proxy):
     """Two servers scrape at the same interval, one right after the other."""
-    sidecar = proxy(gunicorn("gthread").upstream, *PINNED)
+    sidecar = proxy(gunicorn("gthread").upstream, *PINNED, *LAST_SCRAPE)
     for pause in (0.2, 3.8, 0.2, 0.2):
         sidecar.page()
         time.sleep(pause)  # The pace of the scrapers.
@@ -82,6 +96,26 @@ def test_a_pair_of_scrapers_does_not_cost_the_last_scrape(gunicorn, proxy):
     assert sidecar.process.poll() is None, "the next scrape was due and finds nobody"
     assert sidecar.samples().requests() == {("/ruok", "GET", "200", ""): 1}
     assert sidecar.wait_for_exit() == 0
+
+
+@pytest.mark.parametrize("where", ["on a machine", "in Kubernetes"])
+def test_only_in_kubernetes_a_last_scrape_is_waited_for_by_itself(gunicorn, proxy, where):
+    env = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"} if where == "in Kubernetes" else {}
+    sidecar = proxy(gunicorn("sync").upstream, *PINNED, env=env)
+    sidecar.page()
+    sidecar.page()
+    sidecar.signal()
+    assert sidecar.wait_for_exit() == 0
+    waited = any("last scrape" in line["message"] for line in sidecar.log())
+    assert waited == (where == "in Kubernetes")
+
+
+def test_curl_is_not_waited_for(gunicorn, proxy):
+    sidecar = proxy(gunicorn("sync").upstream, *PINNED, *LAST_SCRAPE)
+    assert run([tool("curl"), "-sS", f"{sidecar.metrics_url}/metrics"]).returncode == 0
+    sidecar.signal()
+    assert sidecar.wait_for_exit() == 0
+    assert not any("last scrape" in line["message"] for line in sidecar.log())
 
 
 def test_sigterm_under_traffic_breaks_no_answer(gunicorn, proxy):

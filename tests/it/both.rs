@@ -439,7 +439,11 @@ impl Certificate {
 
     fn identity(&self) -> redcar::net::tls::Identity {
         let file = |name| self.0.join(name);
-        redcar::net::tls::Identity { cert: file("cert.pem"), key: file("key.pem") }
+        redcar::net::tls::Identity {
+            cert: file("cert.pem"),
+            key: file("key.pem"),
+            port: redcar::net::tls::Port::Clients,
+        }
     }
 }
 

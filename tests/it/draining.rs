@@ -7,7 +7,7 @@ use redcar::server::ShutdownMode;
 
 use crate::backend::{Backend, Gate, OK, eventually};
 use crate::message::End;
-use crate::scrape::ask;
+use crate::scrape::{Page, ask};
 use crate::sidecar::Sidecar;
 
 /// A backend that answers when the gate opens.
@@ -64,6 +64,22 @@ fn a_last_scrape_sees_the_last_request() {
     client.sees_the_end();
     assert!((sidecar.requests(200).label("path", "/last").value() - 1.0).abs() < 0.1);
     sidecar.is_stopped();
+}
+
+#[test]
+fn a_last_scrape_is_waited_for_only_where_it_is_asked_for() {
+    for last_scrape in [true, false] {
+        let backend = Backend::answering(OK);
+        let mut sidecar =
+            Sidecar::with(&backend, |config| config.metrics_port.last_scrape = last_scrape);
+        // The rhythm of two visits so close together, and a margin of a second.
+        let _visits = [(); 2].map(|()| Page::of(sidecar.metrics));
+        let begun = Instant::now();
+        sidecar.begin_stop(ShutdownMode::Orderly);
+        sidecar.is_stopped();
+        let waited = begun.elapsed() >= Duration::from_millis(900);
+        assert_eq!(waited, last_scrape, "{:?}", begun.elapsed());
+    }
 }
 
 #[test]

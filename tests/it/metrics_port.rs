@@ -2,11 +2,12 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use redcar::metrics::Naming;
 use redcar::metrics::proto::{MetricFamily, MetricType};
-use redcar::server::ShutdownMode;
+use redcar::server::{Server, ShutdownMode};
 
 use crate::backend::{Backend, OK, eventually};
 use crate::client::Client;
@@ -324,16 +325,18 @@ fn at_most_two_pages_are_made_at_a_time() {
     }
     let first = slow_reader(sidecar.metrics, "");
     let second = slow_reader(sidecar.metrics, "");
-    assert_eq!(ask(sidecar.metrics, "/metrics", "").status(), 503);
     // Who only watches keeps no scraper out, and is kept out by none.
     let viewers = [(); 2].map(|()| slow_reader(sidecar.metrics, VIEWER));
-    assert_eq!(ask(sidecar.metrics, "/metrics", VIEWER).status(), 503);
     assert_eq!(ask(sidecar.metrics, "/livez", "").status(), 200);
     // The data plane does not notice.
     assert_eq!(client.get("/").status(), 200);
-    drop(first);
-    eventually("a page again", || ask(sidecar.metrics, "/metrics", "").status() == 200);
-    drop((second, viewers));
+    // Who takes nothing gives way to who comes.
+    for fields in ["", VIEWER] {
+        let begun = Instant::now();
+        assert_eq!(ask(sidecar.metrics, "/metrics", fields).status(), 200, "{fields}");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+    drop((first, second, viewers));
     sidecar.ends_after(u32::try_from(PATHS).unwrap() + 1);
 }
 
@@ -380,4 +383,89 @@ fn a_scrape_gives_way_to_requests() {
     let worker = of("worker-0").expect("a worker");
     assert_eq!(of("admin"), Some((worker + 10).min(19)), "{found:?}");
     sidecar.ends_after(4);
+}
+
+#[test]
+fn connections_that_say_nothing_keep_nobody_out() {
+    let (_backend, sidecar) = used();
+    let mut first = TcpStream::connect(sidecar.metrics).unwrap();
+    let silent: Vec<_> = (0..500).map(|_| TcpStream::connect(sidecar.metrics).unwrap()).collect();
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(ask(sidecar.metrics, path, "").status(), 200, "{path}");
+    }
+    // A connection without a request ends by itself, or for others.
+    first.set_read_timeout(Some(crate::message::DEADLINE)).unwrap();
+    assert!(matches!(first.read(&mut [0]), Ok(0) | Err(_)), "it ends");
+    drop(silent);
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn a_head_that_never_ends_costs_little_and_is_cut_off() {
+    let (_backend, sidecar) = used();
+    let mut client = Client::connect(sidecar.metrics);
+    client.send_what_is_taken(format!("GET /livez HTTP/1.1\r\nX: {}", "x".repeat(100_000)));
+    assert_eq!(client.head().status(), 431);
+    sidecar.ends_after(4);
+}
+
+#[test]
+fn a_page_of_somebody_else_reads_nothing() {
+    let backend = Backend::answering(OK);
+    let sidecar = Sidecar::with(&backend, |config| {
+        config.metrics_port.hosts = vec!["metrics.example.com".parse().unwrap()];
+    });
+    let browser = "User-Agent: Mozilla/5.0\r\nAccept-Language: en\r\n";
+    for (host, fields, status) in [
+        ("evil.com:9464", browser, 421),
+        ("metrics.example.com", browser, 200),
+        ("127.0.0.1:9464", browser, 200),
+        ("app.shop.svc.cluster.local:9464", browser, 200),
+        ("node-1.prod.example.org:9464", "User-Agent: Prometheus/3.5.0\r\n", 200),
+        ("node-1.prod.example.org:9464", "User-Agent: curl/8.14.1\r\n", 200),
+    ] {
+        for path in ["/metrics", "/paths", "/"] {
+            let mut client = Client::connect(sidecar.metrics);
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
+            assert_eq!(client.answer().status(), status, "{host} {path}");
+        }
+    }
+    sidecar.ends_after(0);
+}
+
+#[test]
+fn readers_show_a_token_and_probes_do_not() {
+    let file = std::env::temp_dir().join(format!("redcar-it-token-{}", std::process::id()));
+    std::fs::write(&file, "one\ntwo\n").unwrap();
+    let backend = Backend::answering(OK);
+    // The harness itself reads the metrics, without a token.
+    let server = Server::bind({
+        let mut config = crate::sidecar::config(crate::sidecar::address(backend.address));
+        config.metrics_port.token_file = Some(file.clone());
+        config.validate().unwrap()
+    });
+    let server = server.unwrap();
+    let metrics = server.metrics_address().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let thread = std::thread::spawn(move || {
+        server.run(async { stopped.await.unwrap_or(ShutdownMode::Prompt) })
+    });
+    eventually("ready", || ask(metrics, "/readyz", "").status() == 200);
+    assert_eq!(ask(metrics, "/livez", "").status(), 200);
+    assert_eq!(ask(metrics, "/wait-for-drain?min=0s&quiet=0s", "").status(), 200);
+    for path in ["/metrics", "/paths", "/", "/nothing"] {
+        let refused = ask(metrics, path, "");
+        assert_eq!(refused.status(), 401, "{path}");
+        assert_eq!(refused.field("www-authenticate"), Some("Bearer realm=\"redcar\""), "{path}");
+        assert_eq!(ask(metrics, path, "Authorization: Bearer three\r\n").status(), 401, "{path}");
+    }
+    // A token is more than a name.
+    let fields = "Authorization: Bearer two\r\nUser-Agent: Mozilla/5.0\r\n";
+    for fields in ["Authorization: Bearer one\r\n", "Authorization: Basic cHJvbTp0d28=\r\n", fields]
+    {
+        assert_eq!(ask(metrics, "/metrics", fields).status(), 200, "{fields}");
+    }
+    stop.send(ShutdownMode::Prompt).unwrap();
+    thread.join().unwrap().unwrap();
+    std::fs::remove_file(file).unwrap();
 }

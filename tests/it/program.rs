@@ -209,6 +209,51 @@ fn a_second_signal_ends_the_program_at_once_whatever_hangs() {
 }
 
 #[test]
+fn signals_that_mean_something_to_other_servers_end_nothing() {
+    let (reader, err) = std::io::pipe().unwrap();
+    let log = collect(reader);
+    let mut program = Program::start(&[], Stdio::null(), err.into());
+    for signal in [Signal::USR1, Signal::USR2, Signal::HUP, Signal::USR1] {
+        let pid = Pid::from_raw(i32::try_from(program.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        assert_eq!(program.get("/"), 502, "{signal:?}");
+    }
+    program.interrupt();
+    assert_eq!(program.ends().code(), Some(0));
+    let log = log.join().unwrap();
+    assert!(log.contains("SIGUSR1 and SIGUSR2 do nothing"), "{log}");
+}
+
+#[test]
+fn a_file_that_is_a_pipe_or_a_device_is_refused_and_hangs_nothing() {
+    let folder = std::env::temp_dir().join(format!("redcar-pipes-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let pipe = folder.join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let file = pipe.to_str().unwrap();
+    for flags in [
+        &["--routes-file", file][..],
+        &["--openapi", file],
+        &["--tls-cert", file, "--tls-key", file],
+        &["--metrics-tls-cert", file, "--metrics-tls-key", file],
+        &["--metrics-token-file", file],
+        &["--upstream", "https://app", "--upstream-ca", file],
+    ] {
+        let (code, said) = run(&[&["check"], flags].concat(), &[]);
+        assert!(
+            code != 0 && said.contains("it is a pipe; give a regular file"),
+            "{flags:?} {said}"
+        );
+        assert!(said.contains(file), "{flags:?} {said}");
+    }
+    let (code, said) = run(&["check", "--routes-file", "/dev/zero"], &[]);
+    assert!(code != 0 && said.contains("it is a device"), "{said}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn requests_that_do_not_parse_are_in_the_access_log() {
     let (reader, out) = std::io::pipe().unwrap();
     let log = collect(reader);

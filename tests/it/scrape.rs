@@ -12,16 +12,21 @@ use crate::message::Message;
 /// Sends a GET with more fields to the metrics port.
 pub(crate) fn ask(metrics: SocketAddr, path: &str, fields: &str) -> Message {
     let mut client = Client::connect(metrics);
-    client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"));
+    client.send(format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"
+    ));
     client.answer()
 }
+
+/// As a scraper says who it is: the shutdown waits for one.
+const SCRAPER: &str = "User-Agent: Prometheus/3.5.0\r\n";
 
 /// One page of the metrics port.
 pub(crate) struct Page(pub(crate) String);
 
 impl Page {
     pub(crate) fn of(metrics: SocketAddr) -> Self {
-        let answer = ask(metrics, "/metrics", "");
+        let answer = ask(metrics, "/metrics", SCRAPER);
         assert_eq!(answer.status(), 200, "{answer:?}");
         Self(answer.text().to_owned())
     }

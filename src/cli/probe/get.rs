@@ -4,7 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use redcar::net::tls::Connector;
 use tokio::time::Instant;
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
 /// What came back.
 #[derive(Debug)]
@@ -22,6 +24,35 @@ impl Answer {
     }
 }
 
+/// A connection that may speak TLS.
+enum Line {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Line {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref(),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(bytes),
+            Self::Tls(stream) => stream.read(bytes),
+        }
+    }
+}
+
 /// Asks for `path`, with more fields (each ended by CR LF), and reads to the end.
 ///
 /// The request is HTTP/1.0, so the answer is not chunked and its end is that of the connection.
@@ -31,17 +62,23 @@ impl Answer {
 /// The kernel's; `TimedOut` when the answer is not complete after the time; `InvalidData` when it
 /// has more bytes than the limit or is not HTTP.
 pub(crate) fn get(
-    address: SocketAddr,
+    (address, tls): (SocketAddr, Option<&Connector>),
     host: &str,
     path: &str,
     fields: &str,
     (timeout, max_bytes): (Duration, usize),
 ) -> io::Result<Answer> {
     let deadline = Instant::now() + timeout;
-    let mut socket = TcpStream::connect_timeout(&address, timeout)?;
+    let socket = TcpStream::connect_timeout(&address, timeout)?;
     socket.set_write_timeout(Some(timeout))?;
+    // A handshake reads, too.
+    socket.set_read_timeout(Some(timeout))?;
+    let mut line = match tls {
+        Some(tls) => Line::Tls(Box::new(tls.blocking(socket).map_err(io::Error::other)?)),
+        None => Line::Plain(socket),
+    };
     let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{fields}\r\n");
-    socket.write_all(request.as_bytes())?;
+    line.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut piece = vec![0; 64 * 1024];
     loop {
@@ -49,8 +86,8 @@ pub(crate) fn get(
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        socket.set_read_timeout(Some(left))?;
-        match socket.read(&mut piece) {
+        line.socket().set_read_timeout(Some(left))?;
+        match line.read(&mut piece) {
             Ok(0) => return parse(&answer).ok_or_else(|| invalid("the answer is not HTTP")),
             Ok(count) => answer.extend_from_slice(piece.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

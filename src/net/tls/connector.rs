@@ -1,17 +1,22 @@
 //! The upstream's side: a connection whose certificate was verified.
 
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{
+    self, ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned, WantsVerifier,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::error::{Fault, HandshakeError, LoadError};
-use super::{Alpn, files, provider};
+use super::pinned::Pinned;
+use super::{Alpn, Identity, Port, files, provider};
 
 const CA: &str = "--upstream-ca";
+const READERS_CA: &str = "--ca";
 
 /// Speaks TLS to one upstream and verifies that it is the one. Cheap to clone.
 #[derive(Clone)]
@@ -37,19 +42,77 @@ impl Connector {
     ///
     /// [`LoadError`] if there is no root, or the host is no name.
     pub fn load(host: &str, ca: Option<&Path>) -> Result<Self, LoadError> {
-        let of_upstream = |fault| LoadError { place: format!("--upstream https://{host}"), fault };
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| of_upstream(Fault::Name(host.to_owned())))?;
-        let (roots, words) = match ca {
-            Some(file) => (roots_of(file)?, format!("a certificate of {}", file.display())),
-            None => (system_roots().map_err(of_upstream)?, "one of the system's roots".to_owned()),
-        };
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| of_upstream(Fault::Setup(error)))?
-            .with_root_certificates(roots)
+        Self::verifying(host, &format!("--upstream https://{host}"), (CA, ca), None)
+    }
+
+    /// Prepares to read the metrics port of `host`, verified as [`Self::load`] does; `identity` is
+    /// shown if it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`], and for files of `identity` that cannot be used.
+    pub fn of_reader(
+        host: &str,
+        ca: Option<&Path>,
+        identity: Option<&Identity>,
+    ) -> Result<Self, LoadError> {
+        Self::verifying(host, &format!("https://{host}"), (READERS_CA, ca), identity)
+    }
+
+    /// Prepares to ask the sidecar that serves this certificate (PEM), by whatever name: the one
+    /// that it shows has to be the same.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] if the file cannot be used.
+    pub fn of_own(cert: &Path) -> Result<Self, LoadError> {
+        let place = Port::Metrics.cert_flag();
+        let leaf = files::certificates(place, cert)?.into_iter().next();
+        let leaf = leaf.ok_or_else(|| LoadError::new(place, cert, Fault::Empty))?;
+        let setup = |error| LoadError::new(place, cert, Fault::Setup(error));
+        let config = builder()
+            .map_err(setup)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Pinned::new(leaf)))
             .with_no_client_auth();
+        let name = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let roots = format!("{place} {}", cert.display()).into();
+        Ok(Self { client: TlsConnector::from(Arc::new(config)), name, roots })
+    }
+
+    fn verifying(
+        host: &str,
+        place: &str,
+        (flag, ca): (&str, Option<&Path>),
+        identity: Option<&Identity>,
+    ) -> Result<Self, LoadError> {
+        let failed = |fault| LoadError { place: place.to_owned(), fault };
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| failed(Fault::Name(host.to_owned())))?;
+        let (roots, words) = match ca {
+            Some(file) => (roots_of(flag, file)?, format!("a certificate of {}", file.display())),
+            None => (system_roots().map_err(failed)?, "one of the system's roots".to_owned()),
+        };
+        let builder = builder().map_err(|error| failed(Fault::Setup(error)))?;
+        let builder = builder.with_root_certificates(roots);
+        let config = match identity {
+            Some(identity) => builder.with_client_cert_resolver(files::shown(identity)?),
+            None => builder.with_no_client_auth(),
+        };
         Ok(Self { client: TlsConnector::from(Arc::new(config)), name, roots: words.into() })
+    }
+
+    /// The same for a socket that blocks; the handshake comes with the first byte.
+    ///
+    /// # Errors
+    ///
+    /// The library's, of its settings.
+    pub fn blocking(
+        &self,
+        socket: TcpStream,
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>, rustls::Error> {
+        let session = ClientConnection::new(Arc::clone(self.client.config()), self.name.clone())?;
+        Ok(StreamOwned::new(session, socket))
     }
 
     /// Does the handshake on a connected socket. `offer` is what ALPN may choose from, the
@@ -81,11 +144,16 @@ impl Connector {
     }
 }
 
-fn roots_of(file: &Path) -> Result<RootCertStore, LoadError> {
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
+    ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()
+}
+
+/// All certificates of a flag's file, as roots.
+pub(super) fn roots_of(flag: &str, file: &Path) -> Result<RootCertStore, LoadError> {
     let mut roots = RootCertStore::empty();
-    for (index, root) in files::certificates(CA, file)?.into_iter().enumerate() {
+    for (index, root) in files::certificates(flag, file)?.into_iter().enumerate() {
         let added = roots.add(root);
-        added.map_err(|error| LoadError::new(CA, file, Fault::Root(index + 1, error)))?;
+        added.map_err(|error| LoadError::new(flag, file, Fault::Root(index + 1, error)))?;
     }
     Ok(roots)
 }

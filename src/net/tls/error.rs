@@ -43,7 +43,7 @@ pub enum Fault {
     #[error("damaged PEM: {}", damage(.0))]
     Pem(pem::Error),
     /// More than one private key.
-    #[error("{0} private keys in it; leave only the one that belongs to --tls-cert")]
+    #[error("{0} private keys in it; leave only the one that belongs to the certificate")]
     SeveralKeys(usize),
     /// A key behind a pass phrase.
     #[error("the key is encrypted; decrypt it first, for example with `openssl pkey`")]
@@ -54,7 +54,7 @@ pub enum Fault {
     )]
     Key(rustls::Error),
     /// Certificate and key belong to different pairs.
-    #[error("not the private key of --tls-cert {0}; give the pair that was issued together")]
+    #[error("not the private key of {0}; give the pair that was issued together")]
     Mismatch(String),
     /// DER that is not a certificate.
     #[error("not an X.509 certificate: {0}")]

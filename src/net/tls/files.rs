@@ -1,24 +1,23 @@
 //! PEM files → certificates and keys that fit each other.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{Error, InconsistentKeys};
 use x509_cert::der::{DateTime, Decode};
 
 use super::error::{Date, Fault, LoadError};
 use super::{Identity, provider};
+use crate::net::file;
 
 /// A chain of certificates with its key needs some 10 KiB, all public roots some 250 KiB.
 const MAX_BYTES: u64 = 1 << 20;
-
-const CERT: &str = "--tls-cert";
-const KEY: &str = "--tls-key";
 
 /// A certificate with its key, ready to serve.
 #[derive(Debug)]
@@ -28,41 +27,18 @@ pub(super) struct Loaded {
     pub(super) not_after_seconds: i64,
 }
 
-/// What tells one version of a file from the next. The time is that of the inode, so a change of
-/// permissions counts, and whoever sets the time of modification back is noticed, too. Symbolic
-/// links are followed: Kubernetes swaps one when a mounted secret changes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    size_bytes: u64,
-    changed_nanos: (i64, i64),
-}
-
-impl Stamp {
-    /// The stamp of a file; none if there is none.
-    pub(super) fn of(file: &Path) -> Option<Self> {
-        let about = std::fs::metadata(file).ok()?;
-        Some(Self {
-            device: about.dev(),
-            inode: about.ino(),
-            size_bytes: about.size(),
-            changed_nanos: (about.ctime(), about.ctime_nsec()),
-        })
-    }
-}
-
 /// Reads certificate and key and checks that they fit each other and are valid at `now_seconds`.
 ///
 /// Only the leaf's dates are checked: chains with an expired cross-signed root are in use.
 pub(super) fn load(identity: &Identity, now_seconds: i64) -> Result<Loaded, LoadError> {
-    let chain = certificates(CERT, &identity.cert)?;
-    let of_cert = |fault| LoadError::new(CERT, &identity.cert, fault);
+    let (cert_flag, key_flag) = (identity.port.cert_flag(), identity.port.key_flag());
+    let chain = certificates(cert_flag, &identity.cert)?;
+    let of_cert = |fault| LoadError::new(cert_flag, &identity.cert, fault);
     let leaf = chain.first().ok_or_else(|| of_cert(Fault::Empty))?;
     let not_after_seconds = valid_until(leaf, now_seconds).map_err(of_cert)?;
-    let of_key = |fault| LoadError::new(KEY, &identity.key, fault);
-    let key = private_key(&read(KEY, &identity.key)?).map_err(of_key)?;
-    let mismatch = || of_key(Fault::Mismatch(identity.cert.display().to_string()));
+    let of_key = |fault| LoadError::new(key_flag, &identity.key, fault);
+    let key = private_key(&read(key_flag, &identity.key)?).map_err(of_key)?;
+    let mismatch = || of_key(Fault::Mismatch(format!("{cert_flag} {}", identity.cert.display())));
     let signing = provider().key_provider.load_private_key(key);
     let key = CertifiedKey::new(chain, signing.map_err(|error| of_key(Fault::Key(error)))?);
     match key.keys_match() {
@@ -70,6 +46,13 @@ pub(super) fn load(identity: &Identity, now_seconds: i64) -> Result<Loaded, Load
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(mismatch()),
         Err(error) => Err(of_cert(Fault::Certificate(error.to_string()))),
     }
+}
+
+/// What a client shows of itself.
+pub(super) fn shown(identity: &Identity) -> Result<Arc<SingleCertAndKey>, LoadError> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now_seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    load(identity, now_seconds).map(|loaded| Arc::new(SingleCertAndKey::from(loaded.key)))
 }
 
 /// Tells whether every user of the system may read a file.
@@ -131,7 +114,7 @@ fn valid_until(leaf: &CertificateDer<'_>, now_seconds: i64) -> Result<i64, Fault
 
 fn read(flag: &str, file: &Path) -> Result<Vec<u8>, LoadError> {
     let mut text = Vec::new();
-    let result = File::open(file).and_then(|open| open.take(MAX_BYTES + 1).read_to_end(&mut text));
+    let result = file::open(file).and_then(|open| open.take(MAX_BYTES + 1).read_to_end(&mut text));
     let fault = match result {
         Err(error) => Fault::Unreadable(error),
         Ok(0) => Fault::Empty,

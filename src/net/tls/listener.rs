@@ -1,5 +1,6 @@
 //! The listener's side: handshakes, and certificates that are replaced while it runs.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -7,18 +8,23 @@ use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::Ticketer;
-use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+use super::connector::roots_of;
 use super::error::{Date, Fault, HandshakeError, LoadError};
-use super::files::{self, Loaded, Stamp};
+use super::files::{self, Loaded};
 use super::{Alpn, Identity, provider};
+use crate::net::file::Stamp;
 
 /// How often [`Listener::watch`] looks at the files. Two `stat` calls each; a renewed certificate
 /// has days, not seconds. Polling sees what inotify does not: swapped symbolic links above the
 /// file and network file systems.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+
+const CLIENT_CA: &str = "--metrics-client-ca";
 
 /// What a look at the files led to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,18 +89,26 @@ impl std::fmt::Debug for Listener {
 
 impl Listener {
     /// Loads certificate and key. `offer` is what ALPN may choose from, the preferred one first;
-    /// `limit` is the time a client has for its handshake.
+    /// `limit` is the time a client has for its handshake. Clients may show a certificate that
+    /// leads to a root of `client_ca`, and need not: what that means is the port's to decide.
+    /// These roots are read once.
     ///
     /// # Errors
     ///
     /// [`LoadError`] if a file cannot be read or used, or the certificate is not valid now.
-    pub fn load(identity: Identity, offer: &[Alpn], limit: Duration) -> Result<Self, LoadError> {
+    pub fn load(
+        identity: Identity,
+        client_ca: Option<&Path>,
+        offer: &[Alpn],
+        limit: Duration,
+    ) -> Result<Self, LoadError> {
         // Before the files are read: a change in between is seen at the next look.
         let stamps = stamps(&identity);
         let loaded = files::load(&identity, now_seconds())?;
         if files::is_readable_by_all(&identity.key) {
             tracing::warn!(
-                "--tls-key {}: every user of this system may read the private key; restrict its mode to 0600, or to 0440 for a mounted secret",
+                "{} {}: every user may read the private key; restrict its mode to 0600, or to 0440 for a mounted secret",
+                identity.port.key_flag(),
                 identity.key.display()
             );
         }
@@ -102,11 +116,16 @@ impl Listener {
             key: RwLock::new(Arc::new(loaded.key)),
             not_after_seconds: AtomicI64::new(loaded.not_after_seconds),
         });
-        let setup = |error| LoadError::new("--tls-cert", &identity.cert, Fault::Setup(error));
+        let flag = identity.port.cert_flag();
+        let setup = |error| LoadError::new(flag, &identity.cert, Fault::Setup(error));
+        let clients = match client_ca {
+            Some(file) => verifier_of(file)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(setup)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::<Current>::clone(&current));
         config.alpn_protocols = Alpn::offer(offer);
         // Sessions are kept by the clients, encrypted with keys that rotate, so that resuming
@@ -248,6 +267,15 @@ impl Listener {
             failed: self.failed.load(Relaxed),
         }
     }
+}
+
+/// Accepts certificates of these roots, and clients that show none.
+fn verifier_of(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, LoadError> {
+    let roots = Arc::new(roots_of(CLIENT_CA, file)?);
+    WebPkiClientVerifier::builder_with_provider(roots, provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| LoadError::new(CLIENT_CA, file, Fault::Certificate(error.to_string())))
 }
 
 fn stamps(identity: &Identity) -> [Option<Stamp>; 2] {

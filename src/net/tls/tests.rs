@@ -36,7 +36,7 @@ impl Scratch {
 
     fn identity(&self, pair: &Pair) -> Identity {
         let cert = self.write("cert.pem", &pair.cert);
-        Identity { cert, key: self.write("key.pem", &pair.key) }
+        Identity { cert, key: self.write("key.pem", &pair.key), port: Port::Clients }
     }
 }
 
@@ -107,7 +107,7 @@ const BOTH: &[Alpn] = &[Alpn::Http2, Alpn::Http1];
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn listener(identity: Identity) -> Listener {
-    Listener::load(identity, BOTH, LIMIT).expect("a valid pair")
+    Listener::load(identity, None, BOTH, LIMIT).expect("a valid pair")
 }
 
 /// A connected pair of sockets.

@@ -104,6 +104,7 @@ fn config(upstream: Upstream) -> Config {
         via: false,
         access_log: None,
         metrics_gzip: true,
+        metrics_port: crate::config::MetricsPort::default(),
     }
 }
 

@@ -239,7 +239,7 @@ fn a_client_that_does_not_finish_its_handshake_is_dropped_in_time() {
     let scratch = Scratch::new();
     let identity = scratch.identity(&Pair::valid());
     let limit = Duration::from_millis(20);
-    let listener = Listener::load(identity, BOTH, limit).expect("a valid pair");
+    let listener = Listener::load(identity, None, BOTH, limit).expect("a valid pair");
     run(async {
         let (mut silent, far) = sockets().await;
         let result = listener.accept(far, Vec::new).await;

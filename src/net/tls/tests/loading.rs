@@ -2,12 +2,15 @@
 
 use super::*;
 
+fn identity(cert: PathBuf, key: PathBuf) -> Identity {
+    Identity { cert, key, port: Port::Clients }
+}
+
 /// What `Listener::load` says of a certificate and a key.
 fn refusal(cert: &str, key: &str) -> (String, Fault) {
     let scratch = Scratch::new();
-    let identity =
-        Identity { cert: scratch.write("cert.pem", cert), key: scratch.write("key.pem", key) };
-    let error = Listener::load(identity, BOTH, LIMIT).expect_err("an unusable pair");
+    let identity = identity(scratch.write("cert.pem", cert), scratch.write("key.pem", key));
+    let error = Listener::load(identity, None, BOTH, LIMIT).expect_err("an unusable pair");
     let text = error.to_string().replace(scratch.0.to_str().expect("a plain name"), "");
     (text, error.fault)
 }
@@ -34,7 +37,7 @@ fn every_pem_form_of_a_key_is_read() {
 fn certificate_and_key_may_be_one_file() {
     let (scratch, pair) = (Scratch::new(), Pair::valid());
     let both = scratch.write("both.pem", &format!("{}{}", pair.key, pair.cert));
-    listener(Identity { cert: both.clone(), key: both });
+    listener(identity(both.clone(), both));
 }
 
 #[test]
@@ -72,7 +75,7 @@ fn a_missing_file_is_named_with_the_kernels_reason() {
     let scratch = Scratch::new();
     let mut identity = scratch.identity(&Pair::valid());
     identity.cert = "/nonexistent/cert.pem".into();
-    let error = Listener::load(identity, BOTH, LIMIT).expect_err("no file");
+    let error = Listener::load(identity, None, BOTH, LIMIT).expect_err("no file");
     let words = "--tls-cert /nonexistent/cert.pem: cannot be read: No such file";
     assert!(error.to_string().starts_with(words), "{error}");
 }
@@ -123,7 +126,7 @@ fn a_swapped_symbolic_link_is_a_change() {
     // As Kubernetes mounts a secret: the link of the directory is replaced by a rename.
     let data = scratch.0.join("..data");
     std::os::unix::fs::symlink("old", &data).expect("a link");
-    let listener = listener(Identity { cert: data.join("tls.crt"), key: data.join("tls.key") });
+    let listener = listener(identity(data.join("tls.crt"), data.join("tls.key")));
     let beside = scratch.0.join("..data_tmp");
     std::os::unix::fs::symlink("new-data", &beside).expect("a link");
     std::fs::rename(beside, data).expect("the same directory");
