@@ -38,6 +38,8 @@ pub struct ClientConnection {
     pub address: Box<str>,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// When it was accepted, or its handshake was done.
+    pub opened: Instant,
     /// Fires when somebody should look at the time limits.
     pub timer: RefCell<Timer>,
     unread: Cell<bool>,
@@ -55,6 +57,7 @@ impl ClientConnection {
             peer,
             address: peer.to_string().into(),
             scheme,
+            opened: Instant::now(),
             timer: RefCell::new(Timer::new(first_look)),
             unread: Cell::new(false),
             finished: Cell::new(None),

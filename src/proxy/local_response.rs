@@ -144,7 +144,8 @@ impl<'a> Reply<'a> {
         leftover: Leftover,
     ) -> Disposition {
         let Leftover { unread, begun: mut out } = leftover;
-        let leaves = self.worker.drain.is_draining() || self.worker.waits.wants_close();
+        let leaves =
+            self.worker.drain.is_draining() || self.worker.waits.wants_close(downstream.opened);
         let keep = self.keep_alive && !unread && !leaves;
         let persistence = if keep { Persistence::Keep } else { Persistence::Close };
         write_own(own, self.to, persistence, &self.worker.date(), &mut out);

@@ -97,6 +97,21 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Sends a GET on this connection, if the sidecar still takes one, and tells whether it was
+    /// served.
+    pub(crate) fn is_served(&mut self, path: &str) -> bool {
+        let send = self.send.clone();
+        self.runtime.block_on(in_time(async {
+            let Ok(mut send) = send.ready().await else { return false };
+            let Ok((response, _)) = send.send_request(request("GET", path), true) else {
+                return false;
+            };
+            response.await.is_ok_and(|response| response.status() == 200)
+        }))
+    }
+}
+
 /// A GET or POST of this path.
 pub(crate) fn request(method: &str, path: &str) -> Request<()> {
     Request::builder().method(method).uri(format!("http://app{path}")).body(()).unwrap()

@@ -6,6 +6,7 @@ use redcar::server::ShutdownMode;
 
 use crate::backend::{Backend, Gate, OK, eventually};
 use crate::client::Client;
+use crate::http2;
 use crate::scrape::ask;
 use crate::sidecar::Sidecar;
 
@@ -163,6 +164,52 @@ fn a_hook_does_not_hold_up_the_shutdown() {
     sidecar.begin_stop(ShutdownMode::Orderly);
     sidecar.is_stopped();
     hook.sees_the_end();
+}
+
+#[test]
+fn whoever_still_comes_is_served_and_sent_away_once_a_second() {
+    let backend = Backend::answering(OK);
+    let sidecar = patient(&backend);
+    let mut traffic = Traffic::default();
+    let _hook = hook(&sidecar, &mut traffic, "min=1m&max=1m");
+    let (begun, before) = (Instant::now(), traffic.sent);
+    let (mut closed, mut longest_run) = (0, 0);
+    let mut run = 0;
+    while closed < 2 {
+        run += 1;
+        if traffic.closes(&sidecar) {
+            closed += 1;
+            run = 0;
+        }
+        longest_run = longest_run.max(run);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{closed} of 2");
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(longest_run > 10, "{longest_run} requests on a connection");
+    let sent = traffic.sent;
+    assert!(sent > before);
+    sidecar.ends_after(sent);
+}
+
+#[test]
+fn a_client_of_http2_is_sent_away_without_losing_a_request() {
+    let backend = Backend::answering(OK);
+    let sidecar = patient(&backend);
+    let mut client = http2::Client::connect(sidecar.address);
+    assert!(client.is_served("/"));
+    let mut hook = Client::connect(sidecar.metrics);
+    hook.send("GET /wait-for-drain?min=0s&quiet=1s HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut served = 1;
+    eventually("the connection takes no further request", || {
+        let is_served = client.is_served("/");
+        served += u32::from(is_served);
+        !is_served
+    });
+    assert_eq!(hook.answer().text(), "quiet\n");
+    // Nothing is remembered.
+    let mut client = http2::Client::connect(sidecar.address);
+    assert!((0..100).all(|_| client.is_served("/")));
+    sidecar.ends_after(served + 100);
 }
 
 #[test]

@@ -96,6 +96,10 @@ struct Shared {
 }
 
 impl Shared {
+    fn is_sent_away(&self) -> bool {
+        self.worker.waits.wants_close(self.downstream.opened)
+    }
+
     /// Counts the requests that the library has refused by itself.
     fn count_refused(&self) {
         for status in self.seen.take_refused() {
@@ -205,7 +209,8 @@ async fn accept(
     let mut owes = Owes::Nothing;
     loop {
         let next = poll_fn(|cx| {
-            if stage == Stage::Open && guard.is_draining(cx) {
+            // A hook waits for the traffic to go elsewhere; or the shutdown has begun.
+            if stage == Stage::Open && (guard.is_draining(cx) || shared.is_sent_away()) {
                 stage = Stage::Asked;
                 owes = shared.owes(&connection);
                 idle.as_mut().reset(Instant::now() + LEAVE_GRACE);

@@ -82,7 +82,9 @@ impl<'a> Exchange<'a> {
         // A body that the client has held back may come or not: nobody could tell what is next.
         let lost = self.state == Upload::Held
             || (unread && (self.state == Upload::Refused || !upstream_keeps));
-        let leaves = self.worker.drain.is_draining() || self.worker.waits.wants_close();
+        let leaves = self.worker.drain.is_draining()
+            || matches!(&self.front, Downstream::Wire(downstream)
+                if self.worker.waits.wants_close(downstream.opened));
         if self.request.keep_alive && !lost && !leaves {
             Persistence::Keep
         } else {
