@@ -115,12 +115,16 @@ pub(crate) struct HealthcheckArgs {
 /// Flags of `proxy paths`.
 #[derive(Debug, Args)]
 pub(crate) struct PathsArgs {
-    /// An access log in common, combined or our JSON format, line by line; `-` is standard input.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    /// Access logs, as nginx, Apache, Envoy, `HAProxy`, Traefik, Caddy, AWS load balancers, IIS and
+    /// others write them, also with gzip; `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
     /// Print JSON instead of a list that --routes-file reads.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Also print what so many pods of this service cost.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pods: Option<u32>,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
     #[command(flatten)]

@@ -4,17 +4,19 @@
 //! Reads any amount of lines in constant memory.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flate2::bufread::MultiGzDecoder;
 use redcar::config::{self, ConfigError, Exclusions};
 use redcar::metrics::store::{Key, Shard, Store};
 use redcar::paths::Namer;
 use tokio::time::Instant;
 
-use self::line::{Entry, parse};
+use self::line::{Entry, LineError, Reader};
 use self::report::Report;
 use crate::cli::{PathsArgs, SeriesSettings};
 use crate::{USAGE, fail, print};
@@ -34,21 +36,48 @@ const REQUESTS_PER_SCRAPE: u64 = 1000;
 /// Time between two looks at the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
+/// What every file begins with that gzip has written.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
 /// What was read.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Tally {
     lines: u64,
     bytes: u64,
     requests: u64,
     excluded: u64,
     not_understood: u64,
-    /// From 1; 0 if all were understood.
-    first_not_understood: u64,
+    first_not_understood: Option<Rejected>,
 }
 
-/// Reads the log and prints what would become of it.
+/// A line that was not understood.
+#[derive(Clone)]
+struct Rejected {
+    file: String,
+    /// From 1.
+    line: u64,
+    text: String,
+    reason: LineError,
+}
+
+/// Most lines are no requests: it is another kind of file.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{rejected} of {lines} lines were not understood. Known are {}.\n{file}:{line}: {reason}: {text}",
+    line::FORMATS
+)]
+struct OtherFile {
+    rejected: u64,
+    lines: u64,
+    file: String,
+    line: u64,
+    text: String,
+    reason: LineError,
+}
+
+/// Reads the logs and prints what would become of them.
 pub(crate) fn run(flags: PathsArgs) -> ExitCode {
-    let (file, is_json) = (flags.file.clone(), flags.json);
+    let (files, is_json, pods) = (flags.files.clone(), flags.json, flags.pods);
     let (settings, exclusions, store) = match prepare(flags) {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error, USAGE),
@@ -60,20 +89,17 @@ pub(crate) fn run(flags: PathsArgs) -> ExitCode {
         store: Arc::clone(&store),
         tally: Tally::default(),
     };
-    let read = if file.as_os_str() == "-" {
-        forecast.read(&mut io::stdin().lock(), None)
-    } else {
-        File::open(&file).and_then(|file| {
-            let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-            forecast.read(&mut BufReader::with_capacity(BUFFER_BYTES, file), size)
-        })
-    };
-    let name = file.display().to_string();
-    if let Err(error) = read {
-        return fail(&io::Error::new(error.kind(), format!("{name}: {error}")), 1);
+    for file in &files {
+        if let Err(error) = forecast.read_file(file) {
+            let name = file.display();
+            return fail(&io::Error::new(error.kind(), format!("{name}: {error}")), 1);
+        }
     }
-    let report = Report::new(name, forecast.tally, &settings, &store);
-    print(if is_json { report.json() } else { report.text() }.as_bytes())
+    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    let refusal = forecast.refusal();
+    let report = Report::new(names.join(" "), forecast.tally, pods, &settings, &store);
+    let printed = print(if is_json { report.json() } else { report.text() }.as_bytes());
+    refusal.map_or(printed, |refusal| fail(&refusal, 1))
 }
 
 /// What the flags mean, and an empty store that is as they say.
@@ -98,34 +124,70 @@ struct Forecast<'a> {
 }
 
 impl Forecast<'_> {
+    /// Reads a file to its end; `-` is standard input. What gzip has written is unpacked.
+    fn read_file(&mut self, file: &Path) -> io::Result<()> {
+        if file.as_os_str() == "-" {
+            return self.read_any(file, io::stdin().lock(), None);
+        }
+        let input = File::open(file)?;
+        let size = input.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+        self.read_any(file, input, size)
+    }
+
+    fn read_any(&mut self, file: &Path, input: impl Read, size: Option<u64>) -> io::Result<()> {
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
+        let name = file.display().to_string();
+        if input.fill_buf()?.starts_with(&GZIP_MAGIC) {
+            let unpacked = MultiGzDecoder::new(input);
+            return self.read(&name, &mut BufReader::with_capacity(BUFFER_BYTES, unpacked), None);
+        }
+        self.read(&name, &mut input, size)
+    }
+
     /// Reads to the end; `size` is what there is to read, if that is known.
-    fn read(&mut self, input: &mut impl BufRead, size: Option<u64>) -> io::Result<()> {
+    fn read(&mut self, file: &str, input: &mut impl BufRead, size: Option<u64>) -> io::Result<()> {
         let mut progress = io::stderr().is_terminal().then(Progress::new);
+        let mut reader = Reader::default();
         let mut line = Vec::new();
+        let mut number = 0;
         while let Some(length) = read_line(input, &mut line)? {
+            number += 1;
             self.tally.lines += 1;
             self.tally.bytes += length;
             // A line that was cut off is not one.
             let is_whole = line.len() as u64 + 1 >= length;
-            match std::str::from_utf8(&line).ok().filter(|_| is_whole).and_then(parse) {
-                Some(entry) => self.record(&entry),
-                None if line.iter().all(u8::is_ascii_whitespace) && is_whole => {}
-                None => {
+            let read = if is_whole { reader.read(&line) } else { Some(Err(LineError::TooLong)) };
+            match read {
+                None => {}
+                Some(Ok(entry)) => self.record(&entry),
+                Some(Err(reason)) => {
                     self.tally.not_understood += 1;
-                    if self.tally.first_not_understood == 0 {
-                        self.tally.first_not_understood = self.tally.lines;
-                    }
+                    self.tally.first_not_understood.get_or_insert_with(|| Rejected {
+                        file: file.to_owned(),
+                        line: number,
+                        text: line::shown(&line),
+                        reason,
+                    });
                 }
             }
             if let Some(progress) = &mut progress {
-                progress.tell(self.tally, size);
+                progress.tell(&self.tally, size);
             }
         }
         Ok(())
     }
 
+    /// Why nobody should trust the report: more than half of the lines are something else.
+    fn refusal(&self) -> Option<OtherFile> {
+        let Tally { requests, excluded, not_understood, .. } = self.tally;
+        let Rejected { file, line, text, reason } = self.tally.first_not_understood.clone()?;
+        let lines = requests + excluded + not_understood;
+        let refused = not_understood > lines / 2;
+        refused.then_some(OtherFile { rejected: not_understood, lines, file, line, text, reason })
+    }
+
     /// Records a request as the proxy would have.
-    fn record(&mut self, entry: &Entry<'_>) {
+    fn record(&mut self, entry: &Entry) {
         let agent = entry.user_agent.as_deref().map(str::as_bytes);
         if self.exclusions.as_ref().is_some_and(|e| e.excludes(&entry.path, agent)) {
             self.tally.excluded += 1;
@@ -196,7 +258,7 @@ impl Progress {
         Self { last: Instant::now(), lines: 0 }
     }
 
-    fn tell(&mut self, tally: Tally, size: Option<u64>) {
+    fn tell(&mut self, tally: &Tally, size: Option<u64>) {
         if tally.lines < self.lines + Self::STRIDE {
             return;
         }

@@ -1,5 +1,6 @@
 """Routes from files, read again on SIGHUP, and what a log would cost."""
 
+import gzip
 import json
 import os
 import pty
@@ -221,3 +222,52 @@ def test_excluded_requests_reach_the_app_and_are_logged_only_if_they_fail(gunico
     wait_until(lambda: len(sidecar.access_log()) == 2, "two lines")
     routes = [json.loads(line)["route"] for line in sidecar.access_log()]
     assert routes == ["_EXCLUDED", "/users/{id}"]
+
+
+def test_gzip_and_several_files_are_one_log(tmp_path):
+    line = '1.2.3.4 - - [x] "GET /users/{0} HTTP/1.1" 200 5\n'
+    text = "".join(line.replace("{0}", str(number)) for number in range(100, 200))
+    (tmp_path / "access.log").write_text(text)
+    (tmp_path / "access.log.1.gz").write_bytes(gzip.compress(text.encode()) * 2)
+    files = [tmp_path / "access.log", tmp_path / "access.log.1.gz"]
+    told = json.loads(run([PROXY, "paths", *files, "--json", "--pods", "300"]).stdout)
+    assert [(p["template"], p["requests"]) for p in told["paths"]] == [("/users/{id}", 300)]
+    assert told["fleet"]["time_series"] == 300 * told["time_series"]
+    broken = tmp_path / "broken.gz"
+    broken.write_bytes(files[1].read_bytes()[:60])
+    done = run([PROXY, "paths", broken])
+    assert done.returncode == 1 and "broken.gz" in done.stderr, done
+
+
+def test_a_file_of_something_else_ends_with_the_formats_and_the_first_line():
+    done = run([PROXY, "paths", PROXY])
+    assert done.returncode == 1 and "combined" in done.stderr and "logfmt" in done.stderr
+    assert f"{PROXY}:1: it has no request in quotes" in done.stderr, done.stderr[:500]
+    assert "\x00" not in done.stderr
+    good = '1.2.3.4 - - [x] "GET /a HTTP/1.1" 200 5\n'
+    half = run([PROXY, "paths", "-"], input_text=good + "hello\n")
+    assert half.returncode == 0 and "1 lines not understood" in half.stdout
+    more = run([PROXY, "paths", "-"], input_text=good + "hello\nworld\n")
+    assert more.returncode == 1 and "-:2: " in more.stderr
+
+
+def test_the_head_counts_only_names_that_traffic_gave(tmp_path):
+    words = ("settings", "orders", "products", "search", "login", "status")
+    lines = [f'1 - - [x] "GET /{word} HTTP/1.1" 200 5\n' for word in words]
+    done = run([PROXY, "paths", "-", "--max-paths", "3"], input_text="".join(lines * 3))
+    assert "_OTHER" in done.stdout
+    assert re.search(r"^# 3 paths \(--max-paths 3\)", done.stdout, re.M), done.stdout
+
+
+def test_a_template_may_be_in_the_syntax_of_a_framework(gunicorn, proxy, tmp_path):
+    routes = tmp_path / "routes.txt"
+    routes.write_text("/orders/<int:id>\n^fail/(?P<code>\\d+)/$\n")
+    flags = ["--route", "/users/:name", "--routes-file", routes, "--paths", "pinned"]
+    sidecar = proxy(gunicorn("sync").upstream, *flags)
+    client = KeepAlive(sidecar.port)
+    assert client("GET", "/users/7")[0] == 200
+    sidecar.wait_for_requests({("/users/{name}", "GET", "200", ""): 1})
+    shown = requests.get(f"{sidecar.metrics_url}/paths", timeout=5).text
+    assert "/orders/{id}" in shown and "/fail/{code}/" in shown
+    refused = run([PROXY, "check", "--route", "/users/*"])
+    assert refused.returncode == 2 and "{id} or {*rest}" in refused.stderr

@@ -21,10 +21,21 @@ pub(super) struct Report {
     file: String,
     tally: Tally,
     limits: (usize, usize),
+    pods: Option<u32>,
     /// By requests, the busiest first.
     paths: Vec<PathUse>,
     rows: usize,
     page: PageSize,
+}
+
+/// How often a Prometheus comes, unless told otherwise.
+const SCRAPE_INTERVAL_SECONDS: u64 = 15;
+
+/// What all pods of a service cost whoever stores them.
+struct Fleet {
+    time_series: u64,
+    samples_per_second: u64,
+    bytes_per_second: u64,
 }
 
 /// One name and the requests under it.
@@ -48,6 +59,7 @@ impl Report {
     pub(super) fn new(
         file: String,
         tally: Tally,
+        pods: Option<u32>,
         settings: &SeriesSettings,
         store: &Arc<Store>,
     ) -> Self {
@@ -67,19 +79,23 @@ impl Report {
         }
         let mut paths: Vec<_> = paths.into_values().filter(|path| path.requests > 0).collect();
         paths.sort_by(|a, b| b.requests.cmp(&a.requests).then(a.template.cmp(&b.template)));
-        Self { file, tally, limits, paths, rows: snapshot.rows.len(), page }
+        Self { file, tally, limits, pods, paths, rows: snapshot.rows.len(), page }
     }
 
     /// A list that `--routes-file` reads, with everything else in comments.
     pub(super) fn text(&self) -> String {
         let (max_paths, max_series) = self.limits;
         let Tally { lines, requests, excluded, not_understood, .. } = self.tally;
+        let rejected = self.tally.first_not_understood.as_ref();
         let mut out = String::new();
         // Writing to a String cannot fail.
         let _ = writeln!(out, "# {}: {lines} lines, {requests} requests", self.file);
-        if not_understood > 0 {
-            let first = self.tally.first_not_understood;
-            let _ = writeln!(out, "# {not_understood} lines not understood, the first is {first}");
+        if let Some(first) = rejected {
+            let _ = writeln!(
+                out,
+                "# {not_understood} lines not understood, the first is {}: {}",
+                first.line, first.reason
+            );
         }
         if excluded > 0 {
             let _ = writeln!(out, "# {excluded} requests excluded");
@@ -88,12 +104,23 @@ impl Report {
             out,
             "# {} paths (--max-paths {max_paths}), {} series (--max-series {max_series})\n\
              # a scrape has {} time series, {} bytes, {} with gzip",
-            self.paths.len(),
+            self.templates(),
             self.rows,
             self.page.time_series,
             self.page.bytes,
             self.page.gzip_bytes
         );
+        if let Some(pods) = self.pods {
+            let fleet = self.fleet(pods);
+            let _ = writeln!(
+                out,
+                "# {pods} pods: {} time series, {} samples/s and {} bytes/s at a scrape every {} s",
+                fleet.time_series,
+                fleet.samples_per_second,
+                fleet.bytes_per_second,
+                SCRAPE_INTERVAL_SECONDS
+            );
+        }
         let _ = writeln!(out, "{:40} # requests, methods, statuses", "# template");
         for path in &self.paths {
             let is_template = path.template.parse::<Template>().is_ok();
@@ -102,6 +129,21 @@ impl Report {
             let _ = writeln!(out, "{name:40} # {}, {methods}, {statuses}", path.requests);
         }
         out
+    }
+
+    /// Names that count towards `--max-paths`: not the labels that stand for all the rest.
+    fn templates(&self) -> usize {
+        self.paths.iter().filter(|path| path.template.starts_with('/')).count()
+    }
+
+    fn fleet(&self, pods: u32) -> Fleet {
+        let [time_series, bytes] = [self.page.time_series, self.page.bytes]
+            .map(|one| u64::try_from(one).unwrap_or(u64::MAX).saturating_mul(pods.into()));
+        Fleet {
+            time_series,
+            samples_per_second: time_series / SCRAPE_INTERVAL_SECONDS,
+            bytes_per_second: bytes / SCRAPE_INTERVAL_SECONDS,
+        }
     }
 
     pub(super) fn json(&self) -> String {
@@ -114,6 +156,16 @@ impl Report {
             })
         });
         let paths: Vec<_> = paths.collect();
+        let rejected = self.tally.first_not_understood.as_ref();
+        let fleet = self.pods.map(|pods| {
+            let fleet = self.fleet(pods);
+            serde_json::json!({
+                "pods": pods,
+                "time_series": fleet.time_series,
+                "samples_per_second": fleet.samples_per_second,
+                "scrape_bytes_per_second": fleet.bytes_per_second,
+            })
+        });
         let value = serde_json::json!({
             "file": self.file,
             "lines": self.tally.lines,
@@ -121,13 +173,14 @@ impl Report {
             "requests": self.tally.requests,
             "excluded": self.tally.excluded,
             "lines_not_understood": self.tally.not_understood,
-            "first_line_not_understood": self.tally.first_not_understood,
+            "first_line_not_understood": rejected.map_or(0, |rejected| rejected.line),
             "max_paths": self.limits.0,
             "max_series": self.limits.1,
             "series": self.rows,
             "time_series": self.page.time_series,
             "scrape_bytes": self.page.bytes,
             "scrape_gzip_bytes": self.page.gzip_bytes,
+            "fleet": fleet,
             "paths": paths,
         });
         format!("{value:#}\n")
