@@ -14,6 +14,7 @@ use self::template::Tree;
 pub use self::template::{Template, TemplateError};
 
 mod detect;
+mod dialect;
 mod known;
 mod learn;
 mod template;

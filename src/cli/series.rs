@@ -19,7 +19,7 @@ use super::values::{NamingMode, PathsMode};
 pub(crate) struct SeriesArgs {
     /// A path template to pin, repeatable: `/users/{id}`, `/files/{*rest}`. Literal beats
     /// parameter beats rest. Pinned paths do not count towards --max-paths.
-    #[arg(long = "route", value_name = "TEMPLATE", env = "REDCAR_ROUTE", value_delimiter = ',')]
+    #[arg(long = "route", value_name = "TEMPLATE", value_parser = Template::read, env = "REDCAR_ROUTE", value_delimiter = ',')]
     routes: Vec<Template>,
     /// A file of templates, one a line, `#` begins a comment; repeatable. What GET /paths prints.
     /// Read again on SIGHUP.

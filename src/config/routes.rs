@@ -144,7 +144,7 @@ pub fn shape(template: &str) -> String {
 fn parse_line(line: &str) -> Result<Option<Template>, TemplateError> {
     // A template has no `#`.
     let text = line.split('#').next().unwrap_or("").trim_start_matches('\u{feff}').trim();
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+    if text.is_empty() { Ok(None) } else { Template::read(text).map(Some) }
 }
 
 fn read(path: &Path) -> Result<String, RoutesError> {

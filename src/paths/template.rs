@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use foldhash::fast::RandomState;
 
-use crate::paths::MAX_LABEL_BYTES;
+use crate::paths::{MAX_LABEL_BYTES, dialect};
 
 /// A pinned path template such as `/users/{id}` or `/files/{*rest}`.
 ///
@@ -34,6 +34,9 @@ pub enum TemplateError {
     /// Braces that are unbalanced or empty, or `{*rest}` that is not the whole last segment.
     #[error("`{0}`: {1}")]
     Syntax(String, &'static str),
+    /// Another framework's syntax, and what to write instead.
+    #[error("`{0}`: {1}")]
+    Dialect(String, String),
     /// Two templates that match the same paths.
     #[error("`{0}` and `{1}` match the same paths; keep one")]
     Conflict(Box<str>, Box<str>),
@@ -43,6 +46,15 @@ impl Template {
     /// The template as written.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Reads what people write for the framework that they know: `/users/:id`, `/users/<int:id>`.
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError`], with the right spelling where the meaning is not clear.
+    pub fn read(text: &str) -> Result<Self, TemplateError> {
+        dialect::read(text)
     }
 
     fn segments(&self) -> impl Iterator<Item = &str> {
