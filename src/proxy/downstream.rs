@@ -12,12 +12,16 @@ use ::h2::{Reason, RecvStream};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::http::h1::{BodyLength, Version};
-use crate::http::response::{OwnResponse, Persistence, write_own};
-use crate::http::rewrite::{Named, Recipient};
+use crate::http::h1::{BodyLength, ResponseHead, Version};
+use crate::http::h2::list_bytes;
+use crate::http::response::{
+    BodyEnd, Forwarded, OwnResponse, Persistence, write_forwarded, write_interim, write_own,
+    write_switch,
+};
+use crate::http::rewrite::{Named, Recipient, ResponseFields};
 use crate::net::timer::Timer;
 use crate::net::transport::{Socket, Transport};
-use crate::proxy::body::{FrameSource, Source, WireSource};
+use crate::proxy::body::{Delimiter, FrameSink, FrameSource, Sink, Source, WireSink, WireSource};
 use crate::proxy::downstream::h2::watch::Seen;
 use crate::proxy::worker::{Tick, Worker};
 
@@ -100,6 +104,11 @@ impl ClientConnection {
         self.mark_unread();
     }
 
+    /// Tells whether an answer ends the connection, because the proxy ends or is about to.
+    pub fn should_end(&self, worker: &Worker) -> bool {
+        worker.drain.is_draining() || worker.waits.wants_close(self.opened)
+    }
+
     /// The client may be sending what nobody reads.
     pub fn mark_unread(&self) {
         self.unread.set(true);
@@ -111,22 +120,39 @@ impl ClientConnection {
     }
 }
 
-/// What a request that got no answer has left on its client's connection.
-#[derive(Default)]
-pub struct Leftover {
-    /// The client may still be sending a body that nobody reads.
-    pub unread: bool,
-    /// What the client has got the beginning of: an interim answer. Ours must not come into its
-    /// middle.
-    pub begun: Vec<u8>,
-}
-
 /// The client's side of one exchange.
 pub enum Downstream<'a> {
     /// A whole HTTP/1 connection, one request at a time.
-    Wire(&'a ClientConnection),
+    Http1(Http1Client<'a>),
     /// One stream of an HTTP/2 connection.
-    Stream(Box<Stream>),
+    Http2(Box<Stream>),
+}
+
+/// An HTTP/1 connection during one request.
+pub struct Http1Client<'a> {
+    /// The connection.
+    pub connection: &'a ClientConnection,
+    /// Interim answers, once there was one: their bytes go before all others.
+    interim: Option<Box<WireSink>>,
+}
+
+impl<'a> From<&'a ClientConnection> for Downstream<'a> {
+    fn from(connection: &'a ClientConnection) -> Self {
+        Self::Http1(Http1Client { connection, interim: None })
+    }
+}
+
+impl Http1Client<'_> {
+    /// Takes what the client has got the beginning of: ours must not come into its middle.
+    pub fn take_begun(&mut self) -> Vec<u8> {
+        self.interim.as_mut().map(|sink| sink.take_waiting()).unwrap_or_default()
+    }
+
+    fn interim(&mut self) -> &mut WireSink {
+        self.interim.get_or_insert_with(|| {
+            Box::new(WireSink::new(&self.connection.link, Vec::new(), Delimiter::Plain))
+        })
+    }
 }
 
 /// One HTTP/2 stream from a client.
@@ -137,6 +163,8 @@ pub struct Stream {
     pub body: Option<RecvStream>,
     /// What was seen of its connection.
     pub seen: Rc<Seen>,
+    /// What the client may still get of interim answers.
+    pub interim_room_bytes: usize,
 }
 
 impl Stream {
@@ -151,23 +179,23 @@ impl Stream {
     }
 }
 
-impl Downstream<'_> {
+impl<'a> Downstream<'a> {
     /// The connection, where it is HTTP/1.
-    pub fn wire(&self) -> Option<&ClientConnection> {
+    pub fn http1(&self) -> Option<&'a ClientConnection> {
         match self {
-            Self::Wire(downstream) => Some(downstream),
-            Self::Stream(_) => None,
+            Self::Http1(client) => Some(client.connection),
+            Self::Http2(_) => None,
         }
     }
 
     /// The request's body.
     pub fn source(&mut self, length: BodyLength, named: Named, max_trailer_bytes: usize) -> Source {
         match self {
-            Self::Wire(downstream) => {
-                let source = WireSource::new(&downstream.link, length, named, max_trailer_bytes);
-                Source::Wire(source)
+            Self::Http1(client) => {
+                let transport = &client.connection.link;
+                Source::Wire(WireSource::new(transport, length, named, max_trailer_bytes))
             }
-            Self::Stream(stream) => match stream.body.take() {
+            Self::Http2(stream) => match stream.body.take() {
                 Some(body) => {
                     let seen = Some(Rc::clone(&stream.seen));
                     Source::Frames(Box::new(FrameSource::new(body, max_trailer_bytes, seen)))
@@ -180,10 +208,135 @@ impl Downstream<'_> {
     /// Looks whether the client is still there, before the answer's head was sent.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<()> {
         match self {
-            Self::Wire(downstream) => downstream.poll_gone(cx, worker).map(|_error| ()),
-            Self::Stream(stream) => stream.respond.poll_reset(cx).map(|_reason| ()),
+            Self::Http1(client) => client.connection.poll_gone(cx, worker).map(|_error| ()),
+            Self::Http2(stream) => stream.respond.poll_reset(cx).map(|_reason| ()),
         }
     }
+
+    /// Sends an interim answer (RFC 9110 §15.2), except to a client of HTTP/1.0.
+    ///
+    /// # Errors
+    ///
+    /// The client is gone.
+    pub fn send_interim(
+        &mut self,
+        head: &ResponseHead<'_>,
+        to: Recipient,
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
+        /// What a status takes of a list of fields: its name, three digits, and what RFC 9113
+        /// §10.5.1 adds.
+        const STATUS_BYTES: usize = 42;
+        match self {
+            Self::Http1(_) if to.version == Version::Http10 => Ok(()),
+            Self::Http1(client) => {
+                let mut out = Vec::with_capacity(256);
+                write_interim(head, to, &mut out);
+                client.interim().send(cx, &out, None)
+            }
+            Self::Http2(stream) => {
+                let mut response = http::Response::new(());
+                write_interim(head, to, &mut response);
+                // Flow control does not hold these back. They are hints: what the client gets no
+                // more of changes nothing about its answer.
+                let size = list_bytes(response.headers()) + STATUS_BYTES;
+                let Some(left) = stream.interim_room_bytes.checked_sub(size) else {
+                    return Ok(());
+                };
+                stream.interim_room_bytes = left;
+                stream.respond.send_informational(response).map_err(broken)
+            }
+        }
+    }
+
+    /// Writes what waits of interim answers, or of a 101.
+    ///
+    /// # Errors
+    ///
+    /// The client is gone.
+    pub fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Http1(Http1Client { interim: Some(sink), .. }) => sink.poll_flush(cx),
+            Self::Http1(Http1Client { interim: None, .. }) | Self::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Tells whether interim answers wait for the client to read.
+    pub fn holds_interim(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.interim.as_ref().is_some_and(|sink| sink.is_blocked()),
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// How much the client has taken of interim answers.
+    pub fn interim_bytes(&self) -> u64 {
+        match self {
+            Self::Http1(client) => client.interim.as_ref().map_or(0, |sink| sink.written_bytes),
+            Self::Http2(_) => 0,
+        }
+    }
+
+    /// Puts a 101 behind the interim answers, if what it switches to `is_right`. Tells whether it
+    /// did.
+    pub fn put_switch(
+        &mut self,
+        head: &ResponseHead<'_>,
+        to: Recipient,
+        is_right: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        let Self::Http1(client) = self else {
+            return false;
+        };
+        let mut switch = Vec::with_capacity(256);
+        if !write_switch(head, to, &mut switch).is_some_and(is_right) {
+            return false;
+        }
+        let mut out = client.take_begun();
+        out.append(&mut switch);
+        client.interim().put(out);
+        true
+    }
+
+    /// Sends the head of the app's answer, and returns where its body goes.
+    ///
+    /// # Errors
+    ///
+    /// The client is gone.
+    pub fn send_head<'h>(
+        &mut self,
+        head: &ResponseHead<'h>,
+        to: Recipient,
+        persistence: impl FnOnce(&ResponseFields<'h>) -> Persistence,
+        date: impl FnOnce() -> Rc<str>,
+    ) -> io::Result<(Forwarded<'h>, Sink)> {
+        match self {
+            Self::Http1(client) => {
+                let mut out = client.take_begun();
+                out.reserve(512);
+                let written = write_forwarded(head, to, persistence, date, &mut out);
+                let delimiter = match written.body_end {
+                    BodyEnd::LastChunk => Delimiter::Chunked,
+                    BodyEnd::Announced | BodyEnd::ConnectionEnd => Delimiter::Plain,
+                };
+                let sink = WireSink::new(&client.connection.link, out, delimiter);
+                Ok((written, Sink::Wire(sink)))
+            }
+            Self::Http2(stream) => {
+                let mut response = http::Response::new(());
+                // What becomes of the connection is its own affair.
+                let keep = |_: &ResponseFields<'h>| Persistence::Keep;
+                let written = write_forwarded(head, to, keep, date, &mut response);
+                let ended = head.body.is_empty();
+                let sent = stream.respond.send_response(response, ended).map_err(broken)?;
+                Ok((written, Sink::Frames(Box::new(FrameSink::new(sent, ended)))))
+            }
+        }
+    }
+}
+
+fn broken(error: ::h2::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, error)
 }
 
 /// A whole answer of the proxy's own, behind which the connection ends; for a client of which

@@ -5,45 +5,71 @@
 //! channel that a task for each would cost (measured: benches/README.md).
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
-
-use ::h2::client::ResponseFuture;
+use std::task::{Context, Poll, ready};
 
 use crate::http::rewrite::RequestError;
-use crate::metrics::labels::ErrorToken;
-use crate::net::timer::Timer;
-use crate::net::transport::Transport;
-use crate::proxy::body::{Delimiter, Pump, PumpError, Sink, SourceError, WireSink};
+use crate::proxy::body::{Pump, PumpError, Sink, SourceError};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::error::ProxyError;
 use crate::proxy::observe::Observation;
 use crate::proxy::request::Request;
-use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::{PooledConnection, Protocol};
 use crate::proxy::worker::Worker;
 
-use self::deadlines::HeadDeadline;
-pub(super) use self::finish::is_refused;
-use self::head::Answer;
+use self::begin::begin;
+use self::deadlines::{HeadDeadline, Stall};
+use self::head::{Answer, HeadReader};
+use self::retry::{Attempt, Processed};
+
+pub(super) use self::finish::{Finished, is_refused};
+pub use self::retry::RetryReason;
 
 mod begin;
 mod deadlines;
 mod finish;
-mod h2;
 mod head;
-mod switch;
+mod retry;
 
-/// Why an exchange goes no further.
+/// Why there is no answer yet, and will be none of the upstream.
 #[derive(Debug)]
 pub enum ExchangeError {
-    /// There was no answer, and the client can be told.
-    Failed(ProxyError),
-    /// The answer broke behind its head.
-    Cut(ErrorToken),
+    /// The client can be told.
+    Failed(Failure),
+    /// There is nobody to tell.
+    Aborted(Abort),
+}
+
+/// Why the upstream has not answered.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the client is told.
+    pub error: ProxyError,
+    processed: Processed,
+}
+
+/// Why an exchange ends early without an answer of the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Abort {
+    /// The upstream's answer ended before its end.
+    Incomplete,
+    /// The upstream's answer has something behind its head that is not HTTP.
+    Malformed,
     /// The client is gone.
-    Gone,
+    Left,
     /// The client neither sends nor reads.
     Slow,
+}
+
+impl From<ProxyError> for ExchangeError {
+    fn from(error: ProxyError) -> Self {
+        Self::Failed(Failure { error, processed: Processed::Unknown })
+    }
+}
+
+impl From<Abort> for ExchangeError {
+    fn from(abort: Abort) -> Self {
+        Self::Aborted(abort)
+    }
 }
 
 /// How far the request's body is.
@@ -70,249 +96,211 @@ enum HalfClose {
     Passed,
 }
 
-/// What is known of a request that got no answer on its stream.
+/// Who has told the client to go on with its body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Processed {
-    Unknown,
-    /// The upstream says that it did nothing with it.
-    Unprocessed,
-    /// The connection ended under it.
-    Lost,
+enum Continue {
+    /// The upstream, or nobody.
+    Upstream,
+    /// The proxy: the upstream's own word would be a second one.
+    Proxy,
+}
+
+/// How far an answer is.
+enum Phase {
+    /// Its head has not come.
+    AwaitingHead(AwaitingHead),
+    /// Its head was written to the client's sink, and the body follows.
+    Streaming(Answer),
+    /// It is a 101 on its way to the client. Behind it both connections leave HTTP.
+    Switching,
+}
+
+/// What is needed until the answer's head has come.
+struct AwaitingHead {
+    reader: HeadReader,
+    deadline: HeadDeadline,
+}
+
+/// What an exchange has in all its phases: both sides, and the upload.
+struct Sides<'a> {
+    worker: &'a Rc<Worker>,
+    downstream: Downstream<'a>,
+    request: Box<Request>,
+    upstream: PooledConnection,
+    attempt: Attempt,
+    upload: Pump,
+    state: Upload,
+    half_close: HalfClose,
+    said_continue: Continue,
+    stall: Stall,
 }
 
 /// One request and its answer.
 pub struct Exchange<'a> {
-    worker: &'a Rc<Worker>,
-    front: Downstream<'a>,
-    request: Box<Request>,
-    lease: PooledConnection,
-    /// The answer that is expected on an HTTP/2 stream.
-    response: Option<ResponseFuture>,
-    fate: Processed,
-    /// It was sent again already.
-    retried: bool,
-    upload: Pump,
-    state: Upload,
-    half_close: HalfClose,
-    /// The answer's head so far, where it came in pieces.
-    partial: Vec<u8>,
-    /// What goes to an HTTP/1 client before the answer's head: interim answers.
-    interim: Option<WireSink>,
-    /// What an HTTP/2 client may still get of interim answers.
-    interim_room_bytes: usize,
-    /// We have said 100 ourselves.
-    continued: bool,
-    answer: Option<Answer>,
-    tunnel: Option<Box<Tunnel>>,
-    deadline: HeadDeadline,
-    stall: deadlines::Stall,
-    /// Fires when an HTTP/2 client should have read; none before it had to be waited for.
-    reader: Option<Timer>,
+    sides: Sides<'a>,
+    phase: Phase,
 }
 
 impl<'a> Exchange<'a> {
     /// Gets ready to send `request`. An upstream that takes no stream shows in [`Self::poll_head`].
     pub fn new(
         worker: &'a Rc<Worker>,
-        mut front: Downstream<'a>,
+        mut downstream: Downstream<'a>,
         mut request: Box<Request>,
-        mut lease: PooledConnection,
+        mut upstream: PooledConnection,
     ) -> Box<Self> {
         let named = std::mem::take(&mut request.named);
-        let source = front.source(request.body, named, worker.config.max_header_bytes);
-        let (sink, response) = begin::begin(&mut lease, &mut request);
-        let interim = front
-            .wire()
-            .map(|downstream| WireSink::new(&downstream.link, Vec::new(), Delimiter::Plain));
+        let source = downstream.source(request.body, named, worker.config.max_header_bytes);
+        let (sink, reader) = begin(&mut upstream, &mut request);
         let state = if request.expects_continue { Upload::Held } else { Upload::Running };
-        let deadline = HeadDeadline::of(state, &worker.config.timeouts);
+        let deadline = HeadDeadline::new(state, &worker.config.timeouts);
         request.observation.upstream_write_begun();
-        Box::new(Self {
+        let sides = Sides {
             worker,
-            front,
-            lease,
-            response,
-            fate: Processed::Unknown,
-            retried: false,
+            downstream,
+            request,
+            upstream,
+            attempt: Attempt::First,
             upload: Pump::new(source, sink),
             state,
             half_close: HalfClose::Open,
-            partial: Vec::new(),
-            interim,
-            interim_room_bytes: worker.config.max_header_bytes,
-            continued: false,
-            answer: None,
-            tunnel: None,
-            deadline,
-            stall: deadlines::Stall::new(),
-            reader: None,
-            request,
-        })
+            said_continue: Continue::Upstream,
+            stall: Stall::new(),
+        };
+        Box::new(Self { sides, phase: Phase::AwaitingHead(AwaitingHead { reader, deadline }) })
     }
 
-    /// Tells whether the request may be sent once more, on a fresh connection.
-    ///
-    /// Once, if no time limit struck; only if it was sent on a connection that had served another,
-    /// and either nothing of it was written, or it is idempotent, has no body (not even an empty
-    /// one, whose end was written) and got not a byte of an answer. A stream that the upstream says
-    /// it did not process may go anywhere.
-    ///
-    /// # Source
-    ///
-    /// RFC 9110 §9.2.2, RFC 9112 §9.3.1.
-    pub fn may_retry(&self, error: &ProxyError) -> bool {
-        // What was waited for in vain would be waited for again; and one more try is enough.
-        let is_final = matches!(
-            error,
-            ProxyError::ResponseTimeout | ProxyError::DownstreamBody | ProxyError::Request(_)
-        );
-        if self.retried || is_final {
-            return false;
-        }
-        // An upstream that gave up because its client left has not lost the request.
-        if self.half_close != HalfClose::Open {
-            return false;
-        }
-        // The end of a body is no byte of it, but cannot be read a second time either.
-        let has_body = self.request.has_body();
-        let untouched = self.upload.bytes == 0 && !(has_body && self.upload.has_ended());
-        let replayable = self.request.is_replayable();
-        match &self.lease {
-            PooledConnection::Wire(lease) => {
-                let link = &lease.link;
-                lease.is_reused() && !link.has_received() && (!link.has_sent() || replayable)
-            }
-            // RFC 9113 §8.7: refused streams, and those beyond a GOAWAY, were not processed.
-            PooledConnection::Stream(lease) => {
-                (self.fate == Processed::Unprocessed && untouched)
-                    || (self.fate == Processed::Lost && lease.reused && replayable)
-            }
-        }
+    /// Why the request may be sent once more, on a fresh connection, if it may.
+    pub fn retry_reason(&self, failure: &Failure) -> Option<RetryReason> {
+        self.sides.retry_reason(failure)
     }
 
     /// Sends the request again.
-    pub fn retry(&mut self, mut lease: PooledConnection) {
-        let retries = &self.worker.cold;
-        if self.fate == Processed::Lost || self.link().is_some_and(Transport::has_sent) {
-            retries.retries_no_response.increment(1);
-        } else {
-            retries.retries_not_sent.increment(1);
+    pub fn retry(&mut self, mut upstream: PooledConnection, reason: RetryReason) {
+        let Self { sides, phase } = self;
+        match reason {
+            RetryReason::NoResponse => sides.worker.cold.retries_no_response.increment(1),
+            RetryReason::NotSent => sides.worker.cold.retries_not_sent.increment(1),
         }
-        if let (Sink::Wire(sink), PooledConnection::Wire(lease)) = (&mut self.upload.sink, &lease) {
+        let reader = if let (Sink::Wire(sink), PooledConnection::Wire(lease)) =
+            (&mut sides.upload.sink, &upstream)
+        {
             sink.resend(&lease.link);
+            HeadReader::Http1(Vec::new())
         } else {
-            (self.upload.sink, self.response) = begin::begin(&mut lease, &mut self.request);
+            let (sink, reader) = begin(&mut upstream, &mut sides.request);
+            sides.upload.sink = sink;
+            reader
+        };
+        sides.upstream = upstream;
+        sides.attempt = Attempt::Second;
+        if sides.state != Upload::Held {
+            sides.state = Upload::Running;
         }
-        self.lease = lease;
-        self.fate = Processed::Unknown;
-        self.retried = true;
-        if self.state != Upload::Held {
-            self.enter(Upload::Running);
-        }
-    }
-
-    /// The upstream's connection, where it is HTTP/1.
-    fn link(&self) -> Option<&Transport> {
-        match &self.lease {
-            PooledConnection::Wire(lease) => Some(&lease.link),
-            PooledConnection::Stream(_) => None,
-        }
+        let deadline = HeadDeadline::new(sides.state, &sides.worker.config.timeouts);
+        *phase = Phase::AwaitingHead(AwaitingHead { reader, deadline });
     }
 
     /// What the request is sent by, the client's side and what is recorded, while a retry is
     /// connected.
-    pub fn front(&mut self) -> (Protocol, &mut Downstream<'a>, &mut Observation) {
-        (self.request.protocol, &mut self.front, &mut self.request.observation)
+    pub fn connecting(&mut self) -> (Protocol, &mut Downstream<'a>, &mut Observation) {
+        let Sides { request, downstream, .. } = &mut self.sides;
+        (request.protocol, downstream, &mut request.observation)
     }
 
     /// Moves both directions until the answer's head was read and written to the client's sink.
     ///
     /// # Errors
     ///
-    /// A [`ExchangeError`].
+    /// An [`ExchangeError`].
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        if matches!(self.lease, PooledConnection::Stream(_)) && self.response.is_none() {
-            // The connection took no stream. Nothing of the body is lost yet: it may go elsewhere.
-            return Poll::Ready(Err(self.unanswered(None)));
+        match &mut self.phase {
+            Phase::AwaitingHead(awaiting) => {
+                self.phase = ready!(self.sides.poll_head(awaiting, cx))?;
+                Poll::Ready(Ok(()))
+            }
+            Phase::Streaming(_) | Phase::Switching => Poll::Ready(Ok(())),
         }
-        self.poll_upload(cx)?;
-        // Before the answer: whether its client was there to wait for it decides what is counted.
-        self.poll_client(cx)?;
-        if self.poll_interim(cx)?.is_ready() && self.poll_answer_head(cx)?.is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_deadline(cx)
     }
 
     /// Moves both directions until the answer was handed to the client's socket.
     ///
     /// # Errors
     ///
-    /// A [`ExchangeError`].
-    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        match self.poll_directions(cx) {
-            Poll::Ready(Err(ExchangeError::Gone))
-                if self.answer.as_ref().is_some_and(Answer::is_delivered) =>
-            {
-                Poll::Ready(Ok(()))
+    /// An [`Abort`].
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Abort>> {
+        match &mut self.phase {
+            Phase::Streaming(answer) => match self.sides.poll_body(answer, cx) {
+                Poll::Ready(Err(Abort::Left)) if answer.is_delivered() => Poll::Ready(Ok(())),
+                polled => polled,
+            },
+            Phase::Switching => self.sides.downstream.poll_interim(cx).map_err(|_io| Abort::Left),
+            Phase::AwaitingHead(_) => {
+                debug_assert!(false, "a body is polled before its head");
+                Poll::Ready(Err(Abort::Incomplete))
             }
-            polled => polled,
         }
     }
+}
 
-    fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        if self.tunnel.is_some() {
-            return self.poll_interim(cx);
+impl Sides<'_> {
+    fn poll_head(
+        &mut self,
+        awaiting: &mut AwaitingHead,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Phase, ExchangeError>> {
+        let AwaitingHead { reader, deadline } = awaiting;
+        if matches!(reader, HeadReader::NoStream) {
+            // Nothing of the body is lost yet: it may go elsewhere.
+            return Poll::Ready(Err(self.unanswered(None)));
         }
-        match self.poll_upload(cx) {
-            // The answer is on its way all the same; what is wrong with the upload ends with it.
-            Ok(()) => {}
-            Err(ExchangeError::Failed(_)) => self.enter(Upload::Refused),
-            Err(stop) => return Poll::Ready(Err(stop)),
+        self.poll_upload(cx)?;
+        // Before the answer: whether its client was there to wait for it decides what is counted.
+        self.poll_client(None, cx)?;
+        if self.downstream.poll_interim(cx).map_err(|_io| Abort::Left)?.is_ready()
+            && let Poll::Ready(phase) = self.poll_answer_head(reader, cx)?
+        {
+            return Poll::Ready(Ok(phase));
         }
-        let Some(answer) = &mut self.answer else {
-            return Poll::Ready(Ok(()));
-        };
-        let moved = answer.pump.poll(cx, &mut self.worker.scratch.borrow_mut());
-        let (sent, received) = (self.upload.bytes, answer.pump.bytes);
-        self.request.observation.set_bytes(sent, received);
-        match moved {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(PumpError::Sink(_io))) => return Poll::Ready(Err(ExchangeError::Gone)),
-            Poll::Ready(Err(PumpError::Source(_))) if self.half_close != HalfClose::Open => {
-                return Poll::Ready(Err(ExchangeError::Gone));
-            }
-            Poll::Ready(Err(PumpError::Source(SourceError::TrailersTooLarge))) => {
-                return Poll::Ready(Err(ExchangeError::Cut(ErrorToken::HttpProtocolError)));
-            }
-            Poll::Ready(Err(PumpError::Source(
-                SourceError::Io(_) | SourceError::Incomplete | SourceError::Malformed,
-            ))) => {
-                return Poll::Ready(Err(ExchangeError::Cut(ErrorToken::HttpResponseIncomplete)));
-            }
-            Poll::Pending => {}
-        }
-        self.poll_client(cx)?;
+        self.poll_deadline(deadline, cx)?;
         Poll::Pending
     }
 
-    /// The upload is in another state; what the answer's head may be late for depends on it.
-    fn enter(&mut self, state: Upload) {
-        self.state = state;
-        if self.answer.is_none() {
-            self.deadline = HeadDeadline::of(state, &self.worker.config.timeouts);
+    fn poll_body(&mut self, answer: &mut Answer, cx: &mut Context<'_>) -> Poll<Result<(), Abort>> {
+        match self.poll_upload(cx) {
+            // The answer is on its way all the same; what is wrong with the upload ends with it.
+            Ok(()) => {}
+            Err(ExchangeError::Failed(_)) => self.state = Upload::Refused,
+            Err(ExchangeError::Aborted(abort)) => return Poll::Ready(Err(abort)),
         }
+        let moved = answer.pump.poll(cx, &mut self.worker.scratch.borrow_mut());
+        self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
+        match moved {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => {
+                return Poll::Ready(Err(self.answer_broke(&error)));
+            }
+            Poll::Pending => {}
+        }
+        self.poll_client(Some(answer), cx)?;
+        Poll::Pending
     }
 
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        match &mut self.interim {
-            Some(sink) => sink.poll_flush(cx).map_err(|_io| ExchangeError::Gone),
-            None => Poll::Ready(Ok(())),
+    /// What it means that an answer's body does not go on.
+    fn answer_broke(&self, error: &PumpError) -> Abort {
+        match error {
+            PumpError::Sink(_) => Abort::Left,
+            // The upstream gave up because its client has left.
+            PumpError::Source(_) if self.half_close != HalfClose::Open => Abort::Left,
+            PumpError::Source(SourceError::TrailersTooLarge) => Abort::Malformed,
+            PumpError::Source(
+                SourceError::Io(_) | SourceError::Incomplete | SourceError::Malformed,
+            ) => Abort::Incomplete,
         }
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeError> {
-        let result = match self.state {
+        let moved = match self.state {
             Upload::Complete | Upload::Refused => return Ok(()),
             Upload::Held => match self.upload.sink.poll_flush(cx) {
                 Poll::Ready(Err(io)) => Poll::Ready(Err(PumpError::Sink(io))),
@@ -320,28 +308,26 @@ impl<'a> Exchange<'a> {
             },
             Upload::Running => self.upload.poll(cx, &mut self.worker.scratch.borrow_mut()),
         };
-        match result {
+        match moved {
             Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.enter(Upload::Complete),
+            Poll::Ready(Ok(())) => self.state = Upload::Complete,
             // The answer may have been sent before the upstream stopped reading.
-            Poll::Ready(Err(PumpError::Sink(_io))) => self.enter(Upload::Refused),
-            Poll::Ready(Err(PumpError::Source(SourceError::Malformed))) => {
-                return Err(ExchangeError::Failed(ProxyError::DownstreamBody));
-            }
-            Poll::Ready(Err(PumpError::Source(SourceError::TrailersTooLarge))) => {
-                return Err(ExchangeError::Failed(ProxyError::Request(
-                    RequestError::TrailersTooLarge,
-                )));
-            }
-            Poll::Ready(Err(PumpError::Source(SourceError::Io(_) | SourceError::Incomplete))) => {
-                return Err(ExchangeError::Gone);
+            Poll::Ready(Err(PumpError::Sink(_io))) => self.state = Upload::Refused,
+            Poll::Ready(Err(PumpError::Source(error))) => {
+                return Err(match error {
+                    SourceError::Malformed => ProxyError::DownstreamBody.into(),
+                    SourceError::TrailersTooLarge => {
+                        ProxyError::Request(RequestError::TrailersTooLarge).into()
+                    }
+                    SourceError::Io(_) | SourceError::Incomplete => Abort::Left.into(),
+                });
             }
         }
         Ok(())
     }
 
     /// Tells whether the client may still be sending a body that nobody reads.
-    pub(super) fn has_unread(&self) -> bool {
+    fn has_unread(&self) -> bool {
         self.state != Upload::Complete && !self.upload.has_ended()
     }
 }

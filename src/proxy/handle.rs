@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use crate::http::h1::BodyLength;
-use crate::proxy::downstream::{Downstream, Leftover};
+use crate::proxy::downstream::Downstream;
 use crate::proxy::error::ProxyError;
-use crate::proxy::exchange::{Exchange, ExchangeError};
+use crate::proxy::exchange::{Exchange, ExchangeError, Finished};
 use crate::proxy::observe::Observation;
 use crate::proxy::request::{Disposition, Request};
 use crate::proxy::upstream::{Pool, PooledConnection, Protocol};
@@ -30,42 +30,34 @@ use crate::proxy::local_response::Reply;
 pub async fn handle(
     worker: &Rc<Worker>,
     pool: &Rc<Pool>,
-    front: Downstream<'_>,
+    downstream: Downstream<'_>,
     mut request: Box<Request>,
 ) -> Disposition {
     let reply = Reply::to(worker, &request);
-    if let Some(here) = request.here.take() {
-        return Box::pin(reply.here(front, here, request)).await;
+    if let Some(why) = request.answered_here.take() {
+        return Box::pin(reply.here(downstream, why, request)).await;
     }
     let mut exchange = match pool.checkout(request.protocol, request.is_replayable()) {
-        Some(lease) => Exchange::new(worker, front, request, lease),
-        None => match Box::pin(begin(worker, pool, front, request, &reply)).await {
+        Some(upstream) => Exchange::new(worker, downstream, request, upstream),
+        None => match Box::pin(begin(worker, pool, downstream, request, &reply)).await {
             Ok(exchange) => exchange,
             Err(answered) => return answered,
         },
     };
-    let failure = loop {
-        let error = match poll_fn(|cx| exchange.poll_head(cx)).await {
-            Ok(()) => break None,
-            Err(ExchangeError::Failed(error)) => error,
-            Err(stop) => return exchange.stopped(stop),
-        };
-        if !exchange.may_retry(&error) {
-            break Some(error);
-        }
-        let (protocol, front, observation) = exchange.front();
-        match Box::pin(connect(pool, (protocol, BodyLength::None), front, observation)).await {
-            Ok(lease) => exchange.retry(lease),
-            Err(error) => break Some(error),
+    let result = match begin_answer(pool, &mut exchange).await {
+        Ok(()) => poll_fn(|cx| exchange.poll_body(cx)).await,
+        Err(ExchangeError::Aborted(abort)) => Err(abort),
+        Err(ExchangeError::Failed(failure)) => {
+            let (downstream, observation, has_unread) = exchange.give_up();
+            return Box::pin(reply.error(downstream, failure.error, has_unread, observation)).await;
         }
     };
-    if let Some(error) = failure {
-        let (front, observation, leftover) = exchange.give_up();
-        return Box::pin(reply.error(front, error, leftover, observation)).await;
-    }
-    match poll_fn(|cx| exchange.poll_answer(cx)).await {
-        Ok(()) => exchange.complete().await,
-        Err(stop) => exchange.stopped(stop),
+    match exchange.finish(result).await {
+        Finished::Switched(tunnel) => Disposition::Switched(tunnel),
+        Finished::Ended(request, outcome, disposition) => {
+            request.observation.record(outcome);
+            disposition
+        }
     }
 }
 
@@ -73,17 +65,35 @@ pub async fn handle(
 async fn begin<'a>(
     worker: &'a Rc<Worker>,
     pool: &Rc<Pool>,
-    mut front: Downstream<'a>,
+    mut downstream: Downstream<'a>,
     mut request: Box<Request>,
     reply: &Reply<'_>,
 ) -> Result<Box<Exchange<'a>>, Disposition> {
     let body = request.body;
-    match connect(pool, (request.protocol, body), &mut front, &mut request.observation).await {
-        Ok(lease) => Ok(Exchange::new(worker, front, request, lease)),
+    let observation = &mut request.observation;
+    match connect(pool, (request.protocol, body), &mut downstream, observation).await {
+        Ok(upstream) => Ok(Exchange::new(worker, downstream, request, upstream)),
         Err(error) => {
-            let leftover = Leftover { unread: request.has_body(), begun: Vec::new() };
-            Err(reply.error(front, error, leftover, request.observation).await)
+            let has_unread = request.has_body();
+            Err(reply.error(downstream, error, has_unread, request.observation).await)
         }
+    }
+}
+
+/// Moves both directions until the answer's head has come, perhaps over a second connection.
+async fn begin_answer(pool: &Rc<Pool>, exchange: &mut Exchange<'_>) -> Result<(), ExchangeError> {
+    loop {
+        let failure = match poll_fn(|cx| exchange.poll_head(cx)).await {
+            Err(ExchangeError::Failed(failure)) => failure,
+            answered => return answered,
+        };
+        let Some(reason) = exchange.retry_reason(&failure) else {
+            return Err(ExchangeError::Failed(failure));
+        };
+        let (protocol, downstream, observation) = exchange.connecting();
+        let connect = connect(pool, (protocol, BodyLength::None), downstream, observation);
+        let upstream = Box::pin(connect).await?;
+        exchange.retry(upstream, reason);
     }
 }
 
@@ -91,7 +101,7 @@ async fn begin<'a>(
 async fn connect(
     pool: &Rc<Pool>,
     (protocol, body): (Protocol, BodyLength),
-    front: &mut Downstream<'_>,
+    downstream: &mut Downstream<'_>,
     observation: &mut Observation,
 ) -> Result<PooledConnection, ProxyError> {
     let begun = observation.now();
@@ -100,15 +110,13 @@ async fn connect(
         if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
             return Poll::Ready(result);
         }
-        match front.poll_gone(cx, observation.worker()) {
-            Poll::Ready(()) => Poll::Ready(Err(ProxyError::DownstreamAborted)),
-            Poll::Pending if front.wire().is_some_and(|client| client.has_cut(body)) => {
-                Poll::Ready(Err(ProxyError::DownstreamAborted))
-            }
-            Poll::Pending => Poll::Pending,
+        let is_gone = downstream.poll_gone(cx, observation.worker()).is_ready();
+        if is_gone || downstream.http1().is_some_and(|client| client.has_cut(body)) {
+            return Poll::Ready(Err(ProxyError::DownstreamAborted));
         }
+        Poll::Pending
     });
-    let lease = result.await?;
+    let upstream = result.await?;
     observation.connected_since(begun);
-    Ok(lease)
+    Ok(upstream)
 }

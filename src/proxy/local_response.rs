@@ -9,12 +9,11 @@ use http::StatusCode;
 
 use crate::http::response::{OwnResponse, Persistence, write_own};
 use crate::http::rewrite::Recipient;
-use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
 use crate::proxy::body::{Delimiter, WireSink};
-use crate::proxy::downstream::{ClientConnection, Downstream, Leftover, Stream};
+use crate::proxy::downstream::{Downstream, Http1Client, Stream};
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::is_refused;
-use crate::proxy::observe::Observation;
+use crate::proxy::observe::{Ending, Observation, Outcome, ResponseHead};
 use crate::proxy::request::{Disposition, LocalResponse, Request};
 use crate::proxy::worker::Worker;
 
@@ -34,42 +33,44 @@ impl<'a> Reply<'a> {
         Self { worker, to: request.to, keep_alive: request.keep_alive, is_grpc: request.is_grpc }
     }
 
-    /// Answers what goes no further.
+    /// Answers what the proxy answers itself.
     pub(super) async fn here(
         &self,
-        front: Downstream<'_>,
-        here: LocalResponse,
+        downstream: Downstream<'_>,
+        why: LocalResponse,
         request: Box<Request>,
     ) -> Disposition {
-        match here {
+        match why {
             LocalResponse::Refused(error) => {
-                let leftover = Leftover { unread: true, begun: Vec::new() };
-                self.error(front, ProxyError::Request(error), leftover, request.observation).await
+                self.error(downstream, ProxyError::Request(error), true, request.observation).await
             }
             LocalResponse::MaxForwards(trace) => {
-                let unread = request.has_body();
-                self.max_forwards(front, trace, unread, request.observation).await
+                let has_unread = request.has_body();
+                self.max_forwards(downstream, trace, has_unread, request.observation).await
             }
         }
     }
 
-    /// Answers for the upstream: status, a line of text, and no internals.
+    /// Answers for the upstream: status, a line of text, and no internals. `has_unread`: the client
+    /// may still be sending a body that nobody reads.
     pub(super) async fn error(
         &self,
-        mut front: Downstream<'_>,
+        mut downstream: Downstream<'_>,
         error: ProxyError,
-        leftover: Leftover,
+        has_unread: bool,
         mut observation: Observation,
     ) -> Disposition {
         tracing::debug!(%error, "request failed");
-        observation.set_error(error.token());
+        let half_closed = downstream
+            .http1()
+            .and_then(|client| client.finished(self.worker).map(|left| (client, left)));
         let Some(status) = error.answer() else {
-            observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
-            let left = front.wire().and_then(|client| client.finished(self.worker));
-            observation.finish_at(left.unwrap_or_else(|| self.worker.now()));
+            let end = half_closed.map_or_else(|| self.worker.now(), |(_, left)| left);
+            let ending = Ending::ClientLeft(ResponseHead::Unseen);
+            observation.record(Outcome { ending, end });
             return Disposition::Close;
         };
-        let own = if self.is_grpc && matches!(front, Downstream::Stream(_)) {
+        let own = if self.is_grpc && matches!(downstream, Downstream::Http2(_)) {
             let status = error.grpc_status();
             observation.set_grpc_status(Some(status.to_string().as_bytes()));
             OwnResponse::Grpc { status, message: error.to_string() }
@@ -77,88 +78,84 @@ impl<'a> Reply<'a> {
             OwnResponse::error(status, &error)
         };
         observation.response_head_ready(own.status().as_u16());
-        if let Downstream::Stream(stream) = &mut front
+        let ending = Ending::Failed(error.token());
+        if let Downstream::Http2(stream) = &mut downstream
             && matches!(error, ProxyError::Request(_))
             && own.status() == StatusCode::BAD_REQUEST
             && stream.refuse()
         {
-            observation.finish();
+            observation.record_now(ending);
             return Disposition::Keep;
         }
         // RFC 9112 §9.3: what is left of a body must not be read as a request.
         let closes = matches!(error, ProxyError::Request(_) | ProxyError::DownstreamBody);
-        let leftover = Leftover { unread: leftover.unread || closes, ..leftover };
-        let half_closed = match &front {
-            Downstream::Wire(client) => client.finished(self.worker).map(|left| (*client, left)),
-            Downstream::Stream(_) => None,
-        };
+        let has_unread = has_unread || closes;
         let Some((client, left)) = half_closed else {
-            observation.finish();
-            return self.send(front, &own, leftover).await;
+            observation.record_now(ending);
+            return self.send(downstream, &own, has_unread).await;
         };
         // Whether it waits or has left shows only now.
         let end = observation.now();
-        let disposition = self.send(front, &own, leftover).await;
-        if is_refused(client).await {
-            observation.set_error(ErrorToken::DownstreamAborted);
-            observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
-            observation.finish_at(left.min(end));
+        observation.foresee(ending);
+        let disposition = self.send(downstream, &own, has_unread).await;
+        observation.record(if is_refused(client).await {
+            let ending = Ending::ClientLeft(ResponseHead::Unseen);
+            Outcome { ending, end: left.min(end) }
         } else {
-            observation.finish_at(end);
-        }
+            Outcome { ending, end }
+        });
         disposition
     }
 
     /// Answers as the final recipient: OPTIONS with nothing, TRACE with the request.
     async fn max_forwards(
         &self,
-        front: Downstream<'_>,
+        downstream: Downstream<'_>,
         trace: Option<String>,
-        unread: bool,
+        has_unread: bool,
         mut observation: Observation,
     ) -> Disposition {
         observation.response_head_ready(200);
-        observation.finish();
+        observation.record_now(Ending::Answered);
         let media_type = if trace.is_some() { "message/http" } else { "text/plain" };
         let text = trace.unwrap_or_default();
         let own = OwnResponse::Text { status: StatusCode::OK, media_type, text };
-        self.send(front, &own, Leftover { unread, begun: Vec::new() }).await
+        self.send(downstream, &own, has_unread).await
     }
 
     async fn send(
         &self,
-        front: Downstream<'_>,
+        downstream: Downstream<'_>,
         own: &OwnResponse,
-        leftover: Leftover,
+        has_unread: bool,
     ) -> Disposition {
-        match front {
-            Downstream::Wire(downstream) => self.send_wire(downstream, own, leftover).await,
-            Downstream::Stream(stream) => self.send_frames(*stream, own),
+        match downstream {
+            Downstream::Http1(client) => self.send_http1(client, own, has_unread).await,
+            Downstream::Http2(stream) => self.send_http2(*stream, own),
         }
     }
 
-    async fn send_wire(
+    async fn send_http1(
         &self,
-        downstream: &ClientConnection,
+        mut client: Http1Client<'_>,
         own: &OwnResponse,
-        leftover: Leftover,
+        has_unread: bool,
     ) -> Disposition {
-        let Leftover { unread, begun: mut out } = leftover;
-        let leaves =
-            self.worker.drain.is_draining() || self.worker.waits.wants_close(downstream.opened);
-        let keep = self.keep_alive && !unread && !leaves;
+        let ends = has_unread || client.connection.should_end(self.worker);
+        let keep = self.keep_alive && !ends;
         let persistence = if keep { Persistence::Keep } else { Persistence::Close };
+        let mut out = client.take_begun();
         write_own(own, self.to, persistence, &self.worker.date(), &mut out);
         out.extend_from_slice(own.content(self.to).as_bytes());
-        let mut sink = WireSink::new(&downstream.link, out, Delimiter::Plain);
+        let mut sink = WireSink::new(&client.connection.link, out, Delimiter::Plain);
         let sent = tokio::time::timeout(ANSWER_LIMIT, poll_fn(|cx| sink.poll_flush(cx))).await;
-        if unread {
-            downstream.mark_unread();
+        if has_unread {
+            client.connection.mark_unread();
         }
         if keep && matches!(sent, Ok(Ok(()))) { Disposition::Keep } else { Disposition::Close }
     }
 
-    fn send_frames(&self, mut stream: Stream, own: &OwnResponse) -> Disposition {
+    fn send_http2(&self, mut stream: Stream, own: &OwnResponse) -> Disposition {
         let mut head = http::Response::new(());
         write_own(own, self.to, Persistence::Keep, &self.worker.date(), &mut head);
         let content = own.content(self.to);

@@ -9,37 +9,57 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::http::h1::RequestHead;
-use crate::logs::access::{Outcome, Subject};
-use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken, GrpcStatus, MethodId};
+use crate::logs::access::{self, Subject};
+use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::metrics::store::{Exemplar, Key, Lasting, Resolved, RouteId, Settled};
 use crate::metrics::{bump, drop_one};
 use crate::proxy::worker::{Tick, Worker};
 
 use self::details::{Details, details, value};
+use self::ending::CountedStatus;
+pub use self::ending::{Ending, ResponseHead};
 pub use self::open::OpenConnection;
 use self::open::lasted;
 
 mod details;
+mod ending;
 mod open;
 
-/// One request from its head to its end.
-///
-/// The phases are points on the worker's clock; overhead, time to the response head and duration
-/// are all derived from them.
-#[must_use = "dropping an observation records its request as aborted"]
-pub struct Observation {
-    worker: Rc<Worker>,
-    route: Resolved,
-    method: MethodId,
+/// How a request ended, and when: its last byte was handed to the connection, or it was known that
+/// there will be none.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// When. What happens behind may decide how it ended, but not when.
+    pub end: Tick,
+}
+
+/// What there was of a request, as points on the worker's clock: overhead, time to the response
+/// head and duration are all derived from them.
+struct Phases {
     head_read: Tick,
     upstream_write: Option<Tick>,
     upstream_head: Option<Tick>,
     response_head: Option<Tick>,
     /// What connecting took: time that the upstream needed, not the sidecar.
     connect_nanos: u64,
+}
+
+/// One request from its head to its end.
+///
+/// What happens to the request is noted here when it happens, since its task may be dropped at any
+/// moment; how it ended is said once, by an [`Outcome`].
+#[must_use = "dropping an observation records its request as aborted"]
+pub struct Observation {
+    worker: Rc<Worker>,
+    route: Resolved,
+    method: MethodId,
+    phases: Phases,
     /// 0 until a response head exists.
     status: u16,
-    error: Option<ErrorToken>,
+    /// How it ends if its task is dropped now, where that is known.
+    foreseen: Option<Ending>,
     grpc: Option<GrpcStatus>,
     /// When the event stream that answers began.
     stream_begun: Option<Tick>,
@@ -68,13 +88,15 @@ impl Observation {
                 None => Resolved::Known(RouteId::UNPARSED),
             },
             method: worker.config.methods.resolve(head.method),
-            head_read: worker.now(),
-            upstream_write: None,
-            upstream_head: None,
-            response_head: None,
-            connect_nanos: 0,
+            phases: Phases {
+                head_read: worker.now(),
+                upstream_write: None,
+                upstream_head: None,
+                response_head: None,
+                connect_nanos: 0,
+            },
             status: 0,
-            error: None,
+            foreseen: None,
             grpc: None,
             stream_begun: None,
             request_bytes: 0,
@@ -89,28 +111,28 @@ impl Observation {
     /// The request is being handed to an upstream connection. A retry sets it again.
     pub fn upstream_write_begun(&mut self) {
         // The time until the first attempt is ours; what a retry waits for is the upstream's.
-        if self.upstream_write.is_none() {
-            self.upstream_write = Some(self.worker.now());
-        }
+        let now = self.worker.now();
+        self.phases.upstream_write.get_or_insert(now);
     }
 
     /// A connection was opened for this request, from `begun` until now.
     pub fn connected_since(&mut self, begun: Tick) {
         // Once the first attempt was written, its time is not the sidecar's anyway.
-        if self.upstream_write.is_none() {
-            self.connect_nanos += self.worker.nanos_between(begun, self.worker.now());
+        if self.phases.upstream_write.is_none() {
+            self.phases.connect_nanos += self.worker.nanos_between(begun, self.worker.now());
         }
     }
 
-    /// The upstream's response head was read.
-    pub fn upstream_head_read(&mut self) {
-        self.upstream_head = Some(self.worker.now());
+    /// The upstream's response head was read, at `read`, and is ready to be written.
+    pub fn upstream_head_ready(&mut self, read: Tick, status: u16) {
+        self.phases.upstream_head = Some(read);
+        self.response_head_ready(status);
     }
 
-    /// The response head is ready to be written.
+    /// A response head is ready to be written.
     pub fn response_head_ready(&mut self, status: u16) {
         self.status = status;
-        self.response_head = Some(self.worker.now());
+        self.phases.response_head = Some(self.worker.now());
     }
 
     /// Reads the worker's clock.
@@ -145,43 +167,46 @@ impl Observation {
     pub fn switched(mut self) -> OpenConnection {
         let since = self.now();
         let worker = Rc::clone(&self.worker);
-        let route = self.end(since);
+        let route = self.end(Outcome { ending: Ending::Answered, end: since });
         OpenConnection::new(worker, route, since)
     }
 
-    /// Why the answer is not the upstream's, or not whole.
-    pub fn set_error(&mut self, token: ErrorToken) {
-        self.error = Some(token);
+    /// Notes how the request ends unless something else happens.
+    pub fn foresee(&mut self, ending: Ending) {
+        self.foreseen = Some(ending);
     }
 
-    /// The status to record where no head was or will be sent.
-    pub fn set_unsent_status(&mut self, status: u16) {
-        self.status = status;
-        self.response_head = None;
+    /// Records how the request ended.
+    pub fn record(mut self, outcome: Outcome) {
+        self.end(outcome);
     }
 
-    /// Ends the observation: the last byte was handed to the connection, or there will be none.
-    pub fn finish(self) {
-        let now = self.worker.now();
-        self.finish_at(now);
-    }
-
-    /// Ends the observation at a moment that has passed: what happened since decided only how.
-    pub fn finish_at(mut self, end: Tick) {
-        self.end(end);
+    /// Records that it ended now.
+    pub fn record_now(self, ending: Ending) {
+        let end = self.worker.now();
+        self.record(Outcome { ending, end });
     }
 
     /// Records. The only place that does.
-    fn end(&mut self, end: Tick) -> Option<Settled> {
+    fn end(&mut self, Outcome { ending, end }: Outcome) -> Option<Settled> {
         if std::mem::replace(&mut self.ended, true) {
             return None;
         }
-        let nanos = self.worker.nanos_between(self.head_read, end);
+        let (error, status) = ending.counts_as();
+        match status {
+            CountedStatus::Sent => {}
+            CountedStatus::SentOr(_) if self.status != 0 => {}
+            CountedStatus::SentOr(status) | CountedStatus::Unsent(status) => {
+                self.status = status;
+                self.phases.response_head = None;
+            }
+        }
+        let nanos = self.worker.nanos_between(self.phases.head_read, end);
         let route = if self.excluded {
             bump(&self.worker.stats.excluded);
             None
         } else {
-            Some(self.record(nanos))
+            Some(self.write_rows(error, nanos))
         };
         if let Some(since) = self.stream_begun {
             drop_one(&self.worker.stats.streams_active);
@@ -190,28 +215,22 @@ impl Observation {
         bump(&self.worker.stats.ended);
         // A probe that fails is worth a line.
         if !self.excluded || self.status >= 400 {
-            self.log(route.as_ref(), nanos);
+            self.log(route.as_ref(), error, nanos);
         }
         route
     }
 
     /// Writes to the rows, and tells under which route.
-    fn record(&self, nanos: u64) -> Settled {
-        let worker = &self.worker;
-        let start_nanos = self.response_head.map(|at| worker.nanos_between(self.head_read, at));
+    fn write_rows(&self, error: Option<ErrorToken>, nanos: u64) -> Settled {
+        let (worker, phases) = (&self.worker, &self.phases);
+        let start_nanos = phases.response_head.map(|at| worker.nanos_between(phases.head_read, at));
         let nanos = match start_nanos {
             Some(start) if worker.config.naming.measures_head() => start,
             _ => nanos,
         };
-        let answered = self.upstream_head.is_some() && self.response_head.is_some();
+        let answered = phases.upstream_head.is_some() && phases.response_head.is_some();
         let route = worker.shard.settle(&self.route, self.status, answered);
-        let key = Key {
-            route,
-            method: self.method,
-            status: self.status,
-            error: self.error,
-            grpc: self.grpc,
-        };
+        let key = Key { route, method: self.method, status: self.status, error, grpc: self.grpc };
         let is_timed = self.status != 101 && self.stream_begun.is_none();
         let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
         worker.shard.with_row(&key, |row, buckets| {
@@ -237,20 +256,20 @@ impl Observation {
     }
 
     fn record_overhead(&self) {
-        let Some(upstream_write) = self.upstream_write else {
+        let (worker, phases) = (&self.worker, &self.phases);
+        let Some(upstream_write) = phases.upstream_write else {
             return;
         };
-        let worker = &self.worker;
-        let before = worker.nanos_between(self.head_read, upstream_write);
-        let before = before.saturating_sub(self.connect_nanos);
-        let after = match (self.upstream_head, self.response_head) {
+        let before = worker.nanos_between(phases.head_read, upstream_write);
+        let before = before.saturating_sub(phases.connect_nanos);
+        let after = match (phases.upstream_head, phases.response_head) {
             (Some(read), Some(ready)) => worker.nanos_between(read, ready),
             _ => 0,
         };
         worker.stats.overhead.record(&worker.stats.overhead_bounds, before + after);
     }
 
-    fn log(&self, route: Option<&Settled>, nanos: u64) {
+    fn log(&self, route: Option<&Settled>, error: Option<ErrorToken>, nanos: u64) {
         let subject = self.details.as_ref().and_then(|details| details.subject.as_ref());
         let (Some(log), Some(subject)) = (&self.worker.access_log, subject) else {
             return;
@@ -261,9 +280,9 @@ impl Observation {
         };
         log.log(
             subject,
-            Outcome {
+            access::Outcome {
                 status: self.status,
-                error: self.error.map_or("", ErrorToken::as_str),
+                error: error.map_or("", ErrorToken::as_str),
                 route: &route,
                 bytes: self.response_bytes,
                 duration: Duration::from_nanos(nanos),
@@ -273,23 +292,18 @@ impl Observation {
 }
 
 impl Drop for Observation {
-    /// Whatever was not finished was cut off: by a panic, by the shutdown, or by the client.
+    /// Whatever was not recorded was cut off: by a panic, by the shutdown, or by the client.
     fn drop(&mut self) {
         if self.ended {
             return;
         }
-        let (status, token) = if std::thread::panicking() {
-            (500, ErrorToken::ProxyInternalError)
-        } else if self.worker.drain.is_cut() {
-            (503, ErrorToken::Draining)
-        } else {
-            (CLIENT_CLOSED_REQUEST, ErrorToken::DownstreamAborted)
+        let ending = match self.foreseen {
+            Some(ending) => ending,
+            None if std::thread::panicking() => Ending::Panicked,
+            None if self.worker.drain.is_cut() => Ending::CutOff,
+            None => Ending::Dropped,
         };
-        if self.status == 0 {
-            self.status = status;
-        }
-        self.error.get_or_insert(token);
-        self.end(self.worker.now());
+        self.end(Outcome { ending, end: self.worker.now() });
     }
 }
 
@@ -307,7 +321,7 @@ pub fn record_unparsed(worker: &Worker, peer: IpAddr, status: u16) {
     worker.shard.with_row(&key, |row, buckets| row.durations.record(buckets, 0));
     bump(&worker.stats.ended);
     if let Some(log) = &worker.access_log {
-        let outcome = Outcome {
+        let outcome = access::Outcome {
             status,
             error: ErrorToken::HttpRequestError.as_str(),
             route: &worker.shard.route_name(&key.route),

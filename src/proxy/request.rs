@@ -30,29 +30,29 @@ pub struct Request {
     /// The protocols that the client would switch to.
     pub(crate) upgrade: Option<Box<[u8]>>,
     pub(crate) named: Named,
-    /// It goes no further.
-    pub(crate) here: Option<LocalResponse>,
+    /// The proxy answers it itself.
+    pub(crate) answered_here: Option<LocalResponse>,
 }
 
 /// A request head in the form of the upstream's protocol.
 pub(crate) enum Outgoing {
-    /// Bytes of HTTP/1.
-    Wire(Vec<u8>),
-    /// An HTTP/2 head.
-    Frames(Box<http::Request<()>>),
+    /// Bytes.
+    Http1(Vec<u8>),
+    /// A head for the library.
+    Http2(Box<http::Request<()>>),
 }
 
 impl Outgoing {
     /// The head in HTTP/1, for an upstream that turned out not to speak HTTP/2.
-    pub(crate) fn into_wire(self, body: BodyLength) -> Vec<u8> {
+    pub(crate) fn into_http1(self, body: BodyLength) -> Vec<u8> {
         match self {
-            Self::Wire(bytes) => bytes,
-            Self::Frames(request) => to_http1(&request, body),
+            Self::Http1(bytes) => bytes,
+            Self::Http2(request) => to_http1(&request, body),
         }
     }
 }
 
-/// Why a request goes no further.
+/// Why the proxy answers a request itself.
 pub(crate) enum LocalResponse {
     /// It may not be forwarded.
     Refused(RequestError),
@@ -86,8 +86,8 @@ impl Request {
         let peer = Peer { address, scheme, forwarded, via, upstream: &pool.authority };
         let mut protocol = pool.protocol(head.version == Version::Http2);
         let (prepared, outgoing) = match protocol {
-            Protocol::Http1 => wire(head, peer),
-            Protocol::Http2 | Protocol::Grpc => frames(head, peer),
+            Protocol::Http1 => for_http1(head, peer),
+            Protocol::Http2 | Protocol::Grpc => for_http2(head, peer),
         };
         let mut request = Self {
             observation,
@@ -101,14 +101,14 @@ impl Request {
             expects_continue: false,
             upgrade: None,
             named: Named::new(),
-            here: None,
+            answered_here: None,
         };
         match prepared {
             Ok(fields) => {
                 if protocol == Protocol::Http2 && fields.upgrade.is_some() {
                     // HTTP/2 has no upgrade; the app may have one in HTTP/1.
                     protocol = Protocol::Http1;
-                    request.outgoing = wire(head, peer).1;
+                    request.outgoing = for_http1(head, peer).1;
                 } else if protocol == Protocol::Http2 && fields.is_grpc {
                     protocol = Protocol::Grpc;
                 }
@@ -120,10 +120,10 @@ impl Request {
                 request.named = fields.named;
                 if hops(head) == Some(0) {
                     let trace = (head.method == "TRACE").then(|| reflect(head));
-                    request.here = Some(LocalResponse::MaxForwards(trace));
+                    request.answered_here = Some(LocalResponse::MaxForwards(trace));
                 }
             }
-            Err(error) => request.here = Some(LocalResponse::Refused(error)),
+            Err(error) => request.answered_here = Some(LocalResponse::Refused(error)),
         }
         request
     }
@@ -141,14 +141,14 @@ impl Request {
 
 type Prepared<'a> = Result<RequestFields<'a>, RequestError>;
 
-fn wire<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
+fn for_http1<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
     let mut out = Vec::with_capacity(512);
-    (prepare_request(head, peer, &mut out), Outgoing::Wire(out))
+    (prepare_request(head, peer, &mut out), Outgoing::Http1(out))
 }
 
-fn frames<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
+fn for_http2<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgoing) {
     let mut request = Box::new(http::Request::new(()));
-    (prepare_request(head, peer, &mut *request), Outgoing::Frames(request))
+    (prepare_request(head, peer, &mut *request), Outgoing::Http2(request))
 }
 
 /// Methods that RFC 9110 §9.2.2 calls idempotent, and QUERY.

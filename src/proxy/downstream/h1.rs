@@ -15,7 +15,7 @@ use crate::http::response::OwnResponse;
 use crate::net::tls::Alpn;
 use crate::net::transport::Socket;
 use crate::proxy::downstream::h2;
-use crate::proxy::downstream::{ClientConnection, Downstream, close, last_words};
+use crate::proxy::downstream::{ClientConnection, close, last_words};
 use crate::proxy::handle;
 use crate::proxy::observe::record_unparsed;
 use crate::proxy::request::{Disposition, Request};
@@ -90,7 +90,7 @@ pub async fn serve(
             }
             Event::End => break,
         };
-        match handle::handle(&worker, &pool, Downstream::Wire(&downstream), request).await {
+        match handle::handle(&worker, &pool, (&downstream).into(), request).await {
             Disposition::Keep => requests.idle_since = Some(worker.now()),
             Disposition::Close => break,
             Disposition::Abort => return downstream.link.abort(),

@@ -278,10 +278,11 @@ fn spawn(shared: &Rc<Shared>, request: http::Request<RecvStream>, respond: SendR
         let shared = &running.0;
         let (parts, body) = request.into_parts();
         let request = parse(shared, &parts, &body);
-        let front = Downstream::Stream(Box::new(Stream {
+        let front = Downstream::Http2(Box::new(Stream {
             respond,
             body: Some(body),
             seen: Rc::clone(&shared.seen),
+            interim_room_bytes: shared.worker.config.max_header_bytes,
         }));
         // What becomes of the connection is the library's affair.
         let _after = handle::handle(&shared.worker, &shared.pool, front, Box::new(request)).await;

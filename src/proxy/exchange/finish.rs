@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use h2::Reason;
 
-use super::{Exchange, ExchangeError, HalfClose, Upload};
+use super::head::Answer;
+use super::{Abort, Exchange, HalfClose, Phase, Sides, Upload};
 use crate::http::response::{BodyEnd, Persistence};
-use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
-use crate::proxy::body::{Sink, WireSink};
-use crate::proxy::downstream::{ClientConnection, Downstream, Leftover};
-use crate::proxy::observe::Observation;
-use crate::proxy::request::Disposition;
+use crate::proxy::body::Sink;
+use crate::proxy::downstream::{ClientConnection, Downstream};
+use crate::proxy::observe::{Ending, Observation, Outcome, ResponseHead};
+use crate::proxy::request::{Disposition, Request};
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::upstream::PooledConnection;
 use crate::proxy::worker::Worker;
 
@@ -23,87 +24,99 @@ const DELIVERY_GRACE: Duration = Duration::from_millis(250);
 /// How long the rest of an upload may take once it has been answered; nginx's `lingering_time`.
 const REST_LIMIT: Duration = Duration::from_secs(30);
 
+/// What an exchange leaves behind.
+pub enum Finished {
+    /// A request that is to be recorded, and its client's connection.
+    Ended(Box<Request>, Outcome, Disposition),
+    /// Two connections that have left HTTP, one of them the client's.
+    Switched(Box<Tunnel>),
+}
+
 impl<'a> Exchange<'a> {
-    /// Ends an exchange that went wrong behind its head, or whose client is gone.
-    pub fn stopped(mut self: Box<Self>, stop: ExchangeError) -> Disposition {
-        let answered = self.answer.as_ref().map(|answer| answer.body_end);
-        self.note_bytes();
-        let mut end = self.request.observation.now();
-        match stop {
-            ExchangeError::Failed(error) => self.request.observation.set_error(error.token()),
-            ExchangeError::Cut(token) => self.request.observation.set_error(token),
-            ExchangeError::Slow => {
-                self.request.observation.set_error(ErrorToken::DownstreamTimeout);
-                if answered.is_none() {
-                    self.request.observation.set_unsent_status(408);
-                }
+    /// Ends an exchange that has answered its client, or that was aborted.
+    pub async fn finish(self: Box<Self>, result: Result<(), Abort>) -> Finished {
+        let Self { sides, phase } = *self;
+        match (result, phase) {
+            (Ok(()), Phase::Streaming(answer)) => sides.complete(answer).await,
+            (Ok(()), Phase::Switching) => sides.switched(),
+            (Ok(()), Phase::AwaitingHead(_)) => {
+                debug_assert!(false, "an answer is whole that has not begun");
+                sides.aborted(Abort::Incomplete, None)
             }
-            ExchangeError::Gone => {
-                end = self
-                    .front
-                    .wire()
-                    .and_then(|client| client.finished(self.worker))
-                    .unwrap_or(end);
-                self.request.observation.set_error(ErrorToken::DownstreamAborted);
-                // Whoever had sent its FIN before there was a head has not seen one.
-                if self.answer.as_ref().is_none_or(|answer| answer.half_closed_before_head) {
-                    self.request.observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
-                }
-            }
+            (Err(abort), Phase::Streaming(answer)) => sides.aborted(abort, Some(answer)),
+            (Err(abort), Phase::AwaitingHead(_) | Phase::Switching) => sides.aborted(abort, None),
         }
-        if let Some(Sink::Frames(sink)) = self.answer.map(|answer| answer.pump.sink).as_mut() {
+    }
+
+    /// Gives up before a head was sent. Tells also whether the client may still be sending a body
+    /// that nobody reads.
+    pub fn give_up(self: Box<Self>) -> (Downstream<'a>, Observation, bool) {
+        let mut sides = self.sides;
+        sides.request.observation.set_bytes(sides.upload.bytes, 0);
+        let has_unread = sides.has_unread();
+        (sides.downstream, sides.request.observation, has_unread)
+    }
+}
+
+impl Sides<'_> {
+    /// Tells whether the client's connection may go on as far as it and the proxy are concerned.
+    pub(super) fn wants_to_keep(&self) -> bool {
+        let client = self.downstream.http1();
+        self.request.keep_alive && !client.is_some_and(|client| client.should_end(self.worker))
+    }
+
+    /// Ends an exchange that went wrong behind its head, or whose client is gone.
+    fn aborted(mut self, abort: Abort, answer: Option<Answer>) -> Finished {
+        let mut end = self.request.observation.now();
+        let answered = answer.as_ref().map_or(0, |answer| answer.pump.bytes);
+        self.request.observation.set_bytes(self.upload.bytes, answered);
+        let ending = match abort {
+            Abort::Incomplete => Ending::AnswerIncomplete,
+            Abort::Malformed => Ending::AnswerMalformed,
+            Abort::Slow => Ending::ClientSlow(match answer {
+                Some(_) => ResponseHead::Seen,
+                None => ResponseHead::Unseen,
+            }),
+            Abort::Left => {
+                let client = self.downstream.http1();
+                end = client.and_then(|client| client.finished(self.worker)).unwrap_or(end);
+                // Whoever had sent its FIN before there was a head has not seen one.
+                Ending::ClientLeft(answer.as_ref().map_or(ResponseHead::Unseen, |a| a.head))
+            }
+        };
+        let disposition = match answer.as_ref().map(|answer| answer.body_end) {
+            Some(BodyEnd::ConnectionEnd) => Disposition::Abort,
+            Some(BodyEnd::Announced | BodyEnd::LastChunk) | None => Disposition::Close,
+        };
+        if let Some(Answer { pump, .. }) = answer
+            && let Sink::Frames(mut sink) = pump.sink
+        {
             // The head is out: only a reset tells that the rest will not come.
             sink.reset(Reason::INTERNAL_ERROR);
         }
-        self.request.observation.finish_at(end);
-        match answered {
-            Some(BodyEnd::ConnectionEnd) => Disposition::Abort,
-            Some(BodyEnd::Announced | BodyEnd::LastChunk) | None => Disposition::Close,
-        }
+        Finished::Ended(self.request, Outcome { ending, end }, disposition)
     }
 
-    /// Gives up before a head was sent.
-    pub fn give_up(mut self: Box<Self>) -> (Downstream<'a>, Observation, Leftover) {
-        self.note_bytes();
-        let begun = self.interim.as_mut().map(WireSink::take_waiting).unwrap_or_default();
-        let leftover = Leftover { unread: self.has_unread(), begun };
-        (self.front, self.request.observation, leftover)
-    }
-
-    /// Notes what of both bodies was forwarded until now.
-    fn note_bytes(&mut self) {
-        let answered = self.answer.as_ref().map_or(0, |answer| answer.pump.bytes);
-        self.request.observation.set_bytes(self.upload.bytes, answered);
-    }
-
-    /// What becomes of the client's connection, as far as is known when the head is written.
-    pub(super) fn persistence(&self, upstream_keeps: bool) -> Persistence {
-        let unread = self.has_unread();
-        // A body that the client has held back may come or not: nobody could tell what is next.
-        let lost = self.state == Upload::Held
-            || (unread && (self.state == Upload::Refused || !upstream_keeps));
-        let leaves = self.worker.drain.is_draining()
-            || matches!(&self.front, Downstream::Wire(downstream)
-                if self.worker.waits.wants_close(downstream.opened));
-        if self.request.keep_alive && !lost && !leaves {
-            Persistence::Keep
-        } else {
-            Persistence::Close
+    /// Ends an exchange whose 101 was handed over.
+    fn switched(self) -> Finished {
+        let Self { downstream, upstream, request, .. } = self;
+        match (downstream.http1(), upstream) {
+            (Some(client), PooledConnection::Wire(lease)) => {
+                let tunnel = Box::new(Tunnel::new(&client.link, &lease.link));
+                Finished::Switched(tunnel.started(request.observation, lease))
+            }
+            (None, _) | (_, PooledConnection::Stream(_)) => {
+                debug_assert!(false, "HTTP/2 has no upgrade");
+                let end = request.observation.now();
+                let outcome = Outcome { ending: Ending::AnswerMalformed, end };
+                Finished::Ended(request, outcome, Disposition::Close)
+            }
         }
     }
 
     /// Ends an exchange whose answer was handed over whole.
-    pub async fn complete(mut self: Box<Self>) -> Disposition {
-        if let Some(tunnel) = self.tunnel.take() {
-            let PooledConnection::Wire(lease) = self.lease else {
-                return Disposition::Close;
-            };
-            return Disposition::Switched(tunnel.started(self.request.observation, lease));
-        }
-        let Some(answer) = self.answer.take() else {
-            return Disposition::Close;
-        };
-        let end = self.request.observation.now();
+    async fn complete(mut self, answer: Answer) -> Finished {
+        let mut end = self.request.observation.now();
         let mut persistence = answer.persistence;
         // An upstream that answers without the body may take what follows of it for a request, and
         // the next client would get the answer to that.
@@ -116,32 +129,29 @@ impl<'a> Exchange<'a> {
             let status = answer.pump.source.trailer("grpc-status");
             self.request.observation.set_grpc_status(status.as_deref());
         }
-        let Self { request, lease, front, half_close, .. } = *self;
-        let mut observation = request.observation;
-        let may_reuse = was_whole && half_close == HalfClose::Open && answer.upstream_keeps;
-        match lease {
-            PooledConnection::Wire(lease) if may_reuse => lease.release(answer.keep_alive_seconds),
-            lease => drop(lease),
-        }
-        let Downstream::Wire(downstream) = front else {
-            observation.finish_at(end);
-            return Disposition::Keep;
-        };
-        let mut end = end;
-        let left = left(downstream, observation.worker()).await;
-        let finished = downstream.finished(observation.worker());
-        if left || finished.is_some() && Box::pin(is_refused(downstream)).await {
-            observation.set_error(ErrorToken::DownstreamAborted);
-            if answer.half_closed_before_head {
-                observation.set_unsent_status(CLIENT_CLOSED_REQUEST);
+        let Self { worker, request, upstream, downstream, half_close, .. } = self;
+        match upstream {
+            PooledConnection::Wire(lease)
+                if was_whole && half_close == HalfClose::Open && answer.upstream_keeps =>
+            {
+                lease.release(answer.keep_alive_seconds);
             }
-            end = finished.map_or(end, |finished| finished.min(end));
+            upstream => drop(upstream),
         }
-        observation.finish_at(end);
-        match persistence {
-            Persistence::Keep => Disposition::Keep,
-            Persistence::Close => Disposition::Close,
+        let mut ending = Ending::Answered;
+        let disposition = match (downstream.http1(), persistence) {
+            (None, _) | (Some(_), Persistence::Keep) => Disposition::Keep,
+            (Some(_), Persistence::Close) => Disposition::Close,
+        };
+        if let Some(client) = downstream.http1() {
+            let has_left = left(client, worker).await;
+            let finished = client.finished(worker);
+            if has_left || finished.is_some() && Box::pin(is_refused(client)).await {
+                ending = Ending::ClientLeft(answer.head);
+                end = finished.map_or(end, |finished| finished.min(end));
+            }
         }
+        Finished::Ended(request, Outcome { ending, end }, disposition)
     }
 
     /// Forwards what is left of the body, so that the connection can be used again.
@@ -149,35 +159,79 @@ impl<'a> Exchange<'a> {
         if persistence == Persistence::Keep {
             let rest = poll_fn(|cx| match (self.poll_upload(cx), self.state) {
                 (Ok(()), Upload::Held | Upload::Running) => Poll::Pending,
-                (Ok(()), Upload::Complete) => Poll::Ready(Ok(())),
-                (Ok(()), Upload::Refused) => Poll::Ready(Err(ExchangeError::Gone)),
-                (Err(stop), _) => Poll::Ready(Err(stop)),
+                (Ok(()), Upload::Complete) => Poll::Ready(Persistence::Keep),
+                (Ok(()), Upload::Refused) | (Err(_), _) => Poll::Ready(Persistence::Close),
             });
-            if matches!(tokio::time::timeout(REST_LIMIT, rest).await, Ok(Ok(()))) {
+            if let Ok(Persistence::Keep) = tokio::time::timeout(REST_LIMIT, rest).await {
                 return Persistence::Keep;
             }
         }
-        if let Some(downstream) = self.front.wire() {
-            downstream.mark_unread();
+        if let Some(client) = self.downstream.http1() {
+            client.mark_unread();
         }
         Persistence::Close
     }
 }
 
+/// What becomes of the client's connection, as far as is known when the head is written: `wants`,
+/// whether it may go on at all; `state` of the upload, and whether some of it is `unread`.
+pub(super) fn persistence(
+    wants: bool,
+    state: Upload,
+    unread: bool,
+    upstream_keeps: bool,
+) -> Persistence {
+    let is_lost = match state {
+        // A body that the client has held back may come or not: nobody could tell what is next.
+        Upload::Held => true,
+        Upload::Refused => unread,
+        // An upstream that closes will not take the rest.
+        Upload::Running => unread && !upstream_keeps,
+        Upload::Complete => false,
+    };
+    if wants && !is_lost { Persistence::Keep } else { Persistence::Close }
+}
+
 /// Tells whether the client has left with a reset; notes its FIN, if that came meanwhile.
-async fn left(downstream: &ClientConnection, worker: &Worker) -> bool {
-    poll_fn(|cx| Poll::Ready(downstream.poll_gone(cx, worker).is_ready())).await
+async fn left(client: &ClientConnection, worker: &Worker) -> bool {
+    poll_fn(|cx| Poll::Ready(client.poll_gone(cx, worker).is_ready())).await
 }
 
 /// Tells whether a client that has sent its FIN refuses the answer: it closed altogether, and its
 /// kernel answers our bytes with a reset.
-pub(crate) async fn is_refused(downstream: &ClientConnection) -> bool {
+pub(crate) async fn is_refused(client: &ClientConnection) -> bool {
     const INTERVAL: Duration = Duration::from_millis(10);
-    let link = &downstream.link;
     let reset = async {
-        while link.take_error().is_none() {
+        while client.link.take_error().is_none() {
             tokio::time::sleep(INTERVAL).await;
         }
     };
     tokio::time::timeout(DELIVERY_GRACE, reset).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_kept_only_if_nobody_wonders_what_comes_next_on_it() {
+        use Persistence::{Close, Keep};
+        // The upload, whether some is unread, and what follows if the upstream closes, or keeps.
+        for (state, unread, closes, keeps) in [
+            (Upload::Held, true, Close, Close),
+            (Upload::Held, false, Close, Close),
+            (Upload::Running, true, Close, Keep),
+            (Upload::Running, false, Keep, Keep),
+            (Upload::Refused, true, Close, Close),
+            (Upload::Refused, false, Keep, Keep),
+            (Upload::Complete, false, Keep, Keep),
+            (Upload::Complete, true, Keep, Keep),
+        ] {
+            for (upstream_keeps, expected) in [(false, closes), (true, keeps)] {
+                let got = persistence(true, state, unread, upstream_keeps);
+                assert_eq!(got, expected, "{state:?} {unread} {upstream_keeps}");
+                assert_eq!(persistence(false, state, unread, upstream_keeps), Close);
+            }
+        }
+    }
 }

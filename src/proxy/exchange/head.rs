@@ -1,22 +1,36 @@
 //! The answer's head: read from the upstream, rewritten, written to the client.
 
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use h2::Reason;
+use h2::client::ResponseFuture;
 use http::StatusCode;
 
-use super::{Exchange, ExchangeError, HalfClose, Upload};
-use crate::http::h1::{BodyLength, ResponseHead, Version, parse_response, slots};
-use crate::http::h2::list_bytes;
-use crate::http::response::{BodyEnd, Forwarded, Persistence, write_forwarded, write_interim};
-use crate::http::rewrite::ResponseFields;
+use super::finish::persistence;
+use super::retry::Processed;
+use super::{Abort, Continue, ExchangeError, Failure, HalfClose, Phase, Sides, Upload};
+use crate::http::h1::{BodyLength, Field, ResponseHead, Version, items, parse_response, slots};
+use crate::http::h2::{fields, list_bytes, response_body};
+use crate::http::response::{BodyEnd, Forwarded, Persistence};
+use crate::http::rewrite::{Named, ResponseFields};
+use crate::net::timer::Timer;
 use crate::net::transport::Transport;
-use crate::proxy::body::{
-    Delimiter, FrameSink, FrameSource, Pump, Sink, Source, WireSink, WireSource,
-};
-use crate::proxy::downstream::Downstream;
+use crate::proxy::body::{FrameSource, Pump, Source, WireSource};
 use crate::proxy::error::ProxyError;
+use crate::proxy::observe;
 use crate::proxy::upstream::PooledConnection;
+
+/// Where the answer's head comes from.
+pub(super) enum HeadReader {
+    /// The connection, and what came of the head so far.
+    Http1(Vec<u8>),
+    /// A stream.
+    Http2(ResponseFuture),
+    /// A connection that took no stream.
+    NoStream,
+}
 
 /// An answer on its way to the client.
 pub(super) struct Answer {
@@ -24,11 +38,13 @@ pub(super) struct Answer {
     pub(super) persistence: Persistence,
     pub(super) body_end: BodyEnd,
     pub(super) upstream_keeps: bool,
+    pub(super) keep_alive_seconds: Option<u64>,
     /// Bytes of body that the head announced, if it did.
     known_bytes: Option<u64>,
-    /// The client had sent its FIN before there was a head to send.
-    pub(super) half_closed_before_head: bool,
-    pub(super) keep_alive_seconds: Option<u64>,
+    /// Whether the client had its side still open when there was a head to send.
+    pub(super) head: observe::ResponseHead,
+    /// Fires when an HTTP/2 client should have read; none before it had to be waited for.
+    pub(super) reader: Option<Timer>,
 }
 
 impl Answer {
@@ -39,261 +55,321 @@ impl Answer {
     }
 }
 
-/// What a status takes of a list of fields: `:status`, three digits, and what RFC 9113 §10.5.1
-/// adds.
-const STATUS_BYTES: usize = 42;
-
-/// What a head was.
+/// What the bytes of a head were.
 enum Head {
     Incomplete,
-    /// An interim answer, or the last, of so many bytes.
+    /// An interim answer of so many bytes.
     Interim(usize),
-    Final(usize),
+    /// The last, of so many bytes, and what follows.
+    Final(usize, Phase),
 }
 
-impl Exchange<'_> {
+impl Sides<'_> {
     /// Reads until the answer's head is there.
     pub(super) fn poll_answer_head(
         &mut self,
+        reader: &mut HeadReader,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ExchangeError>> {
-        let PooledConnection::Wire(lease) = &self.lease else {
-            return self.poll_frames_head(cx);
-        };
-        let (worker, link) = (self.worker, Rc::clone(&lease.link));
+    ) -> Poll<Result<Phase, ExchangeError>> {
+        match (reader, &self.upstream) {
+            (HeadReader::Http1(partial), PooledConnection::Wire(lease)) => {
+                let transport = Rc::clone(&lease.link);
+                self.poll_http1_head(partial, &transport, cx)
+            }
+            (HeadReader::Http2(response), PooledConnection::Stream(_)) => {
+                self.poll_http2_head(response, cx)
+            }
+            (HeadReader::NoStream | HeadReader::Http1(_) | HeadReader::Http2(_), _) => {
+                Poll::Ready(Err(self.unanswered(None)))
+            }
+        }
+    }
+
+    fn poll_http1_head(
+        &mut self,
+        partial: &mut Vec<u8>,
+        transport: &Rc<Transport>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Phase, ExchangeError>> {
+        let worker = self.worker;
         loop {
             let mut scratch = worker.scratch.borrow_mut();
-            let count = match link.poll_read(cx, &mut scratch) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.ended(&link, None))),
-                Poll::Ready(Ok(count)) => count,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.ended(&link, Some(error)))),
+            let count = match ready!(transport.poll_read(cx, &mut scratch)) {
+                Ok(0) => return Poll::Ready(Err(self.ended(transport, None))),
+                Ok(count) => count,
+                Err(error) => return Poll::Ready(Err(self.ended(transport, Some(error)))),
             };
-            let read = scratch.get_mut(..count).unwrap_or_default();
-            let done = if self.partial.is_empty() {
-                self.take(cx, read)
+            let (read, _) = scratch.split_at_mut(count);
+            let phase = if partial.is_empty() {
+                self.take(partial, transport, read, cx)?
             } else {
-                let mut bytes = std::mem::take(&mut self.partial);
+                let mut bytes = std::mem::take(partial);
                 bytes.extend_from_slice(read);
-                self.take(cx, &mut bytes)
+                self.take(partial, transport, &mut bytes, cx)?
             };
-            if done? {
-                return Poll::Ready(Ok(()));
+            if let Some(phase) = phase {
+                return Poll::Ready(Ok(phase));
             }
-            if self.interim.as_ref().is_some_and(WireSink::is_blocked) {
+            if self.downstream.holds_interim() {
                 return Poll::Pending;
             }
         }
     }
 
-    /// Takes what was read; tells whether the final head was in it.
-    fn take(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Result<bool, ExchangeError> {
-        let mut at = 0;
+    /// Takes what was read: heads, and what comes behind the last. Returns what follows the last.
+    fn take(
+        &mut self,
+        partial: &mut Vec<u8>,
+        transport: &Rc<Transport>,
+        mut bytes: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Phase>, ExchangeError> {
         loop {
-            let rest = bytes.get_mut(at..).unwrap_or_default();
-            match self.take_head(cx, rest)? {
+            match self.take_head(transport, bytes, cx)? {
                 Head::Incomplete => {
-                    if rest.len() > self.worker.config.max_header_bytes {
+                    if bytes.len() > self.worker.config.max_header_bytes {
                         return Err(protocol("its head is too large"));
                     }
-                    self.partial = rest.to_vec();
-                    return Ok(false);
+                    *partial = bytes.to_vec();
+                    return Ok(None);
                 }
-                Head::Interim(size) => at += size,
-                Head::Final(size) => {
-                    let rest = rest.get_mut(size..).unwrap_or_default();
-                    self.begin_body(cx, rest)?;
-                    return Ok(true);
+                Head::Interim(size) => (_, bytes) = bytes.split_at_mut(size),
+                Head::Final(size, mut phase) => {
+                    let (_, behind) = bytes.split_at_mut(size);
+                    match &mut phase {
+                        Phase::Streaming(answer) if !behind.is_empty() => {
+                            answer.pump.push(cx, behind).map_err(|_io| Abort::Left)?;
+                        }
+                        Phase::Streaming(_) | Phase::AwaitingHead(_) => {}
+                        // Bytes of the new protocol.
+                        Phase::Switching => transport.put_back(behind),
+                    }
+                    return Ok(Some(phase));
                 }
             }
         }
     }
 
-    fn take_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<Head, ExchangeError> {
+    fn take_head(
+        &mut self,
+        transport: &Rc<Transport>,
+        bytes: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<Head, ExchangeError> {
         let mut slots = slots();
-        let parsed =
-            parse_response(bytes, &mut slots, self.request.to.to_head).map_err(protocol)?;
-        let Some((head, size)) = parsed else {
+        let to_head = self.request.to.to_head;
+        let Some((head, size)) = parse_response(bytes, &mut slots, to_head).map_err(protocol)?
+        else {
             return Ok(Head::Incomplete);
         };
-        if size > self.worker.config.max_header_bytes {
+        let max_bytes = self.worker.config.max_header_bytes;
+        if size > max_bytes {
             return Err(protocol("its head is too large"));
         }
-        match head.status.as_u16() {
-            101 => self.switch(&head)?,
+        Ok(match head.status.as_u16() {
+            101 => Head::Final(size, self.switch(&head)?),
             100..=199 => {
-                self.interim(cx, &head)?;
-                return Ok(Head::Interim(size));
+                self.interim(&head, cx)?;
+                Head::Interim(size)
             }
-            _ => self.final_head(&head, None)?,
+            _ => {
+                let source =
+                    |named| Source::Wire(WireSource::new(transport, head.body, named, max_bytes));
+                Head::Final(size, self.final_head(&head, source)?)
+            }
+        })
+    }
+
+    fn poll_http2_head(
+        &mut self,
+        response: &mut ResponseFuture,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Phase, ExchangeError>> {
+        while !self.downstream.holds_interim()
+            && let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx)
+        {
+            self.check_size(interim.headers())?;
+            let fields: Vec<_> = fields(interim.headers()).collect();
+            self.interim(&http2_head(interim.status(), &fields, BodyLength::None), cx)?;
         }
-        Ok(Head::Final(size))
+        let (parts, stream) = match ready!(Pin::new(response).poll(cx)) {
+            Ok(response) => response.into_parts(),
+            Err(error) => return Poll::Ready(Err(self.unanswered(Some(error)))),
+        };
+        self.check_size(&parts.headers)?;
+        let fields: Vec<_> = fields(&parts.headers).collect();
+        let (to_head, ended) = (self.request.to.to_head, stream.is_end_stream());
+        let body = response_body(parts.status, &parts.headers, to_head, ended).map_err(protocol)?;
+        let head = http2_head(parts.status, &fields, body);
+        let max_trailer_bytes = self.worker.config.max_header_bytes;
+        let source =
+            |_: Named| Source::Frames(Box::new(FrameSource::new(stream, max_trailer_bytes, None)));
+        Poll::Ready(self.final_head(&head, source))
+    }
+
+    /// The limit of a head is ours to hold: the library's own would drop trailers beyond it in
+    /// silence.
+    fn check_size(&self, headers: &http::HeaderMap) -> Result<(), ExchangeError> {
+        if list_bytes(headers) > self.worker.config.max_header_bytes {
+            return Err(protocol("its head is too large"));
+        }
+        Ok(())
     }
 
     /// Takes an interim answer of the upstream. A 100 that the proxy has said itself is not said
     /// again.
-    pub(super) fn interim(
+    fn interim(
         &mut self,
-        cx: &mut Context<'_>,
         head: &ResponseHead<'_>,
+        cx: &mut Context<'_>,
     ) -> Result<(), ExchangeError> {
         if head.status == StatusCode::CONTINUE {
-            if self.state == Upload::Held {
-                self.enter(Upload::Running);
-                // The upload has to be looked at again.
-                cx.waker().wake_by_ref();
-            } else if std::mem::replace(&mut self.continued, false) {
-                return Ok(());
+            match (self.state, self.said_continue) {
+                (Upload::Held, _) => {
+                    self.state = Upload::Running;
+                    // The upload has to be looked at again.
+                    cx.waker().wake_by_ref();
+                }
+                (Upload::Running | Upload::Complete | Upload::Refused, Continue::Proxy) => {
+                    self.said_continue = Continue::Upstream;
+                    return Ok(());
+                }
+                (Upload::Running | Upload::Complete | Upload::Refused, Continue::Upstream) => {}
             }
         }
-        self.send_interim(cx, head)
+        self.send_interim(head, cx)
     }
 
-    /// Sends an interim answer to the client (RFC 9110 §15.2), except to one of HTTP/1.0.
+    /// Sends an interim answer to the client.
     pub(super) fn send_interim(
         &mut self,
-        cx: &mut Context<'_>,
         head: &ResponseHead<'_>,
+        cx: &mut Context<'_>,
     ) -> Result<(), ExchangeError> {
-        let to = self.request.to;
-        match (&mut self.front, &mut self.interim) {
-            (Downstream::Wire(_), Some(sink)) if to.version == Version::Http11 => {
-                let mut out = Vec::with_capacity(256);
-                write_interim(head, to, &mut out);
-                sink.send(cx, &out, None).map_err(|_io| ExchangeError::Gone)
-            }
-            (Downstream::Wire(_), _) => Ok(()),
-            (Downstream::Stream(stream), _) => {
-                let mut response = http::Response::new(());
-                write_interim(head, to, &mut response);
-                // Flow control does not hold these back. They are hints: what the client gets no
-                // more of changes nothing about its answer.
-                let size = list_bytes(response.headers()) + STATUS_BYTES;
-                let Some(left) = self.interim_room_bytes.checked_sub(size) else {
-                    return Ok(());
-                };
-                self.interim_room_bytes = left;
-                stream.respond.send_informational(response).map_err(|_reset| ExchangeError::Gone)
-            }
-        }
+        let sent = self.downstream.send_interim(head, self.request.to, cx);
+        sent.map_err(|_io| Abort::Left.into())
     }
 
-    /// Hands the final head to the client's side; `frames` is the body if it comes in an HTTP/2
-    /// stream.
-    pub(super) fn final_head(
+    /// Hands the final head to the client's side; `source` is its body, without the trailers that
+    /// it is told the names of.
+    fn final_head<'h>(
         &mut self,
-        head: &ResponseHead<'_>,
-        frames: Option<Box<FrameSource>>,
-    ) -> Result<(), ExchangeError> {
-        self.request.observation.upstream_head_read();
+        head: &ResponseHead<'h>,
+        source: impl FnOnce(Named) -> Source,
+    ) -> Result<Phase, ExchangeError> {
+        let read = self.request.observation.now();
         if self.request.is_grpc {
             let status = head.fields.iter().find(|f| f.name.eq_ignore_ascii_case("grpc-status"));
             self.request.observation.set_grpc_status(status.map(|field| field.value));
         }
-        let half_closed_before_head = self.front.wire().is_some_and(|d| d.link.is_eof());
-        let (written, sink) = match &self.front {
-            Downstream::Wire(_) => self.write_wire_head(head),
-            Downstream::Stream(_) => self.write_frames_head(head)?,
+        let seen = if self.downstream.http1().is_some_and(|client| client.link.is_eof()) {
+            observe::ResponseHead::Unseen
+        } else {
+            observe::ResponseHead::Seen
         };
-        let Forwarded { fields, body_end, persistence } = written;
-        self.request.observation.response_head_ready(head.status.as_u16());
+        let (wants, state, unread) = (self.wants_to_keep(), self.state, self.has_unread());
+        let persistence =
+            |fields: &ResponseFields<'h>| persistence(wants, state, unread, fields.keep_alive);
+        let worker = self.worker;
+        let sent = self.downstream.send_head(head, self.request.to, persistence, || worker.date());
+        let (Forwarded { fields, body_end, persistence }, sink) =
+            sent.map_err(|_io| Abort::Left)?;
+        self.request.observation.upstream_head_ready(read, head.status.as_u16());
         if fields.is_event_stream {
             self.request.observation.event_stream_begun();
         }
-        let source = match (frames, &self.lease) {
-            (Some(frames), _) => Source::Frames(frames),
-            (None, PooledConnection::Wire(lease)) => {
-                let limit = self.worker.config.max_header_bytes;
-                Source::Wire(WireSource::new(&lease.link, head.body, fields.named, limit))
-            }
-            (None, PooledConnection::Stream(_)) => Source::None,
-        };
-        self.answer = Some(Answer {
-            half_closed_before_head,
-            pump: Pump::new(source, sink),
+        Ok(Phase::Streaming(Answer {
+            pump: Pump::new(source(fields.named), sink),
             persistence,
             body_end,
             upstream_keeps: fields.keep_alive,
-            known_bytes: known_bytes(head.body),
             keep_alive_seconds: fields.keep_alive_seconds,
-        });
-        Ok(())
+            known_bytes: match head.body {
+                BodyLength::None => Some(0),
+                BodyLength::Known(bytes) => Some(bytes),
+                BodyLength::Chunked | BodyLength::UntilClose => None,
+            },
+            head: seen,
+            reader: None,
+        }))
     }
 
-    fn write_wire_head<'h>(&mut self, head: &ResponseHead<'h>) -> (Forwarded<'h>, Sink) {
-        let mut out = self.interim.as_mut().map(WireSink::take_waiting).unwrap_or_default();
-        out.reserve(512);
-        let persistence = |fields: &ResponseFields<'_>| self.persistence(fields.keep_alive);
-        let date = || self.worker.date();
-        let written = write_forwarded(head, self.request.to, persistence, date, &mut out);
-        let delimiter = match written.body_end {
-            BodyEnd::LastChunk => Delimiter::Chunked,
-            BodyEnd::Announced | BodyEnd::ConnectionEnd => Delimiter::Plain,
-        };
-        let sink = match &self.front {
-            Downstream::Wire(downstream) => {
-                Sink::Wire(WireSink::new(&downstream.link, out, delimiter))
-            }
-            Downstream::Stream(_) => Sink::None,
-        };
-        (written, sink)
-    }
-
-    fn write_frames_head<'h>(
-        &mut self,
-        head: &ResponseHead<'h>,
-    ) -> Result<(Forwarded<'h>, Sink), ExchangeError> {
-        let Downstream::Stream(stream) = &mut self.front else {
-            return Err(ExchangeError::Gone);
-        };
-        let mut response = http::Response::new(());
-        // What becomes of the connection is the library's affair.
-        let persistence = |_: &ResponseFields<'_>| Persistence::Keep;
-        let date = || self.worker.date();
-        let written = write_forwarded(head, self.request.to, persistence, date, &mut response);
-        let ended = head.body.is_empty();
-        let sent = stream.respond.send_response(response, ended);
-        let sent = sent.map_err(|_reset| ExchangeError::Gone)?;
-        Ok((written, Sink::Frames(Box::new(FrameSink::new(sent, ended)))))
+    /// The upstream switches protocols, if it was asked to and to what it was asked (RFC 9110
+    /// §7.8). A body that is still on its way would be taken for the new protocol.
+    fn switch(&mut self, head: &ResponseHead<'_>) -> Result<Phase, ExchangeError> {
+        let read = self.request.observation.now();
+        let asked = self.request.upgrade.as_deref().unwrap_or_default();
+        let is_offered = |protocol: &[u8]| items(asked).any(|a| a.eq_ignore_ascii_case(protocol));
+        let is_asked_for = |chosen: &[u8]| items(chosen).all(is_offered);
+        if self.state != Upload::Complete
+            || !self.downstream.put_switch(head, self.request.to, is_asked_for)
+        {
+            return Err(ProxyError::UpgradeFailed.into());
+        }
+        self.request.observation.upstream_head_ready(read, head.status.as_u16());
+        Ok(Phase::Switching)
     }
 
     /// Why there is no answer, when the connection has ended.
-    fn ended(&self, link: &Transport, error: Option<std::io::Error>) -> ExchangeError {
+    fn ended(&self, transport: &Transport, error: Option<std::io::Error>) -> ExchangeError {
         if self.half_close != HalfClose::Open {
-            return ExchangeError::Gone;
+            return Abort::Left.into();
         }
         let error = error.unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
-        ExchangeError::Failed(if link.has_received() {
-            ProxyError::ResponseIncomplete(error)
+        if transport.has_received() {
+            ProxyError::ResponseIncomplete(error).into()
         } else {
-            ProxyError::ConnectionTerminated(error)
-        })
+            ProxyError::ConnectionTerminated(error).into()
+        }
     }
 
-    /// Takes what came behind the head in one read.
-    fn begin_body(&mut self, cx: &mut Context<'_>, rest: &mut [u8]) -> Result<(), ExchangeError> {
-        let Some(answer) = &mut self.answer else {
-            if let Some(link) = self.link() {
-                // Bytes of the new protocol.
-                link.put_back(rest);
-            }
-            return Ok(());
-        };
-        if rest.is_empty() {
-            return Ok(());
+    /// Why there is no answer on a stream; without an error, because there was no stream.
+    pub(super) fn unanswered(&self, error: Option<h2::Error>) -> ExchangeError {
+        let failure = failure_of_stream(error);
+        if failure.processed == Processed::No
+            && let PooledConnection::Stream(lease) = &self.upstream
+        {
+            lease.close();
         }
-        answer.pump.push(cx, rest).map_err(|_io| ExchangeError::Gone)
+        ExchangeError::Failed(failure)
     }
 }
 
-fn known_bytes(body: BodyLength) -> Option<u64> {
-    match body {
-        BodyLength::None => Some(0),
-        BodyLength::Known(bytes) => Some(bytes),
-        BodyLength::Chunked | BodyLength::UntilClose => None,
-    }
+/// What an error on a stream means, or that there was none to send the request on.
+fn failure_of_stream(error: Option<h2::Error>) -> Failure {
+    let broken = || std::io::ErrorKind::ConnectionReset.into();
+    let Some(error) = error else {
+        let error = ProxyError::ConnectionTerminated(broken());
+        return Failure { error, processed: Processed::No };
+    };
+    // A GOAWAY of ours says nothing of what the upstream did with the request.
+    let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+    let processed = if error.is_remote() && is_refused {
+        Processed::No
+    } else if error.is_io() {
+        Processed::Lost
+    } else {
+        Processed::Unknown
+    };
+    let error = match error.reason() {
+        // What is not HTTP/2 at all reads as a frame of some megabytes.
+        Some(Reason::PROTOCOL_ERROR | Reason::FRAME_SIZE_ERROR) => {
+            ProxyError::Protocol("its frames are malformed")
+        }
+        _ => ProxyError::ConnectionTerminated(error.into_io().unwrap_or_else(broken)),
+    };
+    Failure { error, processed }
+}
+
+fn http2_head<'a>(
+    status: StatusCode,
+    fields: &'a [Field<'a>],
+    body: BodyLength,
+) -> ResponseHead<'a> {
+    let reason = status.canonical_reason().unwrap_or("").as_bytes();
+    ResponseHead { status, reason, version: Version::Http2, fields, body }
 }
 
 fn protocol(reason: &'static str) -> ExchangeError {
-    ExchangeError::Failed(ProxyError::Protocol(reason))
+    ProxyError::Protocol(reason).into()
 }

@@ -1,0 +1,125 @@
+//! When a request is sent a second time.
+
+use super::{Failure, HalfClose, Sides};
+use crate::proxy::error::ProxyError;
+use crate::proxy::upstream::PooledConnection;
+
+/// How often a request was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Attempt {
+    First,
+    Second,
+}
+
+/// What is known of a request that got no answer on its stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Processed {
+    Unknown,
+    /// The upstream says that it did nothing with it.
+    No,
+    /// The connection ended under it.
+    Lost,
+}
+
+/// What became of a request on its connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Delivery {
+    /// It may have been answered.
+    Unknown,
+    /// The upstream says that it did nothing with it, and nothing of its body is used up.
+    Declined,
+    /// Not a byte was written.
+    NotSent,
+    /// Some was written, and not a byte came back.
+    NoResponse,
+}
+
+/// Why a request is sent once more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RetryReason {
+    /// The upstream cannot have got it.
+    NotSent,
+    /// It got no response, and may be sent twice.
+    NoResponse,
+}
+
+impl Delivery {
+    /// The rule: on a connection that had served another request, and either nothing of it was
+    /// written, or it may be sent twice and got not a byte of an answer. What was declined may go
+    /// anywhere.
+    ///
+    /// # Source
+    ///
+    /// RFC 9110 §9.2.2, RFC 9112 §9.3.1, RFC 9113 §8.7.
+    fn retry_reason(self, is_reused: bool, is_replayable: bool) -> Option<RetryReason> {
+        match self {
+            Self::Declined => Some(RetryReason::NotSent),
+            Self::NotSent if is_reused => Some(RetryReason::NotSent),
+            Self::NoResponse if is_reused && is_replayable => Some(RetryReason::NoResponse),
+            Self::NotSent | Self::NoResponse | Self::Unknown => None,
+        }
+    }
+}
+
+impl Sides<'_> {
+    /// Why the request may be sent once more, if it may: once, and if no time limit struck.
+    pub(super) fn retry_reason(&self, failure: &Failure) -> Option<RetryReason> {
+        // What was waited for in vain would be waited for again.
+        let is_final = matches!(
+            failure.error,
+            ProxyError::ResponseTimeout | ProxyError::DownstreamBody | ProxyError::Request(_)
+        );
+        match (self.attempt, self.half_close) {
+            (Attempt::First, HalfClose::Open) if !is_final => {}
+            // An upstream that gave up because its client left has not lost the request.
+            (Attempt::First | Attempt::Second, _) => return None,
+        }
+        let delivery = self.delivery(failure.processed);
+        delivery.retry_reason(self.upstream.is_reused(), self.request.is_replayable())
+    }
+
+    fn delivery(&self, processed: Processed) -> Delivery {
+        match &self.upstream {
+            PooledConnection::Wire(lease) if lease.link.has_received() => Delivery::Unknown,
+            PooledConnection::Wire(lease) if lease.link.has_sent() => Delivery::NoResponse,
+            PooledConnection::Wire(_) => Delivery::NotSent,
+            PooledConnection::Stream(_) => {
+                // The end of a body is no byte of it, but cannot be read a second time either.
+                let has_ended = self.request.has_body() && self.upload.has_ended();
+                match processed {
+                    Processed::No if self.upload.bytes == 0 && !has_ended => Delivery::Declined,
+                    Processed::Lost => Delivery::NoResponse,
+                    Processed::No | Processed::Unknown => Delivery::Unknown,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_sent_again_only_where_it_cannot_do_harm() {
+        use RetryReason::{NoResponse, NotSent};
+        // Delivery, and the reason on: a fresh connection, one again, the same for what may be sent
+        // twice.
+        for (delivery, fresh, reused, fresh_replayable, reused_replayable) in [
+            (Delivery::Unknown, None, None, None, None),
+            (Delivery::Declined, Some(NotSent), Some(NotSent), Some(NotSent), Some(NotSent)),
+            (Delivery::NotSent, None, Some(NotSent), None, Some(NotSent)),
+            (Delivery::NoResponse, None, None, None, Some(NoResponse)),
+        ] {
+            for (is_reused, is_replayable, expected) in [
+                (false, false, fresh),
+                (true, false, reused),
+                (false, true, fresh_replayable),
+                (true, true, reused_replayable),
+            ] {
+                let reason = delivery.retry_reason(is_reused, is_replayable);
+                assert_eq!(reason, expected, "{delivery:?} {is_reused} {is_replayable}");
+            }
+        }
+    }
+}
