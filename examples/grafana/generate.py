@@ -14,6 +14,10 @@ from pathlib import Path
 METRICS_PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 # What Prometheus and node_exporter say, not the sidecar.
 FOREIGN = ("up", "scrape_duration_seconds", "ALERTS", "node_")
+RULES_FILE = Path(__file__).resolve().parents[1] / "prometheus" / "recording.rules.yml"
+RECORDED = (
+    set(re.findall(r"record: (\S+)", RULES_FILE.read_text())) if RULES_FILE.exists() else set()
+)
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 TARGET = 'namespace=~"$namespace",job=~"$job",instance=~"$instance"'
 PATH = TARGET + ',path=~"$path"'
@@ -42,7 +46,7 @@ def check(expr):
     # A name before a selector, or alone in arithmetic; label names stand inside the braces.
     for name in re.findall(r"([a-zA-Z_:][\w:]*)\s*\{", expr):
         family = re.sub(r"_(bucket|sum|count)$", "", name)
-        known = name in META or family in META
+        known = name in META or family in META or name in RECORDED
         foreign = any(name == f or (f.endswith("_") and name.startswith(f)) for f in FOREIGN)
         if not known and not foreign:
             raise SystemExit(f"unknown metric {name} in: {expr}")
@@ -234,11 +238,11 @@ class Dashboard:
             },
         )
 
-    def table(self, title, description, columns, overrides):
-        """`columns` is {heading: expression}; all of them by path and method."""
+    def table(self, title, description, columns, overrides, leading=("path", "method")):
+        """`columns` is {heading: expression}; all of them by the labels that lead a row."""
         refs = [chr(ord("A") + n) for n in range(len(columns))]
         rename = {f"Value #{ref}": name for ref, name in zip(refs, columns)}
-        order = {"path": 0, "method": 1} | {f"Value #{ref}": n + 2 for n, ref in enumerate(refs)}
+        order = {name: n for n, name in enumerate((*leading, *rename))}
         self.panel(
             "table",
             title,

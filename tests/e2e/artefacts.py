@@ -11,6 +11,7 @@ EXAMPLES = REPO / "examples"
 NODE_MODULES = REPO / "target" / "e2e-types" / "node_modules"
 TOOLS = REPO / "target" / "e2e-tools"
 DASHBOARD = EXAMPLES / "grafana" / "redcar.json"
+FLEET = EXAMPLES / "grafana" / "fleet.json"
 RULES = [EXAMPLES / "prometheus" / f"{name}.rules.yml" for name in ("recording", "alerts")]
 # What Prometheus itself and node_exporter say.
 FOREIGN = re.compile(r"up|ALERTS|scrape_duration_seconds|node_\w+")
@@ -45,21 +46,21 @@ def rules():
     return [rule for path in RULES for group in load(path)[0]["groups"] for rule in group["rules"]]
 
 
-def dashboard():
-    return json.loads(DASHBOARD.read_text())
+def dashboard(path=DASHBOARD):
+    return json.loads(path.read_text())
 
 
-def panels():
+def panels(path=DASHBOARD):
     """All panels but rows, those of collapsed rows too."""
-    for panel in dashboard()["panels"]:
+    for panel in dashboard(path)["panels"]:
         yield from panel.get("panels", [])
         if panel["type"] != "row":
             yield panel
 
 
-def filled(expr, window="20s", **values):
+def filled(expr, window="20s", board=DASHBOARD, **values):
     """A query as Grafana sends it with everything chosen."""
-    for variable in dashboard()["templating"]["list"]:
+    for variable in dashboard(board)["templating"]["list"]:
         name = variable["name"]
         value = (
             values.get(name)

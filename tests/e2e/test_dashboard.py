@@ -11,12 +11,14 @@ import pytest
 import yaml
 from artefacts import (
     EXAMPLES,
+    FLEET,
     FOREIGN,
     catalogue,
     dashboard,
     filled,
     panels,
     parse,
+    rules,
     sample_names,
     typecheck,
 )
@@ -49,6 +51,20 @@ def test_the_committed_dashboard_is_what_its_generator_writes():
     written = run([sys.executable, "-B", GRAFANA / "generate.py"])
     assert written.returncode == 0, written.stderr
     assert (GRAFANA / "redcar.json").read_text() == written.stdout
+
+
+def test_the_fleets_board_is_what_its_generator_writes_and_reads_recorded_series_only():
+    written = run([sys.executable, "-B", GRAFANA / "generate_fleet.py"])
+    assert written.returncode == 0, written.stderr
+    assert FLEET.read_text() == written.stdout
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    exprs = [filled(t["expr"], board=FLEET) for p in panels(FLEET) for t in p["targets"]]
+    named = {name for names in parse(exprs) for name in names}
+    # One gauge for each sidecar is no cost.
+    assert named - recorded == {"redcar_upstream_up"} and len(named) > 6
+    names = {v["name"] for v in dashboard(FLEET)["templating"]["list"]}
+    assert names == {"datasource", "cluster", "namespace", "job"}
+    assert dashboard(FLEET)["uid"] != dashboard()["uid"]
 
 
 def test_the_generator_refuses_a_metric_that_does_not_exist(tmp_path):

@@ -115,7 +115,9 @@ def test_certificates_of_the_listener_are_checked_with_the_flags(tmp_path):
         flags = ["--upstream", f"127.0.0.1:{upstream.getsockname()[1]}", "--tls-cert", cert]
         good = check(*flags, "--tls-key", key)
         bad = check(*flags, "--tls-key", other)
-    assert good.returncode == 0 and "certificate of --listen valid until 20" in good.stdout, good.stderr
+    assert good.returncode == 0 and "certificate of --listen valid until 20" in good.stdout, (
+        good.stderr
+    )
     assert bad.returncode == 1 and "not the private key of --tls-cert" in bad.stderr
     assert str(other) in bad.stderr and str(cert) in bad.stderr
 
