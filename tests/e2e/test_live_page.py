@@ -333,3 +333,40 @@ def test_axe_finds_nothing_and_a_phone_needs_no_sideways_scrolling(proxy, look, 
         live.page.evaluate("getComputedStyle(document.querySelector('#state .dot')).animationName")
         == "none"
     )
+
+
+def test_reserved_labels_are_explained_where_they_are_seen(proxy, look):
+    rows = [("GET", "/a", "200", "", 5, 0.05), ("GET", "_UNMATCHED", "404", "", 3, 0.05)]
+    live = look(proxy(f"127.0.0.1:{free_port()}").metrics_url, route=answering(metrics(rows)))
+    live.wait_for_text("#reserved", "_UNMATCHED")
+    assert "that no answer has shown to exist" in live.text("#reserved")
+    assert "_OTHER" not in live.text("#reserved")
+    assert live.page.get_by_role("link", name="paths", exact=True).get_attribute("href") == "paths"
+
+
+def test_a_long_path_is_cut_in_the_middle_and_told_whole(proxy, look):
+    path = "/organisations/{id}/" + "very-" * 20 + "long/members"
+    text = metrics([("GET", path, "200", "", 5, 0.05)])
+    live = look(proxy(f"127.0.0.1:{free_port()}").metrics_url, route=answering(text))
+    live.wait_for_text("#rows .path", "\u2026")
+    shown = live.text("#rows .path")
+    assert shown.startswith("/organisations/{id}/") and shown.endswith("long/members")
+    assert live.page.locator("#rows .path").get_attribute("title") == path
+
+
+def test_polls_that_failed_are_a_gap_and_no_wide_bar(proxy, look):
+    state = {"text": metrics([("GET", "/", "200", "", 100, 0.05)])}
+    live = look(proxy(f"127.0.0.1:{free_port()}").metrics_url, route=answering(None, state))
+    live.wait_for_text("#rows", "100")
+    state["status"] = 500
+    live.wait_for_text("#state", "Next try in 4 s")
+    state |= {"status": 200, "text": metrics([("GET", "/", "200", "", 900, 0.05)])}
+    live.wait_for_text("#rows", "900")
+    state["text"] = metrics([("GET", "/", "200", "", 905, 0.05)])
+    live.wait_for_text("#rows", "905")
+    live.wait_for("() => document.querySelector('#strip path.c2').getAttribute('d').length > 0")
+    bars = live.page.locator("#strip path.c2").get_attribute("d")
+    widths = [float(h) - float(m) for m, h in re.findall(r"M([\d.]+) .*?H([\d.]+)", bars)]
+    # 10 to a second; the 800 requests between are in the total only.
+    assert widths and max(widths) < 25, bars
+    live.complaints.clear()

@@ -28,6 +28,14 @@ function formatSeconds(seconds, bounds) {
 // Characters that are not seen, or that turn their neighbours round, as their code.
 const UNSEEN = /[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 
+// The end of a path tells as much as its beginning: what is too long is cut in the middle.
+const LONGEST = 72;
+
+function middle(text) {
+  if (text.length <= LONGEST) return text;
+  return `${text.slice(0, LONGEST - 30)}\u2026${text.slice(-29)}`;
+}
+
 const visible = (text) => text.replace(UNSEEN, (c) =>
   `\\u${c.codePointAt(0).toString(16).padStart(4, '0')}`);
 

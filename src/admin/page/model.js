@@ -172,7 +172,7 @@ class History {
       const [before, row] = [of(a), of(b)];
       const total = row === before ? 0 : (row?.total ?? 0) - (before?.total ?? 0);
       const classes = key === undefined ? row.classes.map((v, c) => v - before.classes[c]) : null;
-      steps.push({ from: a.at, to: b.at, total, classes });
+      steps.push({ from: a.at, to: b.at, total, classes, missed: Boolean(b.missed) });
     }
     return steps;
   }

@@ -24,6 +24,14 @@ const NAMES = {
   },
 };
 
+// Labels that are no paths, and what is counted under them.
+const RESERVED = {
+  _UNMATCHED: 'paths that no answer has shown to exist yet (404s, scanners, requests refused before the app), and words that wait a moment for their name',
+  _OTHER: 'paths beyond --max-paths or --max-series',
+  _UNPARSED: 'requests that are no HTTP',
+  _ALL: 'all paths, as --paths off asks for',
+};
+
 // The values of the `error` label: who failed, and what happened.
 const ERRORS = {
   connection_refused: ['app', 'refused the connection: nothing listens on --upstream'],

@@ -5,7 +5,7 @@ const TIMEOUT = 10000;
 const SLOWEST = 15000;
 // The page may be served below a path, with or without its slash.
 const base = location.pathname.replace(/\/?$/, '/');
-const polling = { timer: 0, failures: 0, crowded: 0, paused: false, busy: false };
+const polling = { timer: 0, failures: 0, crowded: 0, paused: false, busy: false, missed: false };
 
 function setState(css, text) {
   if ($('state').className !== css) $('state').className = css;
@@ -29,8 +29,11 @@ async function poll() {
   let wait = INTERVAL;
   try {
     const text = await ask();
-    const restarted = history.add(readPage(text, Date.now()));
-    [polling.failures, polling.crowded] = [0, 0];
+    const page = readPage(text, Date.now());
+    // Between this page and the one before there was a look that failed, or nobody looked.
+    page.missed = polling.missed;
+    const restarted = history.add(page);
+    [polling.failures, polling.crowded, polling.missed] = [0, 0, false];
     show();
     const draining = history.latest().cold.draining > 0;
     setState(draining ? 'bad' : 'live', restarted ? 'live, the sidecar was restarted' : draining ? 'draining' : 'live');
@@ -40,6 +43,7 @@ async function poll() {
     // Somebody else watches: our turn comes soon.
     const crowded = error.status === 503 && ++polling.crowded < 10;
     if (!crowded) polling.failures += 1;
+    if (!crowded) polling.missed = true;
     wait = crowded ? 200 + Math.random() * 400 : Math.min(INTERVAL * 2 ** polling.failures, SLOWEST);
     const why = error.status ? `answers ${error.status}` : 'does not answer';
     if (!crowded) setState('bad', `The sidecar ${why}. Next try in ${Math.round(wait / 1000)} s.`);
@@ -51,6 +55,7 @@ async function poll() {
 function schedule(wait) {
   clearTimeout(polling.timer);
   if (polling.paused || document.hidden) {
+    polling.missed = true;
     if (polling.paused) setState('', 'paused');
     return;
   }

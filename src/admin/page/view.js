@@ -26,7 +26,7 @@ function setText(element, text) {
 
 const COLUMNS = [
   { key: 'method', name: 'Method', text: (r) => visible(r.method), css: 'method' },
-  { key: 'path', name: 'Path', text: (r) => visible(r.path), css: 'path' },
+  { key: 'path', name: 'Path', text: (r) => middle(visible(r.path)), css: 'path' },
   { key: 'rate', name: 'Rate', title: 'requests per second', text: (r) => (r.recent ? formatRate(r.rate) : '\u2013') },
   { key: 'errors', name: 'Errors', title: 'share of requests', text: (r) => formatShare(r.errors) },
   { key: 'p50', name: 'p50', css: 'narrow', text: (r, b) => formatSeconds(r.p50, b) },
@@ -50,6 +50,7 @@ function sparkline(values, width) {
 function perSecond(steps, now, of) {
   const values = new Array(60).fill(undefined);
   for (const step of steps) {
+    if (step.missed) continue;
     const rate = of(step) / Math.max((step.to - step.from) / 1000, 0.001);
     const first = Math.max(Math.round(60 - (now - step.from) / 1000), 0);
     const last = Math.max(Math.round(60 - (now - step.to) / 1000), first + 1);
@@ -87,10 +88,12 @@ function showFigures(figures, steps, now) {
 
 function showStrip(steps, now) {
   const height = 100;
-  const most = Math.max(1, ...steps.map((s) => s.total / Math.max((s.to - s.from) / 1000, 0.001)));
+  // Where nobody could look there is a gap, not one wide bar.
+  const seen = steps.filter((s) => !s.missed);
+  const most = Math.max(1, ...seen.map((s) => s.total / Math.max((s.to - s.from) / 1000, 0.001)));
   const counts = [0, 0, 0, 0, 0];
   const paths = ['', '', '', '', ''];
-  for (const step of steps) {
+  for (const step of seen) {
     const seconds = Math.max((step.to - step.from) / 1000, 0.001);
     const right = 600 - (now - step.to) / 100;
     const left = Math.max(0, 600 - (now - step.from) / 100);
@@ -197,7 +200,8 @@ function showRows(history, figures, now) {
       const { cell, text } = row.cells[i];
       const value = column.text(figure, figures.bounds);
       setText(text, value);
-      if (column.key === 'path' && cell.title !== value) cell.title = value;
+      const whole = column.key === 'path' ? visible(figure.path) : '';
+      if (cell.title !== whole) cell.title = whole;
       if (column.key === 'errors') cell.classList.toggle('failing', figure.recent && figure.failed > 0);
     });
     const values = perSecond(history.steps(figure.key), now, (s) => s.total);
@@ -214,6 +218,14 @@ function showRows(history, figures, now) {
   $('empty').hidden = total > 0 && matching.length > 0;
   setText($('empty'), total === 0 ? 'No request yet. Send one through the sidecar.' : 'Nothing matches the search.');
   $('more').hidden = matching.length <= rows.length;
+}
+
+// What the reserved labels in the table mean.
+function showReserved(rows) {
+  const found = Object.keys(RESERVED).filter((name) => rows.some((row) => row.path === name));
+  if ($('reserved').dataset.key === found.join()) return;
+  $('reserved').dataset.key = found.join();
+  $('reserved').replaceChildren(...found.flatMap((name) => [make('dt', '', name), make('dd', '', RESERVED[name])]));
 }
 
 function makeHeads() {
@@ -270,6 +282,7 @@ function show() {
   showFailed(figures.reasons);
   showNotices(figures.cold);
   showRows(history, figures, now);
+  showReserved(figures.rows);
   summarize(figures, now);
   setText($('version'), figures.cold.version ? `redcar ${figures.cold.version}` : 'redcar');
 }
