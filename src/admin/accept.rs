@@ -11,6 +11,9 @@ use crate::metrics::text::Format;
 /// Qualities are counted in thousandths, the finest that there are.
 const BEST: u16 = 1000;
 
+/// How close a range without wildcards is at least.
+const NAMED: usize = 2;
+
 /// One element of such a field: a range of media, or a coding.
 struct Range<'a> {
     name: &'a str,
@@ -48,7 +51,7 @@ impl<'a> Range<'a> {
             (_, subtype) if !subtype.eq_ignore_ascii_case(own_subtype) => return None,
             _ => {}
         }
-        let mut closeness = 2;
+        let mut closeness = NAMED;
         for (key, value) in &self.parameters {
             let own = offer.parameters.iter().find(|(own, _)| own.eq_ignore_ascii_case(key));
             match own {
@@ -98,8 +101,10 @@ const FORMATS: [(Format, Media); 3] = [
 pub fn format(accept: &str) -> Format {
     let mut best = (0, Format::Text);
     for (format, media) in &FORMATS {
-        let quality = quality_of(accept, media);
-        if quality > best.0 {
+        let (closeness, quality) = closest(accept, media);
+        // Bytes are for those who name them; a wildcard may stand for a person.
+        let is_named = closeness >= NAMED || *format != Format::Protobuf;
+        if quality > best.0 && is_named {
             best = (quality, *format);
         }
     }
@@ -133,11 +138,16 @@ fn prefers(accept: &str, media: &Media) -> bool {
 
 /// The quality that the closest range gives to a medium; 0 if none covers it.
 fn quality_of(accept: &str, media: &Media) -> u16 {
+    closest(accept, media).1
+}
+
+/// How closely the closest range names a medium, and the quality that it gives.
+fn closest(accept: &str, media: &Media) -> (usize, u16) {
     let covering = ranges(accept).filter_map(|range| {
         let closeness = range.closeness(media)?;
         Some((closeness, range.quality))
     });
-    covering.max().map_or(0, |(_, quality)| quality)
+    covering.max().unwrap_or((0, 0))
 }
 
 fn ranges(field: &str) -> impl Iterator<Item = Range<'_>> {
