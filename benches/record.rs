@@ -6,14 +6,20 @@
 #![expect(clippy::indexing_slicing, reason = "indices are bounded by the line above")]
 
 use std::cell::Cell;
+use std::io::Write;
 use std::sync::Arc;
 
 use divan::{AllocProfiler, Bencher, black_box};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use redcar::http::h1::{parse_request, slots};
 use redcar::http::rewrite::{Forwarded, Peer, prepare_request};
-use redcar::metrics::buckets::Buckets;
+use redcar::metrics::buckets::{Buckets, Histograms, Native};
 use redcar::metrics::labels::{MethodId, Methods};
+use redcar::metrics::page::{Page, Sources};
 use redcar::metrics::store::{Key, Limits, Resolved, Settled, Shard, Store};
+use redcar::metrics::text::Format;
+use redcar::metrics::{Naming, Shown, SidecarMetrics, WorkerStats};
 use redcar::paths::{Namer, PathMode, Template};
 
 #[global_allocator]
@@ -26,19 +32,24 @@ fn main() {
 fn shard(templates: &[&str]) -> Shard {
     let templates: Vec<Template> =
         templates.iter().map(|text| text.parse().expect("a template")).collect();
-    Shard::new(Store::new(limits(), Namer::new(&templates).expect("no conflict")))
+    let namer = Namer::new(&templates).expect("no conflict");
+    Shard::new(Store::new(limits(Histograms::Classic), namer))
 }
 
 fn store_and_shard() -> (Arc<Store>, Shard) {
-    let store = Store::new(limits(), Namer::default());
+    let store = Store::new(limits(Histograms::Classic), Namer::default());
     (Arc::clone(&store), Shard::new(store))
 }
 
-fn limits() -> Limits {
+fn limits(histograms: Histograms) -> Limits {
+    let buckets = Buckets::new(&Buckets::REQUEST).expect("bounds");
     Limits {
         max_paths: 500,
         max_series: 5000,
-        buckets: Buckets::new(&Buckets::REQUEST).expect("bounds"),
+        buckets: match histograms {
+            Histograms::Classic => buckets,
+            Histograms::Native | Histograms::Both => buckets.with_native(Native::REQUEST),
+        },
         exemplars: false,
     }
 }
@@ -123,10 +134,11 @@ fn name_a_path_new_and_pinned(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// All that the metrics of a warm request cost: two clock readings, name, method, row, histogram.
-#[divan::bench]
-fn record_a_warm_request(bencher: Bencher<'_, '_>) {
-    let shard = shard(&[]);
+/// All that the metrics of a warm request cost: two clock readings, name, method, row, histogram;
+/// with buckets of our choice only, and with native ones beside them.
+#[divan::bench(args = [Histograms::Classic, Histograms::Both])]
+fn record_a_warm_request(bencher: Bencher<'_, '_>, histograms: Histograms) {
+    let shard = Shard::new(Store::new(limits(histograms), Namer::default()));
     let methods = Methods::default();
     let clock = quanta::Clock::new();
     serve(&shard, "/api/v1/users/profile/settings");
@@ -181,33 +193,81 @@ fn rewrite_a_request(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// One scrape's text of 5,000 series, on one worker.
-#[divan::bench(sample_count = 20)]
-fn render_5000_series(bencher: Bencher<'_, '_>) {
-    let limits = Limits {
-        max_paths: 5000,
-        max_series: 6000,
-        buckets: Buckets::new(&Buckets::REQUEST).expect("bounds"),
-        exemplars: false,
-    };
+/// What a page is made of: rows on paths of their own, of one worker.
+fn sources(rows: usize, paths: usize, histograms: Histograms) -> Sources {
+    let limits = Limits { max_paths: 5000, max_series: 6000, ..limits(histograms) };
     let store = Store::new(limits, Namer::default().with_mode(PathMode::Raw));
     let shard = Shard::new(Arc::clone(&store));
-    let methods = Methods::default();
-    for index in 0..5000 {
-        let word: String = format!("{index:04}").bytes().map(|b| char::from(b + 49)).collect();
-        serve(&shard, &format!("/api/{word}"));
+    for index in 0..rows {
+        let name = format!("{:04}", index % paths);
+        let word: String = name.bytes().map(|byte| char::from(byte + 49)).collect();
+        let route = shard.settle(&shard.resolve(&format!("/api/{word}")), 200, true);
+        let status = u16::try_from(200 + index / paths).expect("few");
+        let key = Key { route, method: MethodId::OTHER, status, error: None, grpc: None };
+        for request in 1..200 {
+            // Around 10 ms, as of a path that does one thing.
+            let nanos = 4_000_000 + 40_000 * (request * request);
+            shard.with_row(&key, |row, buckets| row.durations.record(buckets, nanos));
+            shard.with_route(&key.route, |row, buckets| {
+                row.response_start.record(buckets, nanos);
+                row.add_bytes(10, 1000);
+            });
+        }
     }
-    let sources = redcar::metrics::page::Sources {
+    Sources {
         store,
-        cold: redcar::metrics::SidecarMetrics::new(6000, 5000, 1000),
-        workers: vec![redcar::metrics::WorkerStats::new()],
-        methods,
-        naming: redcar::metrics::Naming::Default,
+        cold: SidecarMetrics::new(6000, 5000, 1000),
+        workers: vec![WorkerStats::new()],
+        methods: Methods::default(),
+        naming: Naming::Default,
+        shown: Shown { histograms, ..Shown::default() },
         scheme: "http",
+    }
+}
+
+const PAGES: [(Format, Histograms); 4] = [
+    (Format::Text, Histograms::Classic),
+    (Format::Protobuf, Histograms::Classic),
+    (Format::Protobuf, Histograms::Native),
+    (Format::Protobuf, Histograms::Both),
+];
+
+#[expect(clippy::print_stderr, reason = "for whoever runs the benchmark")]
+fn render(bencher: Bencher<'_, '_>, rows: usize, paths: usize, index: usize, gzip: bool) {
+    let (format, histograms) = PAGES[index];
+    let sources = sources(rows, paths, histograms);
+    let render = || {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut bytes = 0;
+        let mut page = Page::new(sources.clone(), format);
+        for piece in page.by_ref() {
+            bytes += piece.len();
+            if gzip {
+                encoder.write_all(&piece).expect("a vector takes all");
+            }
+        }
+        let compressed = encoder.finish().expect("a vector takes all").len();
+        (if gzip { compressed } else { bytes }, page.series())
     };
-    bencher.bench_local(|| {
-        let page =
-            redcar::metrics::page::Page::new(sources.clone(), redcar::metrics::text::Format::Text);
-        page.map(|piece| piece.len()).sum::<usize>()
-    });
+    let (bytes, series) = render();
+    eprintln!("{format:?} {histograms:?}: {bytes} bytes, {series} time series");
+    bencher.bench_local(render);
+}
+
+/// One scrape of 5,000 rows on as many paths.
+#[divan::bench(sample_count = 20, args = [0, 1, 2, 3])]
+fn render_5000_rows(bencher: Bencher<'_, '_>, page: usize) {
+    render(bencher, 5000, 5000, page, false);
+}
+
+/// One scrape of a usual pod: 120 rows on 30 paths.
+#[divan::bench(sample_count = 200, args = [0, 1, 2, 3])]
+fn render_120_rows(bencher: Bencher<'_, '_>, page: usize) {
+    render(bencher, 120, 30, page, false);
+}
+
+/// The same, compressed.
+#[divan::bench(sample_count = 200, args = [0, 1, 2, 3])]
+fn render_120_rows_with_gzip(bencher: Bencher<'_, '_>, page: usize) {
+    render(bencher, 120, 30, page, true);
 }

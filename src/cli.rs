@@ -185,6 +185,10 @@ pub(crate) struct RunArgs {
     /// Compress scrapes for scrapers that accept gzip.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = OnDemand::Auto, env = "REDCAR_METRICS_GZIP", help_heading = "Metrics")]
     metrics_gzip: OnDemand,
+    /// Add a line to `OpenMetrics` for when each counter and histogram began. Off because a
+    /// Prometheus that does not read it stores it as a series more; protobuf says it in any case.
+    #[arg(long, env = "REDCAR_OPENMETRICS_CREATED", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Metrics")]
+    openmetrics_created: bool,
     /// Attach the trace id of sampled requests (traceparent) to `OpenMetrics` buckets.
     #[arg(long, env = "REDCAR_EXEMPLARS", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Metrics")]
     exemplars: bool,
@@ -336,7 +340,7 @@ impl RunArgs {
 
     /// Checks the flags' meaning.
     pub(crate) fn into_config(self) -> Result<Config, ConfigError> {
-        let series = self.series.resolve(self.exemplars)?;
+        let series = self.series.resolve(self.exemplars, self.openmetrics_created)?;
         let identity = self.tls_cert.zip(self.tls_key);
         Config {
             listen: self.listen,
@@ -357,6 +361,7 @@ impl RunArgs {
             route_sources: series.sources,
             path_mode: series.path_mode,
             naming: series.naming,
+            shown: series.shown,
             exclusions: self.exclude.resolve()?,
             limits: series.limits,
             methods: series.methods,

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::config::routes::{RouteSources, RoutesError};
 use crate::http::rewrite::Forwarded;
-use crate::metrics::Naming;
 use crate::metrics::labels::Methods;
 use crate::metrics::store;
+use crate::metrics::{Naming, Shown};
 use crate::net::tls;
 use crate::paths::{Namer, Template, TemplateError};
 
@@ -143,6 +143,8 @@ pub struct Config {
     pub path_mode: PathMode,
     /// What the metrics of requests are called.
     pub naming: Naming,
+    /// What is shown of the numbers.
+    pub shown: Shown,
     /// Requests that are not measured, if any.
     pub exclusions: Option<Exclusions>,
     /// Bounds of paths and series, and the histogram's buckets.

@@ -3,6 +3,7 @@
 
 pub use self::catalogue::*;
 pub use self::profiles::*;
+pub use self::shown::Shown;
 pub use self::sidecar::*;
 pub use self::tls::{ReadTls, TlsState};
 
@@ -13,6 +14,7 @@ pub mod page;
 mod profiles;
 pub mod proto;
 mod reachability;
+mod shown;
 mod sidecar;
 pub mod store;
 pub mod text;

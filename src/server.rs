@@ -281,6 +281,7 @@ impl Server {
             workers: stats,
             methods: config.methods.clone(),
             naming: config.naming,
+            shown: config.shown.clone(),
             scheme: if self.tls.listener.is_some() { "https" } else { "http" },
         };
         drop(ready);

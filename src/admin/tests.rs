@@ -24,6 +24,7 @@ fn admin() -> Admin {
         workers: Vec::new(),
         methods: Methods::default(),
         naming: crate::metrics::Naming::Default,
+        shown: crate::metrics::Shown::default(),
         scheme: "http",
     };
     let admin = Admin::new(sources, Arc::default(), Settings::default());

@@ -107,7 +107,7 @@ fn prepare(
     flags: PathsArgs,
 ) -> Result<(SeriesSettings, Option<Exclusions>, Arc<Store>), ConfigError> {
     let exclusions = flags.exclude.resolve()?;
-    let settings = flags.series.resolve(false)?;
+    let settings = flags.series.resolve(false, false)?;
     config::check_limits(&settings.limits)?;
     let namer = Namer::new(&settings.routes)?.with_mode(settings.path_mode);
     let store = Store::new(settings.limits.clone(), namer);

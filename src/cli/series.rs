@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use redcar::config::routes::RouteSources;
 use redcar::config::{ConfigError, Exclusions, PathGlob, PathMode, parse_methods};
-use redcar::metrics::Naming;
-use redcar::metrics::buckets::Buckets;
+use redcar::metrics::buckets::{Buckets, Histograms, Native};
 use redcar::metrics::labels::Methods;
 use redcar::metrics::store::Limits;
+use redcar::metrics::{Naming, Shown};
 use redcar::paths::Template;
 
-use super::values::{NamingMode, PathsMode};
+use super::values::{HistogramsMode, NamingMode, PathsMode};
 
 /// How paths become labels, and what becomes of the labels.
 #[derive(Clone, Debug, Args)]
@@ -53,6 +53,10 @@ pub(crate) struct SeriesArgs {
     /// Python client's and OpenTelemetry's; theirs, 0.005 to 10, with another --naming.
     #[arg(long, value_name = "LIST", env = "REDCAR_BUCKETS")]
     buckets: Option<Buckets>,
+    /// The form of histograms for scrapers that take protobuf: classic (the bounds above), native
+    /// (one series each, 9 % from bound to bound), both. Text always has the classic ones.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = HistogramsMode::Classic, env = "REDCAR_HISTOGRAMS")]
+    histograms: HistogramsMode,
     /// Methods with a label of their own, instead of the standard ones; others count as `_OTHER`.
     #[arg(long, value_name = "LIST", env = "REDCAR_KNOWN_METHODS", value_parser = parse_methods)]
     known_methods: Option<Methods>,
@@ -93,12 +97,17 @@ pub(crate) struct SeriesSettings {
     pub(crate) sources: RouteSources,
     pub(crate) path_mode: PathMode,
     pub(crate) naming: Naming,
+    pub(crate) shown: Shown,
     pub(crate) limits: Limits,
     pub(crate) methods: Methods,
 }
 
 impl SeriesArgs {
-    pub(crate) fn resolve(self, exemplars: bool) -> Result<SeriesSettings, ConfigError> {
+    pub(crate) fn resolve(
+        self,
+        exemplars: bool,
+        created_lines: bool,
+    ) -> Result<SeriesSettings, ConfigError> {
         let sources =
             RouteSources { templates: self.routes, lists: self.lists, documents: self.documents };
         let (naming, bounds): (_, &[f64]) = match self.naming {
@@ -106,10 +115,19 @@ impl SeriesArgs {
             NamingMode::Flask => (Naming::Flask, &Buckets::LIBRARIES),
             NamingMode::Otel => (Naming::Otel, &Buckets::LIBRARIES),
         };
+        let histograms = match self.histograms {
+            HistogramsMode::Classic => Histograms::Classic,
+            HistogramsMode::Native => Histograms::Native,
+            HistogramsMode::Both => Histograms::Both,
+        };
         let buckets = match self.buckets {
             Some(buckets) => buckets,
             // Constant bounds, held valid by a test.
             None => Buckets::new(bounds).unwrap_or_else(|_| unreachable!()),
+        };
+        let buckets = match histograms {
+            Histograms::Classic => buckets,
+            Histograms::Native | Histograms::Both => buckets.with_native(Native::REQUEST),
         };
         let (max_paths, max_series) = (self.max_paths, self.max_series);
         Ok(SeriesSettings {
@@ -122,6 +140,7 @@ impl SeriesArgs {
                 PathsMode::Off => PathMode::Off,
             },
             naming,
+            shown: Shown { histograms, created_lines },
             limits: Limits { max_paths, max_series, buckets, exemplars },
             methods: self.known_methods.unwrap_or_default(),
         })

@@ -35,6 +35,13 @@ pub(super) enum NamingMode {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum HistogramsMode {
+    Classic,
+    Native,
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ForwardedMode {
     Append,
     Replace,

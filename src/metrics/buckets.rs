@@ -1,4 +1,4 @@
-//! Histogram bounds: parsing, and which bucket a duration falls into.
+//! Histogram bounds: parsing, and where a duration is counted.
 //!
 //! Bounds are kept in whole nanoseconds, so that recording compares integers. No I/O, no clock.
 
@@ -6,16 +6,38 @@ use std::str::FromStr;
 
 use crate::metrics::text::Float;
 
+use self::cells::Cells;
+pub use self::native::{Native, SCHEMA};
+
+mod cells;
+mod native;
+
 /// Most bounds a histogram may have; each costs a line per series in every scrape.
 pub const MAX_BOUNDS: usize = 64;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
-/// Upper bounds of a histogram, ascending. `+Inf` is implied.
+/// The form in which scrapers that take protobuf get histograms. Text always has bounds of our
+/// choice, since it knows no other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Histograms {
+    /// Buckets with bounds of our choice.
+    #[default]
+    Classic,
+    /// Native buckets.
+    Native,
+    /// Both.
+    Both,
+}
+
+/// Upper bounds of a histogram, ascending; `+Inf` is implied. And native buckets beside them, if
+/// they are wanted.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Buckets {
     bounds_nanos: Box<[u64]>,
     labels: Box<[Box<str>]>,
+    native: Option<Native>,
+    cells: Cells,
 }
 
 /// Why a list of bounds is not one.
@@ -94,7 +116,24 @@ impl Buckets {
             previous = bound;
         }
         let labels = seconds.iter().map(|s| Float(*s).to_string().into()).collect();
-        Ok(Self { bounds_nanos: bounds_nanos.into(), labels })
+        let cells = Cells::new(&bounds_nanos, None);
+        Ok(Self { bounds_nanos: bounds_nanos.into(), labels, native: None, cells })
+    }
+
+    /// The same with native buckets beside them.
+    #[must_use]
+    pub fn with_native(self, native: Native) -> Self {
+        let cells = Cells::new(&self.bounds_nanos, Some(native));
+        Self { native: Some(native), cells, ..self }
+    }
+
+    /// Constant bounds, with native buckets beside them.
+    ///
+    /// # Panics
+    ///
+    /// If they are no bounds; a test holds those below.
+    pub(super) fn constant(seconds: &[f64], native: Native) -> Self {
+        Self::new(seconds).expect("constant bounds ascend").with_native(native)
     }
 
     /// How many buckets there are, `+Inf` included.
@@ -114,6 +153,50 @@ impl Buckets {
     /// Any `nanos` → `0..self.len()`. A binary search over at most [`MAX_BOUNDS`].
     pub fn index(&self, nanos: u64) -> usize {
         self.bounds_nanos.partition_point(|bound| *bound < nanos)
+    }
+
+    /// How many cells durations are counted in.
+    pub fn cells(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// The cell of a duration.
+    ///
+    /// # Shape
+    ///
+    /// Any `nanos` → `0..self.cells()`. A look into a table, and a search among the bounds nearby.
+    pub fn cell(&self, nanos: u64) -> usize {
+        self.cells.find(nanos)
+    }
+
+    /// The native buckets, if there are any.
+    pub fn native(&self) -> Option<Native> {
+        self.native
+    }
+
+    /// Adds up cells to the buckets of our choice, `+Inf` last.
+    pub fn in_buckets(&self, cells: &[u64]) -> Vec<u64> {
+        let mut buckets = vec![0; self.len()];
+        for (home, count) in self.cells.homes().zip(cells) {
+            if let Some(bucket) = buckets.get_mut(usize::from(home.classic)) {
+                *bucket += count;
+            }
+        }
+        buckets
+    }
+
+    /// Adds up cells to native buckets: those that are not empty, in ascending order. Bucket 0 is
+    /// the zero bucket.
+    pub fn in_native<'a>(&'a self, cells: &'a [u64]) -> impl Iterator<Item = (u16, u64)> + 'a {
+        let mut counts = self.cells.homes().zip(cells).filter(|(_, count)| **count > 0).peekable();
+        std::iter::from_fn(move || {
+            let (home, count) = counts.next()?;
+            let mut sum = *count;
+            while let Some((_, count)) = counts.next_if(|(next, _)| next.native == home.native) {
+                sum += count;
+            }
+            Some((home.native, sum))
+        })
     }
 
     /// The bounds in seconds, the last one infinite.
@@ -210,6 +293,31 @@ mod tests {
             if let Ok(buckets) = text.parse::<Buckets>() {
                 prop_assert!(buckets.index(u64::MAX) < buckets.len());
             }
+        }
+
+        #[test]
+        fn both_forms_are_exact(
+            durations in proptest::collection::vec(
+                prop_oneof![0_u64..1_000_000, 0_u64..100_000_000_000, any::<u64>()], 0..60),
+            custom in proptest::collection::btree_set(1_u32..1_000_000_000, 1..20),
+        ) {
+            let custom: Vec<_> = custom.into_iter().map(|micros| f64::from(micros) / 1e6).collect();
+            let buckets = Buckets::new(&custom).expect("bounds").with_native(Native::REQUEST);
+            let mut cells = vec![0; buckets.cells()];
+            let mut classic = vec![0; buckets.len()];
+            for nanos in &durations {
+                cells[buckets.cell(*nanos)] += 1;
+                classic[buckets.index(*nanos)] += 1;
+            }
+            prop_assert_eq!(buckets.in_buckets(&cells), classic);
+            let mut naive = std::collections::BTreeMap::new();
+            for nanos in &durations {
+                let bound = Native::REQUEST.bounds_nanos().position(|bound| *nanos <= bound);
+                let bucket = bound.unwrap_or(Native::REQUEST.bounds_nanos().count());
+                *naive.entry(u16::try_from(bucket).expect("few")).or_insert(0) += 1;
+            }
+            let native: Vec<_> = buckets.in_native(&cells).collect();
+            prop_assert_eq!(native, naive.into_iter().collect::<Vec<_>>());
         }
     }
 }

@@ -4,19 +4,21 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::metrics::labels::Methods;
 use crate::metrics::store::{HistogramTotals, Key, Row, Snapshot, Store};
 use crate::metrics::text::Format;
-use crate::metrics::{Family, Naming, SidecarMetrics, WorkerStats};
+use crate::metrics::{Family, Naming, Shown, SidecarMetrics, WorkerStats};
 
-use self::sheet::{Labels, Number, Sheet};
+use self::sheet::{Labels, Number, Observed, Sheet};
 
 mod flask;
 mod otel;
 mod own;
 mod rest;
 mod sheet;
+mod spans;
 
 /// Bytes after which a piece is handed over.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -34,6 +36,8 @@ pub struct Sources {
     pub methods: Methods,
     /// What the metrics of requests are called.
     pub naming: Naming,
+    /// What is shown of them.
+    pub shown: Shown,
     /// How clients reach the sidecar: `http` or `https`.
     pub scheme: &'static str,
 }
@@ -95,6 +99,7 @@ impl Page {
         });
         routes.retain(|index| snapshot.routes.get(*index).is_some_and(|r| !r.rows.is_empty()));
         let groups = groups(sources.naming, &snapshot, &rows);
+        let sheet = Sheet::new(format, &sources.shown);
         Self {
             sources,
             format,
@@ -106,7 +111,7 @@ impl Page {
             position: 0,
             is_done: false,
             labels: Labels::new(format),
-            sheet: Sheet::new(format),
+            sheet,
         }
     }
 
@@ -148,6 +153,16 @@ impl Page {
         rows.iter().filter_map(|row| self.snapshot.rows.get(*row))
     }
 
+    /// Time series that were written so far, as a reader counts them.
+    pub fn series(&self) -> usize {
+        self.sheet.series()
+    }
+
+    /// When the first row of a group began to count.
+    fn born(&self, index: usize) -> Option<SystemTime> {
+        born(self.group(index).map(|(_, parts)| parts))
+    }
+
     /// All workers' durations of a group, added up.
     fn durations_of(&self, index: usize) -> HistogramTotals {
         let parts = self.group(index).flat_map(|(_, parts)| parts);
@@ -173,13 +188,20 @@ impl Page {
             let latest = parts.filter_map(|row| row.exemplar(bucket));
             if with_exemplars { latest.max_by_key(|exemplar| exemplar.at) } else { None }
         };
-        let exemplars: Vec<_> = (0..totals.buckets.len()).map(exemplar).collect();
-        out.histogram(&self.labels, &limits.buckets, &totals, &exemplars);
+        let exemplars: Vec<_> = (0..limits.buckets.len()).map(exemplar).collect();
+        let (bounds, born) = (&limits.buckets, self.born(index));
+        let of = Observed { bounds, totals: &totals, born, exemplars: &exemplars };
+        out.histogram(&self.labels, &of);
     }
 
     fn in_flight(&self) -> Number {
         Number::Whole(self.sources.workers.iter().map(|worker| worker.in_flight()).sum())
     }
+}
+
+/// When the first of these rows began to count. A row's first part is its oldest.
+fn born<'a>(rows: impl Iterator<Item = &'a Vec<Arc<Row>>>) -> Option<SystemTime> {
+    rows.filter_map(|parts| Some(parts.first()?.durations.born())).min()
 }
 
 /// Runs of rows with the same labels in this profile. The rows are in the order of their labels.

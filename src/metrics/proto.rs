@@ -84,6 +84,9 @@ pub struct Counter {
     /// The value.
     #[prost(double, tag = "1")]
     pub value: f64,
+    /// When it was 0.
+    #[prost(message, optional, tag = "3")]
+    pub created_timestamp: Option<Timestamp>,
 }
 
 /// Durations, counted by length.
@@ -98,6 +101,38 @@ pub struct Histogram {
     /// Buckets with bounds of our choice; the last one, `+Inf`, is `sample_count`.
     #[prost(message, repeated, tag = "3")]
     pub bucket: Vec<Bucket>,
+    /// Which factor native buckets have.
+    #[prost(sint32, tag = "5")]
+    pub schema: i32,
+    /// What is at most so long is in the zero bucket.
+    #[prost(double, tag = "6")]
+    pub zero_threshold: f64,
+    /// How many are in the zero bucket.
+    #[prost(uint64, tag = "7")]
+    pub zero_count: u64,
+    /// Runs of native buckets.
+    #[prost(message, repeated, tag = "12")]
+    pub positive_span: Vec<BucketSpan>,
+    /// Their counts, each as the difference to the one before.
+    #[prost(sint64, repeated, packed = "true", tag = "13")]
+    pub positive_delta: Vec<i64>,
+    /// When it was empty.
+    #[prost(message, optional, tag = "15")]
+    pub created_timestamp: Option<Timestamp>,
+    /// Traces of some of them.
+    #[prost(message, repeated, tag = "16")]
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// A run of native buckets.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct BucketSpan {
+    /// Buckets between the run before and this one; of the first, its index.
+    #[prost(sint32, tag = "1")]
+    pub offset: i32,
+    /// How many buckets it has.
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
 }
 
 /// One bucket with a bound of our choice.

@@ -6,12 +6,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::metrics::buckets::Buckets;
+use crate::metrics::buckets::{Buckets, Native};
 use crate::metrics::labels::ErrorToken;
 use crate::metrics::store::HistogramRow;
 
@@ -33,6 +33,8 @@ pub const RUSTC: &str = env!("REDCAR_RUSTC");
 
 /// Handles of the cold metrics, registered once.
 pub struct SidecarMetrics {
+    /// When the counters below began at 0.
+    pub born: SystemTime,
     handle: PrometheusHandle,
     connects_ok: Counter,
     connect_errors: Vec<Counter>,
@@ -147,6 +149,7 @@ impl SidecarMetrics {
         let build = Key::from_parts(BUILD_INFO.name, build);
         to.0.register_gauge(&build, &Registrar::METADATA).set(1.0);
         Arc::new(Self {
+            born: SystemTime::now(),
             connects_ok: to.counter(CONNECTS, Some(("result", "ok"))),
             connect_errors: Self::CONNECT_ERRORS.map(error).into(),
             active: to.gauge(UPSTREAM_CONNECTIONS, Some(("state", "active"))),
@@ -284,8 +287,8 @@ impl WorkerStats {
     ///
     /// Never: the bounds are constants that a test parses.
     pub fn new() -> Arc<Self> {
-        let overhead_bounds = Buckets::new(&Buckets::OVERHEAD).expect("constant bounds ascend");
-        let connect_bounds = Buckets::new(&Buckets::CONNECT).expect("constant bounds ascend");
+        let overhead_bounds = Buckets::constant(&Buckets::OVERHEAD, Native::SHORT);
+        let connect_bounds = Buckets::constant(&Buckets::CONNECT, Native::SHORT);
         Arc::new(Self {
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),

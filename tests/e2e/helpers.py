@@ -184,9 +184,16 @@ class Proxy:
     """A running sidecar."""
 
     def __init__(
-        self, processes, upstream, *flags, env=None, log_level="info", listen="127.0.0.1:0"
+        self,
+        processes,
+        upstream,
+        *flags,
+        env=None,
+        log_level="info",
+        listen="127.0.0.1:0",
+        metrics="127.0.0.1:0",
     ):
-        argv = [PROXY, "--metrics", "127.0.0.1:0", "--upstream", str(upstream)]
+        argv = [PROXY, "--metrics", metrics, "--upstream", str(upstream)]
         argv += ["--log-format", "json", "--log-level", log_level]
         argv += ["--listen", listen] if listen else []
         self.process = processes.spawn("proxy", [*argv, *flags], env=env)
@@ -375,15 +382,25 @@ http {{
         return int(re.search(r"\n \d+ \d+ (\d+)", page).group(1)) - self.asked
 
 
+# The versions of Prometheus that are tested, and where tests/install has put them.
+PROMETHEUS = {
+    "2.42": "prometheus",
+    "2.53": REPO / "target/e2e-debian/trixie/usr/bin/prometheus",
+    "3.5": REPO / "target/e2e-debian/sid/usr/bin/prometheus",
+}
+
+
 class Prometheus:
     """A Prometheus server that scrapes every second: one port, or several as {job: port}.
 
-    `how` is what else a scrape configuration says: scheme, tls_config, authorization.
+    `options` is what else a scrape configuration says: scheme, tls_config, authorization.
+    `features` are those that have to be asked for.
     """
 
-    def __init__(self, processes, targets, **how):
+    def __init__(self, processes, targets, version="2.42", features=(), **options):
         targets = targets if isinstance(targets, dict) else {"redcar": targets}
-        folder = processes.folder / "prometheus"
+        self.port = free_port()
+        folder = processes.folder / f"prometheus-{self.port}"
         folder.mkdir()
         config = folder / "prometheus.yml"
         config.write_text(
@@ -394,38 +411,41 @@ class Prometheus:
                         {
                             "job_name": job,
                             "static_configs": [{"targets": [f"127.0.0.1:{port}"]}],
-                            **how,
                         }
+                        | options
                         for job, port in targets.items()
                     ],
                 }
             )
         )
-        self.port = free_port()
         self.process = processes.spawn(
-            "prometheus",
+            f"prometheus-{version}",
             [
-                tool("prometheus"),
+                tool(PROMETHEUS[version]),
                 f"--config.file={config}",
                 f"--storage.tsdb.path={folder}/data",
                 f"--web.listen-address=127.0.0.1:{self.port}",
+                *([f"--enable-feature={','.join(features)}"] if features else ()),
             ],
         )
         wait_until(
             lambda: can_connect(self.port) and self.value("sum(up)") == len(targets), "a scrape", 30
         )
 
-    def query(self, promql, at=None):
-        """[(labels, value)] of an instant query through the HTTP API."""
-        params = {"query": promql} | ({"time": at} if at else {})
-        answer = requests.get(
-            f"http://127.0.0.1:{self.port}/api/v1/query", params=params, timeout=10
-        )
-        if answer.status_code == 503:  # Still starting.
-            return []
+    def get(self, path, **params):
+        """The data of an answer of the HTTP API; None as long as it is starting."""
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}"
+        answer = requests.get(url, params=params, timeout=10)
+        if answer.status_code == 503:
+            return None
         result = answer.json()
         assert result["status"] == "success", result
-        return [(r["metric"], float(r["value"][1])) for r in result["data"]["result"]]
+        return result["data"]
+
+    def query(self, promql, at=None):
+        """[(labels, value)] of an instant query through the HTTP API."""
+        data = self.get("query", query=promql, **({"time": at} if at else {}))
+        return [(r["metric"], float(r["value"][1])) for r in data["result"]] if data else []
 
     def value(self, promql):
         """The only value of a query, or None."""

@@ -7,10 +7,10 @@ use std::time::Duration;
 use redcar::config::routes::RouteSources;
 use redcar::config::{Config, ListenAddr, MetricsPort, PathMode, Timeouts, Upstream};
 use redcar::http::rewrite::Forwarded;
-use redcar::metrics::Naming;
 use redcar::metrics::buckets::Buckets;
 use redcar::metrics::labels::Methods;
 use redcar::metrics::store::Limits;
+use redcar::metrics::{Naming, Shown};
 use redcar::server::{Reloader, Server, ShutdownMode, StartError};
 use tokio::sync::oneshot;
 
@@ -42,6 +42,7 @@ pub(crate) fn config(upstream: Upstream) -> Config {
         route_sources: RouteSources::default(),
         path_mode: PathMode::Learn,
         naming: Naming::Default,
+        shown: Shown::default(),
         exclusions: None,
         limits: Limits {
             max_paths: 500,

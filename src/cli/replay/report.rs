@@ -203,6 +203,7 @@ impl PageSize {
             workers: vec![WorkerStats::new()],
             methods: settings.methods.clone(),
             naming: settings.naming,
+            shown: settings.shown.clone(),
             scheme: "http",
         };
         let mut size = Self::default();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::sheet::{Number, Sheet};
-use super::{Items, Page, Part};
+use super::{Items, Page, Part, born};
 use crate::metrics::store::Key;
 use crate::metrics::{self, VERSION};
 
@@ -45,7 +45,7 @@ pub(super) const PARTS: &[Part] = &[
         write: |page, out, _| {
             page.labels.clear();
             page.labels.push("version", &format!("redcar-{VERSION}"));
-            out.sample(&page.labels, Number::Whole(1));
+            out.sample(&page.labels, Number::Whole(1), None);
             Some(())
         },
     },
@@ -56,15 +56,16 @@ impl Page {
     fn totals(&mut self, out: &mut Sheet, counts: fn(Key) -> bool) {
         let mut totals = BTreeMap::new();
         for (key, parts) in self.snapshot.rows.iter().filter(|(key, _)| counts(*key)) {
-            let count: u64 = parts.iter().map(|row| row.requests()).sum();
-            *totals.entry((self.sources.methods.name(key.method), key.status)).or_insert(0) +=
-                count;
+            let method = self.sources.methods.name(key.method);
+            let (count, oldest) = totals.entry((method, key.status)).or_insert((0, None));
+            *count += parts.iter().map(|row| row.requests()).sum::<u64>();
+            *oldest = born(std::iter::once(parts)).into_iter().chain(*oldest).min();
         }
-        for ((method, status), count) in totals {
+        for ((method, status), (count, born)) in totals {
             self.labels.clear();
             self.labels.push("method", method);
             self.labels.push("status", &status.to_string());
-            out.sample(&self.labels, Number::Whole(count));
+            out.sample(&self.labels, Number::Whole(count), born);
         }
     }
 }

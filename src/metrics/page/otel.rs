@@ -23,7 +23,7 @@ pub(super) const PARTS: &[Part] = &[
         write: |page, out, _| {
             page.labels.clear();
             page.labels.push("url_scheme", page.sources.scheme);
-            out.sample(&page.labels, page.in_flight());
+            out.sample(&page.labels, page.in_flight(), None);
             Some(())
         },
     },

@@ -1,11 +1,12 @@
 //! The metrics of requests under our own names.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
 
-use super::sheet::{Number, Sheet};
+use super::sheet::{Number, Observed, Sheet};
 use super::{Items, Page, Part};
 use crate::metrics::labels::ErrorToken;
-use crate::metrics::store::{HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow};
+use crate::metrics::store::{HistogramRow, HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow};
 use crate::metrics::{self, WorkerStats};
 
 pub(super) const PARTS: &[Part] = &[
@@ -44,7 +45,7 @@ pub(super) const PARTS: &[Part] = &[
         of: metrics::UPGRADED_ACTIVE,
         items: Items::Once,
         write: |page, out, _| {
-            out.sample(&page.labels, page.total_of(|worker| &worker.upgraded_active));
+            out.sample(&page.labels, page.total_of(|worker| &worker.upgraded_active), None);
             Some(())
         },
     },
@@ -52,7 +53,7 @@ pub(super) const PARTS: &[Part] = &[
         of: metrics::STREAMS_ACTIVE,
         items: Items::Once,
         write: |page, out, _| {
-            out.sample(&page.labels, page.total_of(|worker| &worker.streams_active));
+            out.sample(&page.labels, page.total_of(|worker| &worker.streams_active), None);
             Some(())
         },
     },
@@ -60,7 +61,7 @@ pub(super) const PARTS: &[Part] = &[
         of: metrics::IN_FLIGHT,
         items: Items::Once,
         write: |page, out, _| {
-            out.sample(&page.labels, page.in_flight());
+            out.sample(&page.labels, page.in_flight(), None);
             Some(())
         },
     },
@@ -84,7 +85,8 @@ impl Page {
 
     fn requests(&mut self, out: &mut Sheet, index: usize) -> Option<()> {
         self.row_labels(index)?;
-        out.sample(&self.labels, Number::Whole(self.requests_of(index)));
+        let requests = Number::Whole(self.requests_of(index));
+        out.sample(&self.labels, requests, self.born(index));
         Some(())
     }
 
@@ -97,18 +99,21 @@ impl Page {
     }
 
     fn response_starts(&mut self, out: &mut Sheet, index: usize) -> Option<()> {
-        let rows = self.route_rows(index)?;
-        let totals = HistogramTotals::of(rows.map(|row| &row.response_start));
-        out.histogram(&self.labels, &self.sources.store.limits().buckets, &totals, &[]);
+        let rows: Vec<_> = self.route_rows(index)?.map(|row| &row.response_start).collect();
+        let (totals, born) = (HistogramTotals::of(rows.iter().copied()), born(&rows));
+        let bounds = &self.sources.store.limits().buckets;
+        let of = Observed { bounds, totals: &totals, born, exemplars: &[] };
+        out.histogram(&self.labels, &of);
         Some(())
     }
 
     /// What stayed open for long on a path, if anything did.
     fn lasting(&mut self, out: &mut Sheet, index: usize, kind: Lasting) -> Option<()> {
-        let totals =
-            HistogramTotals::of(self.route_rows(index)?.filter_map(|row| row.lasting(kind)));
+        let rows: Vec<_> = self.route_rows(index)?.filter_map(|row| row.lasting(kind)).collect();
+        let (totals, born) = (HistogramTotals::of(rows.iter().copied()), born(&rows));
         if totals.count() > 0 {
-            out.histogram(&self.labels, &LASTING_BOUNDS, &totals, &[]);
+            let of = Observed { bounds: &LASTING_BOUNDS, totals: &totals, born, exemplars: &[] };
+            out.histogram(&self.labels, &of);
         }
         Some(())
     }
@@ -118,8 +123,16 @@ impl Page {
     }
 
     fn bytes(&mut self, out: &mut Sheet, index: usize, read: fn(&RouteRow) -> u64) -> Option<()> {
-        let sum: u64 = self.route_rows(index)?.map(read).sum();
-        out.sample(&self.labels, Number::Whole(sum));
+        let rows = self.route_rows(index)?;
+        let (sum, born) = rows.fold((0, None), |(sum, born), row| {
+            (sum + read(row), born.or(Some(row.response_start.born())))
+        });
+        out.sample(&self.labels, Number::Whole(sum), born);
         Some(())
     }
+}
+
+/// When the first of these began to count.
+fn born(rows: &[&HistogramRow]) -> Option<SystemTime> {
+    rows.first().map(|row| row.born())
 }

@@ -6,7 +6,7 @@ use procfs::WithCurrentSystemInfo;
 use procfs::process::Process;
 
 use super::Page;
-use super::sheet::{Number, Sheet};
+use super::sheet::{Number, Observed, Sheet};
 use crate::metrics::store::HistogramTotals;
 use crate::metrics::text::Nanos;
 use crate::metrics::{self, CATALOGUE, Collected, Family};
@@ -18,10 +18,13 @@ impl Page {
         if let Some(first) = workers.first() {
             let overhead = HistogramTotals::of(workers.iter().map(|worker| &worker.overhead));
             out.family(metrics::OVERHEAD);
-            out.histogram(&self.labels, &first.overhead_bounds, &overhead, &[]);
+            let (totals, born) = (&overhead, Some(first.overhead.born()));
+            let bounds = &first.overhead_bounds;
+            out.histogram(&self.labels, &Observed { bounds, totals, born, exemplars: &[] });
             let connect = HistogramTotals::of(workers.iter().map(|worker| &worker.connect));
             out.family(metrics::CONNECT_DURATION);
-            out.histogram(&self.labels, &first.connect_bounds, &connect, &[]);
+            let (totals, bounds) = (&connect, &first.connect_bounds);
+            out.histogram(&self.labels, &Observed { bounds, totals, born, exemplars: &[] });
         }
         self.cold(out);
         self.process(out);
@@ -49,7 +52,7 @@ impl Page {
             if own.peek().is_some() {
                 out.family(*of);
                 for line in own {
-                    out.line(line);
+                    out.line(line, self.sources.cold.born);
                 }
             }
         }
@@ -85,6 +88,6 @@ impl Page {
 
     fn single(&self, out: &mut Sheet, of: Family, value: Number) {
         out.family(of);
-        out.sample(&self.labels, value);
+        out.sample(&self.labels, value, Some(self.sources.cold.born));
     }
 }

@@ -6,11 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 use prost::encoding::{self, WireType, encode_key, encode_varint};
 
-use crate::metrics::Family;
-use crate::metrics::buckets::Buckets;
+use crate::metrics::buckets::{Buckets, Histograms, SCHEMA};
 use crate::metrics::proto::{self, LabelPair, MetricType, Timestamp};
 use crate::metrics::store::{Exemplar, HistogramTotals};
 use crate::metrics::text::{self, Format, Kind, Millis, Nanos};
+use crate::metrics::{Family, Shown};
+
+use super::spans;
 
 /// The labels of one series, ready to be copied into what is written of it.
 #[derive(Debug)]
@@ -89,6 +91,11 @@ impl Number {
 #[derive(Debug, Default)]
 pub(super) struct Sheet {
     format: Format,
+    histograms: Histograms,
+    /// Whether `OpenMetrics` gets a line for the birth of a counter or histogram.
+    created_lines: bool,
+    /// Time series that were written, as a reader counts them.
+    series: usize,
     of: Option<Family>,
     /// What can be sent.
     ready: Vec<u8>,
@@ -103,8 +110,14 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    pub(super) fn new(format: Format) -> Self {
-        Self { format, ..Self::default() }
+    pub(super) fn new(format: Format, shown: &Shown) -> Self {
+        let created_lines = shown.created_lines && format == Format::OpenMetrics;
+        Self { format, histograms: shown.histograms, created_lines, ..Self::default() }
+    }
+
+    /// Time series that were written so far. A native histogram is one.
+    pub(super) fn series(&self) -> usize {
+        self.series
     }
 
     /// Bytes that were written since the last [`Self::take`], ready or not.
@@ -163,9 +176,12 @@ impl Sheet {
     }
 
     /// Writes a line of text 0.0.4 about the family that was begun, as it is.
-    pub(super) fn line(&mut self, line: &str) {
-        if self.format != Format::Protobuf {
+    ///
+    /// `born` is when its counters were 0.
+    pub(super) fn line(&mut self, line: &str, born: SystemTime) {
+        if self.format != Format::Protobuf && !self.created_lines {
             self.text.push_str(line);
+            self.series += 1;
             return self.text.push('\n');
         }
         for sample in text::read::samples(line) {
@@ -173,94 +189,103 @@ impl Sheet {
             for (name, value) in &sample.labels {
                 labels.push(name, value);
             }
-            self.sample(&labels, Number::Float(sample.value));
+            self.sample(&labels, Number::Float(sample.value), Some(born));
         }
     }
 
-    /// Writes a sample of the family that was begun.
-    pub(super) fn sample(&mut self, labels: &Labels, value: Number) {
+    /// Writes a sample of the family that was begun; of a counter, `born` is when it was 0.
+    pub(super) fn sample(&mut self, labels: &Labels, value: Number, born: Option<SystemTime>) {
         let Some(of) = self.of else { return };
+        let born = born.filter(|_| of.kind == Kind::Counter);
         if self.format != Format::Protobuf {
-            return text::sample(&mut self.text, of.name, &labels.text, value);
+            text::sample(&mut self.text, of.name, &labels.text, value);
+            self.series += 1;
+            return self.created_line(labels, born);
         }
         let value = value.as_double();
+        let created_timestamp = born.map(timestamp);
         match of.kind {
-            Kind::Counter => self.metric(labels, 3, &proto::Counter { value }),
+            Kind::Counter => self.metric(labels, 3, &proto::Counter { value, created_timestamp }),
             Kind::Gauge => self.metric(labels, 2, &proto::Gauge { value }),
             // Those are written by `histogram`.
             Kind::Histogram => {}
         }
+        self.series += 1;
     }
 
-    /// Writes a histogram of the family that was begun. `exemplars` is empty or has one entry per
-    /// bucket.
-    pub(super) fn histogram(
-        &mut self,
-        labels: &Labels,
-        bounds: &Buckets,
-        totals: &HistogramTotals,
-        exemplars: &[Option<Exemplar>],
-    ) {
+    fn created_line(&mut self, labels: &Labels, born: Option<SystemTime>) {
+        let (Some(of), Some(born), true) = (self.of, born, self.created_lines) else { return };
+        let name = of.name.strip_suffix("_total").unwrap_or(of.name);
+        let since = born.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let name = format!("{name}_created");
+        text::sample(&mut self.text, &name, &labels.text, Millis(since.as_millis()));
+        self.series += 1;
+    }
+
+    /// Writes a histogram of the family that was begun.
+    pub(super) fn histogram(&mut self, labels: &Labels, of: &Observed<'_>) {
         match (self.format, self.of) {
             (_, None) => {}
-            (Format::Text | Format::OpenMetrics, Some(of)) => {
-                self.histogram_lines((of.name, &labels.text), bounds, totals, exemplars);
+            (Format::Text | Format::OpenMetrics, Some(family)) => {
+                self.histogram_lines((family.name, &labels.text), of);
+                self.created_line(labels, of.born);
             }
-            (Format::Protobuf, Some(_)) => {
-                self.histogram_message(labels, bounds, totals, exemplars);
-            }
+            (Format::Protobuf, Some(_)) => self.histogram_message(labels, of),
         }
     }
 
-    fn histogram_lines(
-        &mut self,
-        (name, labels): (&str, &str),
-        bounds: &Buckets,
-        totals: &HistogramTotals,
-        exemplars: &[Option<Exemplar>],
-    ) {
+    fn histogram_lines(&mut self, (name, labels): (&str, &str), of: &Observed<'_>) {
         let out = &mut self.text;
+        let counts = of.bounds.in_buckets(&of.totals.cells);
         let comma = if labels.is_empty() { "" } else { "," };
         let mut cumulative = 0;
-        for (index, le) in bounds.labels().enumerate() {
-            cumulative += totals.buckets.get(index).copied().unwrap_or(0);
+        for (index, (le, count)) in of.bounds.labels().zip(counts).enumerate() {
+            cumulative += count;
             for part in [name, "_bucket{", labels, comma, "le=\"", le, "\"} "] {
                 out.push_str(part);
             }
             let mut digits = itoa::Buffer::new();
             out.push_str(digits.format(cumulative));
-            if let Some(Some(exemplar)) = exemplars.get(index) {
+            if let Some(Some(exemplar)) = of.exemplars.get(index) {
                 push_exemplar(out, exemplar);
             }
             out.push('\n');
         }
         let suffixed = |suffix| format!("{name}{suffix}");
-        text::sample(out, &suffixed("_sum"), labels, Nanos(totals.sum_nanos));
+        text::sample(out, &suffixed("_sum"), labels, Nanos(of.totals.sum_nanos));
         text::sample(out, &suffixed("_count"), labels, cumulative);
+        self.series += of.bounds.len() + 2;
     }
 
-    fn histogram_message(
-        &mut self,
-        labels: &Labels,
-        bounds: &Buckets,
-        totals: &HistogramTotals,
-        exemplars: &[Option<Exemplar>],
-    ) {
+    fn histogram_message(&mut self, labels: &Labels, of: &Observed<'_>) {
         // The same message again and again, so that its lists are allocated once.
         let mut message = std::mem::take(&mut self.histogram);
+        message.sample_count = of.totals.count();
+        message.sample_sum = Number::Seconds(Nanos(of.totals.sum_nanos)).as_double();
+        message.created_timestamp = of.born.map(timestamp);
         message.bucket.clear();
-        let mut cumulative = 0;
-        for (index, upper_bound) in bounds.upper_bounds().enumerate() {
-            cumulative += totals.buckets.get(index).copied().unwrap_or(0);
-            let exemplar = exemplars.get(index).and_then(Option::as_ref).map(exemplar_message);
-            // Prometheus adds the last bucket by itself.
-            if upper_bound.is_finite() || exemplar.is_some() {
-                let bucket = proto::Bucket { cumulative_count: cumulative, upper_bound, exemplar };
-                message.bucket.push(bucket);
-            }
+        message.exemplars.clear();
+        let native = of.bounds.native().filter(|_| self.histograms != Histograms::Classic);
+        if native.is_none() || self.histograms == Histograms::Both {
+            push_buckets(&mut message.bucket, of);
+            self.series += of.bounds.len() + 2;
         }
-        message.sample_count = cumulative;
-        message.sample_sum = Number::Seconds(Nanos(totals.sum_nanos)).as_double();
+        if let Some(native) = native {
+            message.schema = SCHEMA;
+            message.zero_threshold = native.zero_threshold();
+            message.zero_count = 0;
+            let counts = of.bounds.in_native(&of.totals.cells).filter_map(|(bucket, count)| {
+                let index = native.index(bucket);
+                if index.is_none() {
+                    message.zero_count = count;
+                }
+                Some((index?, count))
+            });
+            let counts: Vec<_> = counts.collect();
+            spans::write(counts.into_iter(), &mut message);
+            message.exemplars.extend(of.exemplars.iter().flatten().map(exemplar_message));
+            self.series += 1;
+        }
         self.metric(labels, 7, &message);
         self.histogram = message;
     }
@@ -275,6 +300,29 @@ impl Sheet {
         encoding::message::encode(tag, value, &mut self.message);
         self.metrics += 1;
         self.written += self.message.len() - before;
+    }
+}
+
+/// One histogram as it is now.
+pub(super) struct Observed<'a> {
+    pub(super) bounds: &'a Buckets,
+    pub(super) totals: &'a HistogramTotals,
+    /// When it was empty.
+    pub(super) born: Option<SystemTime>,
+    /// Empty, or one entry per bucket.
+    pub(super) exemplars: &'a [Option<Exemplar>],
+}
+
+fn push_buckets(buckets: &mut Vec<proto::Bucket>, of: &Observed<'_>) {
+    let mut cumulative_count = 0;
+    let counts = of.bounds.in_buckets(&of.totals.cells);
+    for (index, (upper_bound, count)) in of.bounds.upper_bounds().zip(counts).enumerate() {
+        cumulative_count += count;
+        let exemplar = of.exemplars.get(index).and_then(Option::as_ref).map(exemplar_message);
+        // Prometheus adds the last bucket by itself.
+        if upper_bound.is_finite() || exemplar.is_some() {
+            buckets.push(proto::Bucket { cumulative_count, upper_bound, exemplar });
+        }
     }
 }
 

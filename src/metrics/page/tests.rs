@@ -4,20 +4,25 @@ use std::sync::atomic::Ordering::Relaxed;
 use prost::Message;
 
 use super::*;
-use crate::metrics::buckets::Buckets;
+use crate::metrics::CATALOGUE;
+use crate::metrics::buckets::{Buckets, Histograms, Native, SCHEMA};
 use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
-use crate::metrics::proto::{MetricFamily, MetricType};
+use crate::metrics::proto::{Histogram, MetricFamily, MetricType};
 use crate::metrics::store::{Lasting, Limits, Settled, Shard};
-use crate::metrics::text::Float;
 use crate::metrics::text::read::samples;
+use crate::metrics::text::{Float, Kind};
 use crate::paths::Namer;
 
 /// A sidecar with two workers that has counted a few requests.
-fn sources(naming: Naming) -> Sources {
+fn sources(naming: Naming, histograms: Histograms) -> Sources {
+    let buckets = Buckets::new(&[0.005, 0.1, 1.0]).expect("bounds");
     let limits = Limits {
         max_paths: 10,
         max_series: 100,
-        buckets: Buckets::new(&[0.005, 0.1, 1.0]).expect("bounds"),
+        buckets: match histograms {
+            Histograms::Classic => buckets,
+            Histograms::Native | Histograms::Both => buckets.with_native(Native::REQUEST),
+        },
         exemplars: false,
     };
     let store = Store::new(limits, Namer::default());
@@ -52,6 +57,7 @@ fn sources(naming: Naming) -> Sources {
         workers: workers.into(),
         methods: Methods::default(),
         naming,
+        shown: Shown { histograms, ..Shown::default() },
         scheme: "http",
     }
 }
@@ -97,7 +103,7 @@ fn the_text_formats_are_what_they_were() {
         (Naming::Flask, Format::Text, include_str!("tests/flask.txt")),
         (Naming::Otel, Format::Text, include_str!("tests/otel.txt")),
     ] {
-        let page = lines_of_requests(&text(&sources(naming), format));
+        let page = lines_of_requests(&text(&sources(naming, Histograms::Both), format));
         assert!(page == expected, "{naming:?} {format:?}:\n{page}");
     }
 }
@@ -109,6 +115,15 @@ fn families(page: &[u8]) -> Vec<MetricFamily> {
         found.push(MetricFamily::decode_length_delimited(&mut rest).expect("a family"));
     }
     found
+}
+
+/// How many durations are in native buckets; all of them where there are none.
+fn native_count(histogram: &Histogram) -> u64 {
+    if histogram.schema == 0 {
+        return histogram.sample_count;
+    }
+    let buckets = spans::read(histogram).into_iter().map(|(_, count)| count);
+    histogram.zero_count + buckets.sum::<u64>()
 }
 
 type Series = (String, BTreeMap<String, String>);
@@ -131,6 +146,7 @@ fn said_by(families: &[MetricFamily]) -> BTreeMap<Series, f64> {
                 MetricType::Histogram => {
                     let histogram = metric.histogram.as_ref().expect("one");
                     let count = u32::try_from(histogram.sample_count).expect("few").into();
+                    assert_eq!(histogram.sample_count, native_count(histogram));
                     for bucket in &histogram.bucket {
                         let count = u32::try_from(bucket.cumulative_count).expect("few");
                         say("_bucket", Some(bucket.upper_bound), count.into());
@@ -148,8 +164,13 @@ fn said_by(families: &[MetricFamily]) -> BTreeMap<Series, f64> {
 
 #[test]
 fn protobuf_says_what_text_says() {
-    for naming in [Naming::Default, Naming::Flask, Naming::Otel] {
-        let sources = sources(naming);
+    for (naming, histograms) in [
+        (Naming::Default, Histograms::Classic),
+        (Naming::Default, Histograms::Both),
+        (Naming::Flask, Histograms::Both),
+        (Naming::Otel, Histograms::Classic),
+    ] {
+        let sources = sources(naming, histograms);
         let families = families(&page(&sources, Format::Protobuf));
         for family in &families {
             let known = naming.families().find(|known| known.name == family.name);
@@ -173,7 +194,7 @@ fn protobuf_says_what_text_says() {
 
 #[test]
 fn a_page_is_made_in_pieces_of_whole_families() {
-    let sources = sources(Naming::Default);
+    let sources = sources(Naming::Default, Histograms::Both);
     let shard = Shard::new(Arc::clone(&sources.store));
     for status in 100..600 {
         let route = Settled::Named(crate::metrics::store::RouteId::OTHER);
@@ -192,4 +213,96 @@ fn a_page_is_made_in_pieces_of_whole_families() {
             assert_eq!(names.len(), before);
         }
     }
+}
+
+/// The histograms of a family.
+fn histograms<'a>(families: &'a [MetricFamily], name: &str) -> Vec<&'a Histogram> {
+    let family = families.iter().find(|family| family.name == name).expect("the family");
+    family.metric.iter().filter_map(|metric| metric.histogram.as_ref()).collect()
+}
+
+#[test]
+fn a_native_histogram_stands_alone_and_has_each_duration_in_its_bucket() {
+    let sources = sources(Naming::Default, Histograms::Native);
+    let families = families(&page(&sources, Format::Protobuf));
+    let found = histograms(&families, "http_request_duration_seconds");
+    for histogram in &found {
+        assert_eq!((histogram.bucket.len(), histogram.schema), (0, SCHEMA));
+        assert_eq!(histogram.sample_count, native_count(histogram));
+    }
+    // 3 and 6 ms: b^-68 is 2.76 ms, and each bucket reaches 9 % further.
+    let index = |seconds: f64| {
+        let index = (seconds.log2() * 8.0).ceil();
+        (-200..200).find(|i| (f64::from(*i) - index).abs() < 0.1).expect("an index")
+    };
+    let counted = |at: usize| -> Vec<_> {
+        spans::read(found[at]).into_iter().filter(|(_, count)| *count > 0).collect()
+    };
+    assert_eq!(counted(0), [(index(0.003), 1), (index(0.006), 1)]);
+    assert_eq!(counted(1), [(index(0.04), 1), (index(0.08), 1)]);
+    assert_eq!(counted(3), [(index(70.0), 2)]);
+    // 7 ns are below the zero threshold.
+    assert_eq!((counted(4), found[4].zero_count), (vec![], 2));
+    // The other families have theirs.
+    for name in ["redcar_overhead_seconds", "http_upgraded_connection_duration_seconds"] {
+        assert!(histograms(&families, name).iter().all(|h| h.bucket.is_empty() && h.schema == 3));
+    }
+    // Text knows no other form.
+    assert!(text(&sources, Format::Text).contains("http_request_duration_seconds_bucket{"));
+}
+
+#[test]
+fn a_page_counts_the_time_series_that_a_reader_counts() {
+    for format in [Format::Text, Format::OpenMetrics] {
+        let mut sources = sources(Naming::Default, Histograms::Both);
+        sources.shown.created_lines = true;
+        let mut page = Page::new(sources.clone(), format);
+        let text = String::from_utf8(page.by_ref().flatten().collect()).expect("text");
+        assert_eq!(page.series(), text.lines().filter(|line| !line.starts_with('#')).count());
+    }
+    let series = |histograms| {
+        let mut page = Page::new(sources(Naming::Default, histograms), Format::Protobuf);
+        let families = families(&page.by_ref().flatten().collect::<Vec<_>>());
+        let metrics: usize = families.iter().map(|family| family.metric.len()).sum();
+        (page.series(), metrics)
+    };
+    let (native, metrics) = series(Histograms::Native);
+    assert_eq!(native, metrics);
+    let (classic, _) = series(Histograms::Classic);
+    let (both, _) = series(Histograms::Both);
+    let of_kind = CATALOGUE.iter().filter(|family| family.kind == Kind::Histogram);
+    assert!(of_kind.count() > 0 && both > classic && classic > native);
+}
+
+#[test]
+fn everything_that_grows_says_when_it_began() {
+    let before = SystemTime::now();
+    let mut sources = sources(Naming::Default, Histograms::Both);
+    let families = families(&page(&sources, Format::Protobuf));
+    let since = |at: SystemTime| at.duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let (before, now) = (since(before).as_nanos(), since(SystemTime::now()).as_nanos());
+    for metric in families.iter().flat_map(|family| &family.metric) {
+        let created = match (&metric.counter, &metric.histogram) {
+            (Some(counter), _) => counter.created_timestamp,
+            (_, Some(histogram)) => histogram.created_timestamp,
+            _ => continue,
+        };
+        let created = created.expect("a moment");
+        let nanos = i128::from(created.seconds) * 1_000_000_000 + i128::from(created.nanos);
+        assert!((before..=now).contains(&nanos.unsigned_abs()), "{metric:?}");
+    }
+    assert!(!text(&sources, Format::OpenMetrics).contains("_created"));
+    sources.shown.created_lines = true;
+    assert!(!text(&sources, Format::Text).contains("_created"));
+    let open = text(&sources, Format::OpenMetrics);
+    for line in [
+        "http_requests_created{method=\"GET\",path=\"/\",status=\"200\"} 1",
+        "http_request_duration_seconds_created{method=\"GET\",path=\"/\",status=\"200\"} 1",
+        "http_response_body_bytes_created{path=\"/\"} 1",
+        "redcar_upstream_connects_created{result=\"ok\"} 1",
+        "process_cpu_seconds_created 1",
+    ] {
+        assert!(open.contains(line), "{line}\n{open}");
+    }
+    assert!(!open.contains("redcar_paths_created"), "a gauge has no birth");
 }

@@ -178,34 +178,34 @@ impl Store {
         let _first = waiting.path.outcome.set(route);
         for (key, row) in waiting.rows {
             let key = self.admit_locked(inner, key.at(route), row.requests());
-            self.own_row(inner, key).absorb(&row);
+            own_row(inner, key, row);
         }
         if let Some(row) = waiting.per_path {
-            self.own_route_row(inner, route).absorb(&row);
+            own_route_row(inner, route, row);
         }
     }
+}
 
-    fn own_row(&self, inner: &mut Inner, key: Key) -> Arc<Row> {
-        if let Some(row) = inner.own_rows.get(&key.packed()) {
-            return Arc::clone(row);
-        }
-        let row = Arc::new(Row::new(&self.limits.buckets, self.limits.exemplars));
-        if let Some(parts) = inner.row_mut(key) {
-            parts.push(Arc::clone(&row));
-        }
-        inner.own_rows.insert(key.packed(), Arc::clone(&row));
-        row
+/// Adds to the store's own row of a key, or makes it that row: it is as old as what it counts.
+fn own_row(inner: &mut Inner, key: Key, row: Row) {
+    if let Some(own) = inner.own_rows.get(&key.packed()) {
+        return own.absorb(&row);
     }
+    let row = Arc::new(row);
+    if let Some(parts) = inner.row_mut(key) {
+        parts.push(Arc::clone(&row));
+    }
+    inner.own_rows.insert(key.packed(), row);
+}
 
-    fn own_route_row(&self, inner: &mut Inner, route: RouteId) -> Arc<RouteRow> {
-        if let Some(row) = inner.own_routes.get(&route) {
-            return Arc::clone(row);
-        }
-        let row = Arc::new(RouteRow::new(&self.limits.buckets));
-        if let Some(route) = inner.routes.get_mut(route.index()) {
-            route.rows.push(Arc::clone(&row));
-        }
-        inner.own_routes.insert(route, Arc::clone(&row));
-        row
+/// The same for what is recorded per path.
+fn own_route_row(inner: &mut Inner, route: RouteId, row: RouteRow) {
+    if let Some(own) = inner.own_routes.get(&route) {
+        return own.absorb(&row);
     }
+    let row = Arc::new(row);
+    if let Some(route) = inner.routes.get_mut(route.index()) {
+        route.rows.push(Arc::clone(&row));
+    }
+    inner.own_routes.insert(route, row);
 }

@@ -4,53 +4,77 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::SystemTime;
 
-use crate::metrics::buckets::Buckets;
+use crate::metrics::buckets::{Buckets, Native};
 
 /// Adds to a counter that only the calling thread writes: a load and a store, no bus lock.
 fn bump(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
 }
 
-/// A histogram of one writer: non-cumulative buckets and the sum in nanoseconds.
+/// Cells that are allocated together, with the first duration in one of them. A path's durations
+/// lie close to one another: with native buckets two or three blocks of sixteen are used.
+const BLOCK: usize = 16;
+
+type Block = [AtomicU64; BLOCK];
+
+/// A histogram of one writer: counts in the cells of its bounds, and the sum in nanoseconds.
 #[derive(Debug)]
 pub struct HistogramRow {
-    buckets: Box<[AtomicU64]>,
+    blocks: Box<[OnceLock<Box<Block>>]>,
     sum_nanos: AtomicU64,
+    born: SystemTime,
 }
 
 impl HistogramRow {
     /// An empty histogram with these bounds.
     pub fn new(bounds: &Buckets) -> Self {
-        let buckets = (0..bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { buckets, sum_nanos: AtomicU64::new(0) }
+        let blocks = (0..bounds.cells().div_ceil(BLOCK)).map(|_| OnceLock::new()).collect();
+        Self { blocks, sum_nanos: AtomicU64::new(0), born: SystemTime::now() }
     }
 
     /// Counts one duration. To be called by the owning thread only; `bounds` are those of `new`.
+    ///
+    /// Allocates with the first duration of a block, which is at most once for sixteen cells.
     pub fn record(&self, bounds: &Buckets, nanos: u64) {
-        if let Some(bucket) = self.buckets.get(bounds.index(nanos)) {
-            bump(bucket, 1);
+        let cell = bounds.cell(nanos);
+        if let Some(block) = self.blocks.get(cell / BLOCK)
+            && let Some(count) = block.get_or_init(Box::default).get(cell % BLOCK)
+        {
+            bump(count, 1);
         }
         bump(&self.sum_nanos, nanos);
     }
 
+    /// When it began to count.
+    pub fn born(&self) -> SystemTime {
+        self.born
+    }
+
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum()
+        let counts = self.blocks.iter().filter_map(OnceLock::get).flat_map(|block| block.iter());
+        counts.map(|count| count.load(Relaxed)).sum()
     }
 
     /// Adds what another histogram of the same bounds counted. By the owning thread only.
     fn absorb(&self, other: &Self) {
-        for (own, other) in self.buckets.iter().zip(&other.buckets) {
-            bump(own, other.load(Relaxed));
+        for (own, other) in self.blocks.iter().zip(&other.blocks) {
+            let Some(other) = other.get() else { continue };
+            for (own, other) in own.get_or_init(Box::default).iter().zip(other.iter()) {
+                bump(own, other.load(Relaxed));
+            }
         }
         bump(&self.sum_nanos, other.sum_nanos.load(Relaxed));
     }
 
     /// Adds what was counted so far to `totals`.
     pub fn add_to(&self, totals: &mut HistogramTotals) {
-        totals.buckets.resize(self.buckets.len(), 0);
-        for (total, bucket) in totals.buckets.iter_mut().zip(&self.buckets) {
-            *total += bucket.load(Relaxed);
+        totals.cells.resize(self.blocks.len() * BLOCK, 0);
+        for (totals, block) in totals.cells.chunks_mut(BLOCK).zip(&self.blocks) {
+            let Some(block) = block.get() else { continue };
+            for (total, count) in totals.iter_mut().zip(block.iter()) {
+                *total += count.load(Relaxed);
+            }
         }
         totals.sum_nanos = totals.sum_nanos.wrapping_add(self.sum_nanos.load(Relaxed));
     }
@@ -59,8 +83,8 @@ impl HistogramRow {
 /// The sum of histograms over all workers.
 #[derive(Clone, Debug, Default)]
 pub struct HistogramTotals {
-    /// Non-cumulative counts, `+Inf` last.
-    pub buckets: Vec<u64>,
+    /// Counts in the cells of its bounds, and perhaps some zeros behind.
+    pub cells: Vec<u64>,
     /// Sum of all durations, in nanoseconds.
     pub sum_nanos: u64,
 }
@@ -75,9 +99,9 @@ impl HistogramTotals {
         totals
     }
 
-    /// How many durations were counted: the sum of the buckets, always.
+    /// How many durations were counted: the sum of the cells, always.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.cells.iter().sum()
     }
 }
 
@@ -125,8 +149,7 @@ impl Row {
 
     /// All requests.
     pub fn requests(&self) -> u64 {
-        let timed: u64 = self.durations.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum();
-        timed + self.untimed()
+        self.durations.count() + self.untimed()
     }
 
     /// Keeps an exemplar for its bucket, unless the admin thread is just reading that one.
@@ -166,10 +189,8 @@ pub enum Lasting {
 }
 
 /// Bounds of the durations of what stays open for long: a second to a day.
-pub static LASTING_BOUNDS: LazyLock<Buckets> = LazyLock::new(|| {
-    // Constant bounds, held valid by a test.
-    Buckets::new(&Buckets::LASTING).unwrap_or_else(|_| unreachable!())
-});
+pub static LASTING_BOUNDS: LazyLock<Buckets> =
+    LazyLock::new(|| Buckets::constant(&Buckets::LASTING, Native::LASTING));
 
 /// What is counted per path only, on one worker.
 #[derive(Debug)]

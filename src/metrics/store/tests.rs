@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use super::*;
 
@@ -142,6 +143,25 @@ fn a_warm_request_allocates_nothing_for_its_metrics() {
         shard.resolve("/orders/8");
     });
     assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn a_row_is_as_old_as_the_first_request_that_it_counts() {
+    let store = store(10, 100);
+    let shard = Shard::new(Arc::clone(&store));
+    let before = SystemTime::now();
+    assert!(matches!(serve(&shard, "/berlin", 200), Settled::Waiting(_)));
+    let counted = SystemTime::now();
+    // Here the path gets its name, and what has waited its row.
+    let born = || {
+        let snapshot = store.snapshot();
+        let (_, parts) = snapshot.rows.first().expect("a row");
+        parts.first().expect("a part").durations.born()
+    };
+    let first = born();
+    assert!((before..=counted).contains(&first));
+    serve(&shard, "/berlin", 200);
+    assert_eq!(born(), first);
 }
 
 mod learning_tests;

@@ -81,6 +81,7 @@ fn config(upstream: Upstream) -> Config {
         route_sources: crate::config::routes::RouteSources::default(),
         path_mode: PathMode::Off,
         naming: Naming::Default,
+        shown: crate::metrics::Shown::default(),
         exclusions: None,
         limits: Limits {
             max_paths: 10,
