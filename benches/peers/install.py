@@ -17,16 +17,42 @@ SHARED = ["wrk", "h2load", "haproxy", "nginx", "curl", "strace"]
 LUA_MODULE = Path("/usr/lib/nginx/modules/ngx_http_lua_module.so")
 ON_PYPI = {"envoy", "caddy", "traefik"}
 
+# Newer versions of two peers, by the suite of Debian that has them. They are unpacked, not installed,
+# and run with their suite's own C library, so that the system stays as it is.
+SUITES = {
+    "haproxy-3.0": "trixie",
+    "nginx-1.26": "trixie",
+    "haproxy-3.2": "sid",
+    "nginx-1.30": "sid",
+}
+UNPACKED = [
+    "haproxy",
+    "nginx",
+    "libc6",
+    "libcrypt1",
+    "libgcc-s1",
+    "libjemalloc2",
+    "liblua5.4-0",
+    "libopentracing-c-wrapper0t64",
+    "libopentracing1",
+    "libpcre2-8-0",
+    "libssl3t64",
+    "libstdc++6",
+    "libzstd1",
+    "zlib1g",
+]
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
 
 def say(text):
     """Progress, on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
-def call(command):
+def call(command, folder=None):
     """Runs a step of the installation; what it prints goes to standard error."""
     say("+ " + " ".join(map(str, command)))
-    if subprocess.run(list(map(str, command)), stdout=sys.stderr).returncode != 0:
+    if subprocess.run(list(map(str, command)), stdout=sys.stderr, cwd=folder).returncode != 0:
         raise Failure(f"this failed: {' '.join(map(str, command))}")
 
 
@@ -46,6 +72,46 @@ def debian(package):
             package,
         ]
     )
+
+
+def unpack(suite):
+    """Unpacks the packages of a suite of Debian below target/peers, once. Needs no privileges."""
+    place = BUILT / suite
+    if (place / "root").exists():
+        return
+    shutil.rmtree(place, ignore_errors=True)
+    for folder in ["lists/partial", "cache/archives/partial", "debs", "unpacking"]:
+        (place / folder).mkdir(parents=True)
+    source = f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite} main\n"
+    (place / "sources.list").write_text(source)
+    (place / "status").touch()
+    settings = {
+        "Dir::Etc::sourcelist": place / "sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::State::lists": place / "lists",
+        "Dir::State::status": place / "status",
+        "Dir::Cache": place / "cache",
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+    }
+    apt = [
+        "apt-get",
+        "-qq",
+        *(w for key, value in settings.items() for w in ("-o", f"{key}={value}")),
+    ]
+    call([*apt, "update"])
+    call([*apt, "download", *UNPACKED], place / "debs")
+    for deb in (place / "debs").iterdir():
+        call(["dpkg-deb", "-x", deb, place / "unpacking"])
+    # Last, so that what was cut short is done again.
+    (place / "unpacking").rename(place / "root")
+
+
+def unpacked(name, program):
+    """The command that runs a program of a peer's suite with that suite's libraries."""
+    root = BUILT / SUITES[name] / "root"
+    folders = [root / "usr/lib/x86_64-linux-gnu", root / "lib/x86_64-linux-gnu"]
+    loader = root / "usr/lib64/ld-linux-x86-64.so.2"
+    return [loader, "--library-path", ":".join(map(str, folders)), root / "usr/sbin" / program]
 
 
 def python_packages(file):
@@ -99,6 +165,8 @@ def ensure(peers, own_build):
             raise Failure(f"{tool} is missing; it is in Debian's package util-linux")
     if "nginx-lua" in peers and not LUA_MODULE.exists():
         debian("libnginx-mod-http-lua")
+    for suite in sorted({SUITES[peer] for peer in peers if peer in SUITES}):
+        unpack(suite)
     python_packages(HERE / "requirements.txt")
     if ON_PYPI & set(peers):
         python_packages(HERE / "requirements-peers.txt")

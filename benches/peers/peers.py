@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import install
+
 import config
 
 
@@ -104,19 +106,23 @@ def floor(binary):
     return launch
 
 
-def haproxy(spec):
+def haproxy(*program):
     """HAProxy with its Prometheus service."""
-    text = config.HAPROXY.format(
-        port=spec.port,
-        backend=spec.backend,
-        threads=spec.threads,
-        metrics=spec.metrics,
-        proto="proto h2" if spec.h2 else "",
-    )
-    return Launch(["haproxy", "-f", spec.write("cfg", text)])
+
+    def launch(spec):
+        text = config.HAPROXY.format(
+            port=spec.port,
+            backend=spec.backend,
+            threads=spec.threads,
+            metrics=spec.metrics,
+            proto="proto h2" if spec.h2 else "",
+        )
+        return Launch([*program, "-f", spec.write("cfg", text)])
+
+    return launch
 
 
-def nginx(lua):
+def nginx(*program, lua=False):
     """nginx as a proxy; with `lua`, histograms by path, method and status written in Lua."""
 
     def launch(spec):
@@ -127,7 +133,7 @@ def nginx(lua):
         )
         text = modules + config.nginx(spec.directory, spec.name, body, spec.threads)
         return Launch(
-            ["nginx", "-c", spec.write("conf", text), "-e", spec.directory / f"{spec.name}.err"]
+            [*program, "-c", spec.write("conf", text), "-e", spec.directory / f"{spec.name}.err"]
         )
 
     return launch
@@ -221,13 +227,22 @@ NAMES = [
     "baseline",
     "floor",
     "haproxy",
+    "haproxy-3.0",
+    "haproxy-3.2",
     "nginx",
+    "nginx-1.26",
+    "nginx-1.30",
     "nginx-lua",
     "pingora",
     "envoy",
     "traefik",
     "caddy",
 ]
+
+
+def program(name, peer):
+    """The command of a peer that is the system's, or one of another suite of Debian."""
+    return install.unpacked(peer, name) if peer in install.SUITES else [name]
 
 
 def catalogue(proxy, baseline, built):
@@ -242,11 +257,17 @@ def catalogue(proxy, baseline, built):
             per_path=True,
         ),
         Peer("floor", floor(release / "floor"), "none: it copies bytes"),
-        Peer("haproxy", haproxy, "Prometheus service, none by path"),
-        Peer("nginx", nginx(lua=False), "none"),
+        *(
+            Peer(name, haproxy(*program("haproxy", name)), "Prometheus service, none by path")
+            for name in ["haproxy", "haproxy-3.0", "haproxy-3.2"]
+        ),
+        *(
+            Peer(name, nginx(*program("nginx", name)), "none")
+            for name in ["nginx", "nginx-1.26", "nginx-1.30"]
+        ),
         Peer(
             "nginx-lua",
-            nginx(lua=True),
+            nginx("nginx", lua=True),
             "histograms by method, path, status, in Lua",
             per_path=True,
         ),
