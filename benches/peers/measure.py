@@ -1,13 +1,18 @@
 """Load generators, and the checks that a peer really forwards."""
 
+import fcntl
 import gzip
 import json
+import os
 import re
 import secrets
 import socket
 import subprocess
+import sys
+import termios
 import threading
 import time
+from pathlib import Path
 
 from processes import Failure, cpu_nanos, descendants, rss_kib, run
 
@@ -72,6 +77,26 @@ def steady(bench, port, path, rate, seconds, connections=64):
         seconds + 30,
     )
     return json.loads(out)
+
+
+def pipe_bytes(pid):
+    """Bytes that wait in the pipes of a process with its children."""
+    total, seen = 0, set()
+    for process in descendants(pid):
+        for link in Path(f"/proc/{process}/fd").iterdir():
+            try:
+                name = os.readlink(link)
+                if not name.startswith("pipe:") or name in seen:
+                    continue
+                seen.add(name)
+                with open(
+                    link, "rb", opener=lambda path, _: os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+                ) as pipe:
+                    waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+                total += int.from_bytes(waiting, sys.byteorder)
+            except OSError:
+                pass  # closed meanwhile
+    return total
 
 
 def accounted(process, load, *others):

@@ -79,6 +79,132 @@ class Idle(Workload):
             answer += part
 
 
+class IdleH2(Idle):
+    """The same over HTTP/2, with prior knowledge, and as many that the figure is no noise."""
+
+    h2 = True
+    # The preface, empty SETTINGS, and `GET /` by the static table of HPACK.
+    OPENING = (
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+        + bytes([0, 0, 14, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 9])
+        + b"localhost"
+    )
+    ACKNOWLEDGEMENT = bytes([0, 0, 0, 4, 1, 0, 0, 0, 0])
+    PING = bytes([0, 0, 8, 6, 0, 0, 0, 0, 0]) + b"sidecar!"
+
+    def ask(self, one):
+        """The one request of a connection; afterwards a PING, which is answered if it lives."""
+        fresh = one not in self.opened
+        self.opened.add(one)
+        one.sendall(self.OPENING if fresh else self.PING)
+        answer = b""
+        while (b"hello" if fresh else b"sidecar!") not in answer:
+            part = one.recv(4096)
+            if not part:
+                raise Failure(f"a connection was closed instead of answered: {answer}")
+            answer += part
+        if fresh:
+            one.sendall(self.ACKNOWLEDGEMENT)
+
+    def set_up(self, bench):
+        self.opened = set()
+        super().set_up(bench)
+
+
+class Stuck(Workload):
+    """Memory that recipients cost who ask for much and read nothing: what a proxy keeps for them
+    in its own memory and in pipes. What is in the kernel's queues of sockets does not show; it is
+    there with any proxy. A fresh process every round."""
+
+    columns = [
+        ("grown_mib", "MiB more", 1),
+        ("rss_before_kib", "RSS before KiB", 0),
+        ("rss_peak_kib", "RSS with them KiB", 0),
+        ("pipes_kib", "in pipes KiB", 0),
+    ]
+    ratio = "grown_mib"
+    most_rounds = 3
+    RECIPIENTS = 500
+
+    def set_up(self, bench):
+        # A file of nothing: its pages are read from no disk, and all connections share them.
+        with (bench.directory / "www" / "64m").open("wb") as file:
+            file.truncate(64 << 20)
+        self.start_backend(bench)
+        self.running = {peer.name: peer for peer in self.chosen(bench)}
+        self.title = f"{self.RECIPIENTS} {self.title}"
+
+    def measure(self, bench, name):
+        running = self.start(bench, self.running[name])
+        pid = running.process.pid
+        before, stuck = rss_kib(pid), []
+        try:
+            for _ in range(self.RECIPIENTS):
+                one = socket.socket()
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+                one.settimeout(10)
+                one.connect(("127.0.0.1", running.port))
+                one.sendall(b"GET /64m HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                stuck.append(one)
+            time.sleep(bench.settle_seconds)
+            during, pipes = rss_kib(pid), measure.pipe_bytes(pid) // 1024
+            if not stuck[0].recv(16).startswith(b"HTTP/1.1 200"):
+                raise Failure(f"{name} does not answer")
+        finally:
+            for one in stuck:
+                one.close()
+        bench.processes.stop(running.process)
+        return {
+            "grown_mib": (during - before + pipes) / 1024,
+            "rss_before_kib": before,
+            "rss_peak_kib": during,
+            "pipes_kib": pipes,
+        }
+
+
+class Beside(Workload):
+    """Latency of small requests at a fixed rate beside uploads at full speed, on one worker. A turn
+    of an upload is what they wait for."""
+
+    columns = [
+        ("p99_us", "p99 µs with", 0),
+        ("p999_us", "p99.9 µs with", 0),
+        ("alone_p99_us", "p99 µs without", 0),
+        ("cpu_share", "of its core", 2),
+    ]
+    ratio = "p99_us"
+    UPLOADS = 2
+
+    def start_backend(self, bench):
+        self.backend = free_port()
+        command = [bench.python, bench.here / "uploads.py", "serve", self.backend]
+        bench.processes.start("app", command, bench.load_core, self.backend)
+
+    def measure(self, bench, name):
+        running = self.running[name]
+        rate = bench.rate or 500
+        alone = measure.steady(bench, running.port, "/", rate, bench.seconds, 16)
+        command = [bench.python, bench.here / "uploads.py", "send", running.port]
+        uploads = [
+            bench.processes.start(f"upload-{index}", command, bench.load_core, running.port)
+            for index in range(self.UPLOADS)
+        ]
+        cpu = cpu_nanos(running.process.pid)
+        beside = measure.steady(bench, running.port, "/", rate, bench.seconds, 16)
+        cpu = cpu_nanos(running.process.pid) - cpu
+        for upload in uploads:
+            if upload.poll() is not None:
+                raise Failure(f"{name} has ended an upload")
+            bench.processes.stop(upload)
+        return {
+            "p99_us": beside["p99_us"],
+            "p999_us": beside["p999_us"],
+            "alone_p99_us": alone["p99_us"],
+            "cpu_share": cpu / bench.seconds / 1e9,
+        }
+
+
 class Scrape(Workload):
     """A page of many series: its cost alone, and what requests feel of it."""
 

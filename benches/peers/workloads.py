@@ -4,7 +4,7 @@ import resource
 
 from loads import H2, Fairness, Grpc, Latency, SystemCalls, Wrk
 from processes import Failure
-from situations import Flask, Idle, Scrape
+from situations import Beside, Flask, Idle, IdleH2, Scrape, Stuck
 
 
 def raise_open_files():
@@ -47,6 +47,9 @@ def catalogue():
         Fairness("fairness", "64 connections in a closed loop"),
         SystemCalls("syscalls", "system calls, small GET, 64 connections"),
         Idle("idle", "idle keep-alive connections"),
+        IdleH2("idle-h2", "idle HTTP/2 connections"),
+        Stuck("stuck", "recipients that ask for 64 MB and read nothing"),
+        Beside("beside", "small GET at a fixed rate beside two uploads at full speed"),
         Scrape("scrape", "a scrape of many series"),
         Flask("flask", "Flask on Gunicorn, two sync workers, 16 connections, one core", []),
         Flask(
