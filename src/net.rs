@@ -7,3 +7,4 @@ pub mod file;
 pub mod timer;
 pub mod tls;
 pub mod transport;
+pub mod turn;

@@ -16,9 +16,14 @@ use tokio::task::coop::has_budget_remaining;
 use crate::net::coalesce::coalesced;
 
 pub use self::io::{Hearing, TransportIo, Verdict};
+pub use self::pace::Pace;
+pub use self::scratch::Scratch;
 pub use self::socket::{Socket, is_out_of_descriptors, notice_silence};
 
 mod io;
+mod pace;
+mod pipe;
+mod scratch;
 mod socket;
 
 /// Bytes that may be read ahead while nobody wants them: some pipelined requests.
@@ -26,6 +31,36 @@ const MAX_AHEAD_BYTES: usize = 64 * 1024;
 
 /// Room that an idle connection may keep for bytes read ahead.
 const MAX_IDLE_ROOM_BYTES: usize = 512;
+
+/// Bytes that one read takes, and so the most that is kept for a recipient that takes none of them.
+const MAX_READ_BYTES: usize = 64 * 1024;
+
+/// Room in a recipient's socket for which passing is worth its system calls.
+const LEAST_ROOM_BYTES: usize = 16 * 1024;
+
+/// What came of passing bytes from one connection to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passed {
+    /// So many were moved, at least one.
+    Bytes(usize),
+    /// There are no more.
+    End,
+    /// Nothing has come. The task is woken when something has.
+    NotThere,
+    /// The other takes none. The task is woken when it does.
+    NotTaken,
+    /// These two have to be read and written.
+    Unable,
+}
+
+/// Which of two connections failed while bytes passed from one to the other.
+#[derive(Debug)]
+pub enum PassError {
+    /// The one that they came from.
+    From(Error),
+    /// The one that they go to.
+    To(Error),
+}
 
 /// One connection. Not `Sync`.
 pub struct Transport {
@@ -74,18 +109,23 @@ impl Transport {
         self.change_reader();
     }
 
-    /// Reads from the socket. A task that waits already is not entered again while nothing came:
-    /// each request asks several times.
+    /// Reads from the socket.
     fn poll_socket(
         &self,
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        self.poll_watched(|socket| socket.poll_read(cx, room))
+    }
+
+    /// Looks for something to read. A task that waits already is not entered again while nothing
+    /// came: each request asks several times.
+    fn poll_watched<T>(&self, look: impl FnOnce(&mut Socket) -> Poll<T>) -> Poll<T> {
         let mut socket = self.socket.borrow_mut();
         if self.watched.get() && !socket.may_read() {
             return Poll::Pending;
         }
-        let polled = socket.poll_read(cx, room);
+        let polled = look(&mut socket);
         // A task that has used up its turn is woken at once instead of being entered.
         self.watched.set(polled.is_pending() && has_budget_remaining());
         polled
@@ -142,7 +182,7 @@ impl Transport {
         }
     }
 
-    /// Reads: first what was read ahead, then from the socket. 0 at the end.
+    /// Reads at most 64 KiB: first what was read ahead, then from the socket. 0 at the end.
     ///
     /// # Errors
     ///
@@ -152,6 +192,8 @@ impl Transport {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<std::io::Result<usize>> {
+        let most = buffer.len().min(MAX_READ_BYTES);
+        let (buffer, _) = buffer.split_at_mut(most);
         let taken = self.take_ahead(buffer);
         if taken > 0 || buffer.is_empty() {
             return Poll::Ready(Ok(taken));
@@ -184,6 +226,60 @@ impl Transport {
             *ahead = Vec::new();
         }
         count
+    }
+
+    /// Passes at most `most` bytes on to another connection, without a copy: as many as are there
+    /// and as the other has room for, so that a recipient that does not read costs no memory here.
+    /// What does not come through all the same is appended to `rest`, to be written before all
+    /// others.
+    ///
+    /// # Errors
+    ///
+    /// Those of either socket.
+    pub fn pass(
+        &self,
+        cx: &mut Context<'_>,
+        to: &Self,
+        most: usize,
+        (scratch, rest): (&mut Scratch, &mut Vec<u8>),
+    ) -> Result<Passed, PassError> {
+        if self.buffers || to.buffers || self.has_ahead() || self.eof.get() {
+            return Ok(Passed::Unable);
+        }
+        let room = match to.socket.borrow().poll_room(cx) {
+            Poll::Pending => return Ok(Passed::NotTaken),
+            Poll::Ready(room) => room.map_err(PassError::To)?,
+        };
+        if room < LEAST_ROOM_BYTES {
+            return Ok(Passed::Unable);
+        }
+        let most = most.min(room).min(scratch.most_bytes());
+        let Some(pipe) = scratch.take_pipe() else {
+            return Ok(Passed::Unable);
+        };
+        let count = match self.poll_watched(|socket| socket.poll_fill(cx, &pipe, most)) {
+            Poll::Pending => {
+                scratch.put_back(pipe);
+                return Ok(Passed::NotThere);
+            }
+            Poll::Ready(count) => count.map_err(PassError::From)?,
+        };
+        if count == 0 {
+            scratch.put_back(pipe);
+            self.eof.set(true);
+            return Ok(Passed::End);
+        }
+        self.received.set(true);
+        let taken = to.socket.borrow().empty(&pipe, count).map_err(PassError::To)?;
+        if taken > 0 {
+            to.sent.set(true);
+        }
+        if taken < count {
+            pipe.drain(count - taken, rest).map_err(PassError::To)?;
+        }
+        scratch.put_back(pipe);
+        scratch.note(taken == count);
+        Ok(Passed::Bytes(count))
     }
 
     /// Looks whether the peer is still there, while nobody reads: reads a little ahead.
@@ -299,3 +395,6 @@ impl Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

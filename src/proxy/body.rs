@@ -2,7 +2,8 @@
 //!
 //! Guards the invariant that bodies stream with back-pressure: nothing is read before what was
 //! read last has been written. A piece is decoded in the worker's scratch buffer and written from
-//! there; only what the recipient does not take is kept.
+//! there; only what the recipient does not take is kept. Data that goes as it came, between two
+//! plain connections, passes through the kernel, as much at a time as the recipient has room for.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -10,6 +11,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use crate::http::h1::Field;
+use crate::net::transport::{Pace, PassError, Passed, Scratch};
+use crate::net::turn::give_way;
 
 pub use self::h2::{FrameSink, FrameSource};
 pub use self::sink::{Delimiter, WireSink};
@@ -19,7 +22,10 @@ mod h2;
 mod sink;
 mod source;
 
-/// Pieces moved before other tasks of the worker get a turn: a megabyte at 64 KiB each.
+/// Bytes moved before other tasks of the worker get a turn, and the sockets are looked at.
+const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// Pieces moved before that, however small they are.
 const PIECES_PER_TURN: usize = 16;
 
 /// Why a body did not arrive.
@@ -29,6 +35,15 @@ pub enum PumpError {
     Source(SourceError),
     /// Its recipient does not take it.
     Sink(io::Error),
+}
+
+impl PumpError {
+    fn of(error: PassError) -> Self {
+        match error {
+            PassError::From(error) => Self::Source(SourceError::Io(error)),
+            PassError::To(error) => Self::Sink(error),
+        }
+    }
 }
 
 /// Where a body comes from.
@@ -140,6 +155,7 @@ pub struct Pump {
     pub sink: Sink,
     /// Body bytes so far, without framing.
     pub bytes: u64,
+    pace: Pace,
     ended: bool,
     failure: Option<SourceError>,
 }
@@ -148,7 +164,11 @@ impl Pump {
     /// Connects a source with a sink. A source without a body has ended.
     pub fn new(source: Source, sink: Sink) -> Self {
         let ended = source.is_empty();
-        Self { source, sink, bytes: 0, ended, failure: None }
+        let pace = match &source {
+            Source::Wire(source) => Pace::first(source.known_bytes()),
+            Source::None | Source::Frames(_) => Pace::Read,
+        };
+        Self { source, sink, bytes: 0, pace, ended, failure: None }
     }
 
     /// Tells whether the source's last byte was seen.
@@ -164,8 +184,9 @@ impl Pump {
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        scratch: &mut [u8],
+        scratch: &mut Scratch,
     ) -> Poll<Result<(), PumpError>> {
+        let turn_ends = self.bytes + BYTES_PER_TURN as u64;
         for _ in 0..PIECES_PER_TURN {
             ready!(self.sink.poll_flush(cx)).map_err(PumpError::Sink)?;
             if let Some(failure) = self.failure.take() {
@@ -174,23 +195,66 @@ impl Pump {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
+            if self.bytes >= turn_ends {
+                break;
+            }
             match &mut self.source {
                 Source::None => self.ended = true,
                 Source::Frames(_) => ready!(self.poll_frame(cx))?,
-                Source::Wire(source) => {
-                    let count = ready!(source.poll_read(cx, scratch)).map_err(PumpError::Source)?;
-                    if count == 0 {
-                        self.ended = true;
-                        self.sink.send(cx, &[], Some(&[])).map_err(PumpError::Sink)?;
-                    } else {
-                        let read = scratch.get_mut(..count).unwrap_or_default();
-                        self.push(cx, read).map_err(PumpError::Sink)?;
-                    }
-                }
+                Source::Wire(_) => ready!(self.poll_wire(cx, scratch))?,
             }
         }
-        cx.waker().wake_by_ref();
+        give_way(cx);
         Poll::Pending
+    }
+
+    /// Moves one piece of a body from an HTTP/1 connection.
+    fn poll_wire(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> Poll<Result<(), PumpError>> {
+        let Source::Wire(source) = &mut self.source else {
+            return Poll::Ready(Ok(()));
+        };
+        if self.pace == Pace::Pass
+            && let Sink::Wire(sink) = &mut self.sink
+            && sink.is_plain()
+            && let Some((from, most)) = source.passing()
+            && !from.has_ahead()
+        {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            let passed = sink.pass(cx, from, most, scratch).map_err(PumpError::of)?;
+            self.pace = Pace::after_pass(passed, sink.is_blocked());
+            match passed {
+                Passed::Bytes(count) => {
+                    self.bytes += count as u64;
+                    self.ended = source.passed(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Passed::End => {
+                    source.end().map_err(PumpError::Source)?;
+                    self.ended = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Passed::NotThere | Passed::NotTaken => return Poll::Pending,
+                Passed::Unable => {}
+            }
+        }
+        // What came with the head says nothing of how the rest comes.
+        let was_ahead = source.has_ahead();
+        let count = ready!(source.poll_read(cx, scratch)).map_err(PumpError::Source)?;
+        let moved = if count == 0 {
+            self.ended = true;
+            self.sink.send(cx, &[], Some(&[]))
+        } else {
+            let (read, _) = scratch.split_at_mut(count);
+            self.push(cx, read)
+        };
+        if !was_ahead {
+            self.pace = Pace::after_read(count, self.sink.is_blocked());
+        }
+        Poll::Ready(moved.map_err(PumpError::Sink))
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {

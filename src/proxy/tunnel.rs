@@ -11,13 +11,14 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 
 use crate::net::timer::Timer;
-use crate::net::transport::Transport;
+use crate::net::transport::{Pace, PassError, Passed, Scratch, Transport};
+use crate::net::turn::give_way;
 use crate::proxy::observe::{Observation, OpenConnection};
 use crate::proxy::upstream::PooledHttp1;
 use crate::proxy::worker::Worker;
 
-/// Pieces moved before other tasks of the worker get a turn.
-const PIECES_PER_TURN: usize = 16;
+/// Pieces moved before other tasks of the worker get a turn, and the sockets are looked at.
+const PIECES_PER_TURN: usize = 4;
 
 /// One direction.
 struct Direction {
@@ -25,6 +26,7 @@ struct Direction {
     to: Rc<Transport>,
     waiting: Vec<u8>,
     at: usize,
+    pace: Pace,
     ended: bool,
 }
 
@@ -39,34 +41,53 @@ pub struct Tunnel {
 impl Direction {
     fn new(from: &Rc<Transport>, to: &Rc<Transport>) -> Self {
         let (from, to) = (Rc::clone(from), Rc::clone(to));
-        Self { from, to, waiting: Vec::new(), at: 0, ended: false }
+        Self { from, to, waiting: Vec::new(), at: 0, pace: Pace::Read, ended: false }
     }
 
     /// Moves bytes until the end, which is passed on.
-    fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<std::io::Result<()>> {
+    fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<std::io::Result<()>> {
         for _ in 0..PIECES_PER_TURN {
             while let Some(waiting) = self.waiting.get(self.at..).filter(|w| !w.is_empty()) {
                 self.at += ready!(self.to.poll_write(cx, &[IoSlice::new(waiting)]))?;
             }
-            self.waiting.clear();
+            // Its room is needed seldom.
+            self.waiting = Vec::new();
             self.at = 0;
             ready!(self.to.poll_flush(cx))?;
             if self.ended {
                 return self.to.poll_shutdown(cx);
+            }
+            if self.pace == Pace::Pass {
+                let (to, rest) = (&self.to, &mut self.waiting);
+                let passed = self
+                    .from
+                    .pass(cx, to, usize::MAX, (scratch, rest))
+                    .map_err(|(PassError::From(error) | PassError::To(error))| error)?;
+                self.pace = Pace::after_pass(passed, !self.waiting.is_empty());
+                match passed {
+                    Passed::Bytes(_) => continue,
+                    Passed::End => {
+                        self.ended = true;
+                        continue;
+                    }
+                    Passed::NotThere | Passed::NotTaken => return Poll::Pending,
+                    Passed::Unable => {}
+                }
             }
             let count = ready!(self.from.poll_read(cx, scratch))?;
             if count == 0 {
                 self.ended = true;
                 continue;
             }
-            let bytes = scratch.get(..count).unwrap_or_default();
+            let (bytes, _) = scratch.split_at(count);
             let written = match self.to.poll_write(cx, &[IoSlice::new(bytes)]) {
                 Poll::Ready(written) => written?,
                 Poll::Pending => 0,
             };
             self.waiting.extend_from_slice(bytes.get(written..).unwrap_or_default());
+            self.pace = Pace::after_read(count, written < count);
         }
-        cx.waker().wake_by_ref();
+        give_way(cx);
         Poll::Pending
     }
 }

@@ -1,14 +1,18 @@
 //! The kinds of socket that a connection may have.
 
 use std::io::{ErrorKind, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
+
+use super::pipe::Pipe;
 
 /// How long a peer's kernel may leave bytes unanswered before it counts as lost. The peer is next
 /// door, and its kernel answers however busy its program is; five are sent again by then.
@@ -46,6 +50,17 @@ macro_rules! each {
     };
 }
 
+/// The same where there are only the kernel's own sockets.
+macro_rules! plain {
+    ($socket:expr, $inner:ident => $run:expr) => {
+        match $socket {
+            Self::Tcp($inner) => $run,
+            Self::Unix($inner) => $run,
+            Self::TlsServer(_) | Self::TlsClient(_) => Err(ErrorKind::Unsupported.into()).into(),
+        }
+    };
+}
+
 impl Socket {
     pub(super) fn poll_read(
         &mut self,
@@ -53,6 +68,47 @@ impl Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
         each!(self, socket => Pin::new(socket).poll_read(cx, buffer))
+    }
+
+    /// How many bytes the socket is sure to take at once; not for TLS.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        loop {
+            ready!(plain!(self, socket => socket.poll_write_ready(cx)))?;
+            match plain!(self, socket => socket.try_io(Interest::WRITABLE, || room(socket))) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                room => return Poll::Ready(room),
+            }
+        }
+    }
+
+    /// Fills a pipe with what the socket has; 0 at the end. Not for TLS.
+    pub(super) fn poll_fill(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &Pipe,
+        most: usize,
+    ) -> Poll<std::io::Result<usize>> {
+        loop {
+            ready!(plain!(self, socket => socket.poll_read_ready(cx)))?;
+            let fill = plain!(self, socket => {
+                socket.try_io(Interest::READABLE, || pipe.fill(socket, most))
+            });
+            match fill {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                count => return Poll::Ready(count),
+            }
+        }
+    }
+
+    /// Empties a pipe of `count` bytes, as far as the socket takes them at once. Not for TLS.
+    pub(super) fn empty(&self, pipe: &Pipe, count: usize) -> std::io::Result<usize> {
+        let taken = plain!(self, socket => {
+            socket.try_io(Interest::WRITABLE, || pipe.empty_into(socket, count))
+        });
+        match taken {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            taken => taken,
+        }
     }
 
     pub(super) fn poll_write(
@@ -75,6 +131,12 @@ impl Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
+        if let Self::Tcp(socket) = self {
+            match socket.try_write_vectored(slices) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
         each!(self, socket => Pin::new(socket).poll_write_vectored(cx, slices))
     }
 
@@ -116,6 +178,22 @@ impl Socket {
             Self::TlsClient(socket) => SockRef::from(socket.get_ref().0),
         }
     }
+}
+
+/// Bytes that a socket has room for, if it is writable.
+///
+/// The kernel says that a socket is writable while at least a third of its room is free (TCP), or
+/// three quarters (Unix). Each piece of a message takes a little more than its bytes.
+///
+/// # Source
+///
+/// Linux `sk_stream_is_writeable`, `unix_writable`.
+fn room(socket: impl AsFd) -> std::io::Result<usize> {
+    let mut look = [PollFd::new(&socket, PollFlags::OUT)];
+    if poll(&mut look, Some(&Timespec::default()))? == 0 {
+        return Err(ErrorKind::WouldBlock.into());
+    }
+    Ok(SockRef::from(&socket).send_buffer_size()? / 4)
 }
 
 /// Has the kernel notice that a peer was lost in silence: its power, its network, a firewall that

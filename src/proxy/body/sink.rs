@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::http::h1::Field;
 use crate::http::rewrite::Fields;
-use crate::net::transport::Transport;
+use crate::net::transport::{PassError, Passed, Scratch, Transport};
 
 /// How a body is delimited on its way out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +24,8 @@ pub struct WireSink {
     /// Bytes that the socket has not taken yet, from `at`.
     out: Vec<u8>,
     at: usize,
+    /// What was to pass was not taken, and waits on the side that it comes from.
+    is_full: bool,
     /// Bytes that the socket has taken.
     pub written_bytes: u64,
 }
@@ -31,7 +33,14 @@ pub struct WireSink {
 impl WireSink {
     /// A message whose head is `head`, to go over `link`.
     pub fn new(link: &Rc<Transport>, head: Vec<u8>, delimiter: Delimiter) -> Self {
-        Self { link: Rc::clone(link), delimiter, out: head, at: 0, written_bytes: 0 }
+        Self {
+            link: Rc::clone(link),
+            delimiter,
+            out: head,
+            at: 0,
+            is_full: false,
+            written_bytes: 0,
+        }
     }
 
     /// Sends the same head over another connection. Only before any body.
@@ -55,7 +64,35 @@ impl WireSink {
 
     /// Tells whether something waits for the socket.
     pub fn is_blocked(&self) -> bool {
-        self.at < self.out.len()
+        self.is_full || self.at < self.out.len()
+    }
+
+    /// Tells whether data goes out as it is.
+    pub(super) fn is_plain(&self) -> bool {
+        self.delimiter == Delimiter::Plain
+    }
+
+    /// Passes at most `most` bytes of data on from another connection, when all that waited was
+    /// written.
+    ///
+    /// # Errors
+    ///
+    /// Those of either socket.
+    pub(super) fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Transport,
+        most: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Passed, PassError> {
+        let mut rest = Vec::new();
+        let passed = from.pass(cx, &self.link, most, (scratch, &mut rest))?;
+        self.is_full = passed == Passed::NotTaken;
+        if let Passed::Bytes(count) = passed {
+            self.written_bytes += (count - rest.len()) as u64;
+            self.put(rest);
+        }
+        Ok(passed)
     }
 
     /// Writes what waits.

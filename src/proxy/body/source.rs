@@ -97,8 +97,49 @@ impl WireSource {
         scratch: &mut [u8],
     ) -> Poll<Result<usize, SourceError>> {
         let count = ready!(self.link.poll_read(cx, scratch)).map_err(SourceError::Io)?;
-        let is_cut = count == 0 && !matches!(self.framing, Framing::UntilClose);
-        Poll::Ready(if is_cut { Err(SourceError::Incomplete) } else { Ok(count) })
+        Poll::Ready(if count == 0 { self.end().map(|()| 0) } else { Ok(count) })
+    }
+
+    /// How many bytes the body is known to have left.
+    pub(super) fn known_bytes(&self) -> u64 {
+        match self.framing {
+            Framing::Known(remaining) => remaining,
+            Framing::None | Framing::Chunked(_) | Framing::UntilClose => 0,
+        }
+    }
+
+    /// Tells whether what is read next was read ahead.
+    pub(super) fn has_ahead(&self) -> bool {
+        self.link.has_ahead()
+    }
+
+    /// The connection, where what comes next on it is data as it is, and how much of it belongs to
+    /// the body.
+    pub(super) fn passing(&self) -> Option<(&Transport, u64)> {
+        match self.framing {
+            Framing::None | Framing::Chunked(_) => None,
+            Framing::Known(remaining) => Some((&*self.link, remaining)),
+            Framing::UntilClose => Some((&*self.link, u64::MAX)),
+        }
+    }
+
+    /// Takes note of data that has passed. Tells whether the body is complete.
+    pub(super) fn passed(&mut self, bytes: usize) -> bool {
+        match &mut self.framing {
+            Framing::Known(remaining) => {
+                *remaining -= bytes as u64;
+                *remaining == 0
+            }
+            Framing::None | Framing::Chunked(_) | Framing::UntilClose => false,
+        }
+    }
+
+    /// What the connection's end means: that of the body, or that it is cut.
+    pub(super) fn end(&self) -> Result<(), SourceError> {
+        match self.framing {
+            Framing::UntilClose => Ok(()),
+            Framing::None | Framing::Known(_) | Framing::Chunked(_) => Err(SourceError::Incomplete),
+        }
     }
 
     /// Finds the data in `bytes` and moves it together.

@@ -145,7 +145,7 @@ impl<'a> Requests<'a> {
         loop {
             let worker = self.worker;
             let mut scratch = worker.scratch.borrow_mut();
-            let count = match self.downstream.link.poll_read(cx, &mut scratch) {
+            let count = match self.downstream.link.poll_read(cx, scratch.head_room()) {
                 Poll::Pending => break,
                 // A FIN in the middle of a head is the client's decision, too.
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::End),

@@ -94,7 +94,7 @@ impl Sides<'_> {
         let worker = self.worker;
         loop {
             let mut scratch = worker.scratch.borrow_mut();
-            let count = match ready!(transport.poll_read(cx, &mut scratch)) {
+            let count = match ready!(transport.poll_read(cx, scratch.head_room())) {
                 Ok(0) => return Poll::Ready(Err(self.ended(transport, None))),
                 Ok(count) => count,
                 Err(error) => return Poll::Ready(Err(self.ended(transport, Some(error)))),
