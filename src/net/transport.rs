@@ -203,13 +203,39 @@ impl Transport {
         }
         let mut room = ReadBuf::new(buffer);
         ready!(self.poll_socket(cx, &mut room))?;
-        let count = room.filled().len();
+        Poll::Ready(Ok(self.note_read(room.filled().len())))
+    }
+
+    /// Reads into a buffer that may be uninitialized, and so may have no memory yet: as
+    /// [`Self::poll_read`] otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The socket's.
+    fn poll_read_buf(
+        &self,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.has_ahead() || self.eof.get() {
+            let count = ready!(self.poll_read(cx, room.initialize_unfilled()))?;
+            room.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        let before = room.filled().len();
+        ready!(self.poll_socket(cx, room))?;
+        self.note_read(room.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes note of how many bytes came; none are the end.
+    fn note_read(&self, count: usize) -> usize {
         if count == 0 {
             self.eof.set(true);
         } else {
             self.received.set(true);
         }
-        Poll::Ready(Ok(count))
+        count
     }
 
     fn take_ahead(&self, buffer: &mut [u8]) -> usize {

@@ -146,13 +146,11 @@ impl AsyncRead for TransportIo {
     ) -> Poll<io::Result<()>> {
         // Libraries move connections between tasks.
         self.link.change_reader();
-        // The caller reuses its buffer, so this fills it with zeros once.
-        let room = buffer.initialize_unfilled();
-        let count = ready!(self.link.poll_read(cx, room))?;
+        let before = buffer.filled().len();
+        ready!(self.link.poll_read_buf(cx, buffer))?;
         if let Some(hearing) = &self.hearing {
-            hearing.hear(room.get(..count).unwrap_or_default());
+            hearing.hear(buffer.filled().get(before..).unwrap_or_default());
         }
-        buffer.advance(count);
         Poll::Ready(Ok(()))
     }
 }

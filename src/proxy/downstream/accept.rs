@@ -79,11 +79,12 @@ impl Acceptor {
         }
         let guard = self.worker.drain.enter();
         let (worker, pool) = (Rc::clone(&self.worker), Rc::clone(&self.pool));
-        let served = h1::serve(worker, pool, (socket, peer), guard);
         drop(tokio::task::spawn_local(async move {
             let _counted = counted;
             let _gauge = OpenGauge(cold);
-            served.await;
+            // Made here: a task would have room for a future that is handed in, and for where it
+            // is awaited.
+            h1::serve(worker, pool, (socket, peer), guard).await;
         }));
     }
 

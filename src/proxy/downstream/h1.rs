@@ -90,7 +90,9 @@ pub async fn serve(
             }
             Event::End => break,
         };
-        match handle::handle(&worker, &pool, (&downstream).into(), request).await {
+        // On the heap, as long as there is a request.
+        let handled = handle::handle(&worker, &pool, (&downstream).into(), request);
+        match Box::pin(handled).await {
             Disposition::Keep => requests.idle_since = Some(worker.now()),
             Disposition::Close => break,
             Disposition::Abort => return downstream.link.abort(),
