@@ -1,6 +1,7 @@
 """`proxy top` in a real terminal."""
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -218,3 +219,22 @@ def test_it_ends_when_its_terminal_is_gone(used, terminal):
         pid = int(children.read().split()[0])
     screen.end()
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the program has ended", 5)
+
+
+def test_it_ends_when_a_terminal_is_gone_that_is_not_its_own(used, processes):
+    """Nobody sends SIGHUP to a process whose session has no terminal."""
+    sidecar, _ = used
+    outer, inner = pty.openpty()
+    process = subprocess.Popen(
+        [PROXY, "top", sidecar.metrics_url],
+        stdin=inner,
+        stdout=inner,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    processes.running.append(process)
+    os.close(inner)
+    # The other screen of the terminal: keys are read from now on.
+    wait_until(lambda: b"[?1049h" in os.read(outer, 1 << 16), "the screen is opened", 10)
+    os.close(outer)
+    wait_until(lambda: process.poll() is not None, "it ends", 10)

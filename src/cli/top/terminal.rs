@@ -15,6 +15,7 @@ use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::history::History;
@@ -78,6 +79,7 @@ fn await_signal(sender: &Sender<News>) {
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
             _ = interrupt.recv() => {}
+            () = hung_up() => {}
         }
     });
     // An error means that the screen is closed already.
@@ -87,6 +89,27 @@ fn await_signal(sender: &Sender<News>) {
     restore();
     #[expect(clippy::exit, reason = "the thread that should end the program does not")]
     std::process::exit(0);
+}
+
+/// Waits until the terminal is gone. Whoever is not its foreground process gets no SIGHUP then, and
+/// the library that reads keys would ask a dead descriptor for ever.
+async fn hung_up() {
+    const INTERVAL: Duration = Duration::from_millis(500);
+    let is_gone = || {
+        let input = io::stdin();
+        let mut polled = [PollFd::new(&input, PollFlags::IN)];
+        let now = Timespec::default();
+        match poll(&mut polled, Some(&now)) {
+            Ok(_) => polled.iter().any(|fd| {
+                fd.revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+            }),
+            // Interrupted: the next look tells.
+            Err(_) => false,
+        }
+    };
+    while !is_gone() {
+        tokio::time::sleep(INTERVAL).await;
+    }
 }
 
 struct Watch {
