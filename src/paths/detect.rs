@@ -4,6 +4,8 @@
 //! leak ids into labels; where in doubt a rule hides, because a secret in a label is worse than a
 //! merged endpoint, and `--route` can pin what was merged.
 
+use std::net::IpAddr;
+
 use super::vocabulary::is_made_of_words;
 
 /// What a segment becomes in a template.
@@ -230,4 +232,31 @@ pub(crate) fn is_secret(segment: &str) -> bool {
         || segment.contains(['@', '%', '='])
         || looks_like_token(segment)
         || (segment.len() >= MIN_BYTES && !is_uuid(segment) && digits > 0 && has_letter)
+        || ((digits > 0 || segment.contains(':')) && is_personal(segment))
+}
+
+/// Tells whether a segment is a network address, a telephone number with its country, or the number
+/// of a payment card.
+fn is_personal(segment: &str) -> bool {
+    let mut digits = segment.bytes().filter(|byte| !matches!(byte, b'-' | b'.' | b' '));
+    let is_phone = digits.clone().next() == Some(b'+')
+        && (7..=15).contains(&digits.clone().skip(1).filter(u8::is_ascii_digit).count());
+    let is_card = digits.all(|byte| byte.is_ascii_digit()) && is_card_number(segment);
+    is_phone || is_card || segment.parse::<IpAddr>().is_ok()
+}
+
+/// 13 to 19 digits, whose last one checks the others.
+///
+/// # Source
+///
+/// ISO/IEC 7812-1, annex B (Luhn).
+fn is_card_number(segment: &str) -> bool {
+    let digits =
+        segment.bytes().rev().filter(u8::is_ascii_digit).map(|digit| u32::from(digit - b'0'));
+    let sum = digits.clone().enumerate().map(|(place, digit)| match place % 2 {
+        0 => digit,
+        _ if digit > 4 => 2 * digit - 9,
+        _ => 2 * digit,
+    });
+    (13..=19).contains(&digits.count()) && sum.sum::<u32>().is_multiple_of(10)
 }

@@ -194,3 +194,25 @@ fn the_path_of_a_grpc_call_is_its_name() {
         assert_ne!(namer.name(path, &mut scratch), Name::Detected(path), "{path}");
     }
 }
+
+#[test]
+fn a_path_in_a_log_has_no_number_of_a_person() {
+    for (path, logged) in [
+        ("/card/4111111111111111", "/card/{id}"),
+        ("/card/4111-1111-1111-1111/x", "/card/{id}/x"),
+        ("/card/378282246310005", "/card/{id}"),
+        ("/phone/+15551234567", "/phone/{id}"),
+        ("/phone/+49-30-1234567", "/phone/{id}"),
+        ("/phone/%2B15551234567", "/phone/{id}"),
+        ("/ip/10.1.2.3", "/ip/{id}"),
+        ("/ip/2001:db8::1", "/ip/{id}"),
+        ("/ip/fe80::a", "/ip/{id}"),
+        // Neither: a card's number with a wrong last digit, an order, a version, a sum.
+        ("/order/4111111111111112", "/order/4111111111111112"),
+        ("/order/100000", "/order/100000"),
+        ("/v1.2.3/a", "/v1.2.3/a"),
+        ("/plus/+12", "/plus/+12"),
+    ] {
+        assert_eq!(without_secrets(path), logged);
+    }
+}
