@@ -25,9 +25,10 @@ use crate::paths::Namer;
 use crate::proxy::downstream::accept::{Command, WorkerHandle};
 use crate::proxy::worker::Shared;
 
+pub use self::listen::Affordable;
 pub use self::reload::Reloader;
 
-use self::listen::{affordable_connections, open};
+use self::listen::open;
 use self::worker_thread::WorkerThread;
 
 mod listen;
@@ -131,7 +132,9 @@ impl Server {
             TlsContexts::load(&config.tls, upstream.as_deref(), OFFER, config.timeouts.header);
         let tls = tls.map_err(StartError::of_file)?;
         let admin = metrics_settings(&config)?;
-        config.max_connections = affordable_connections(config.max_connections);
+        let affordable = Affordable::of(config.max_connections);
+        affordable.tell(config.max_connections);
+        config.max_connections = affordable.connections;
         let listener = open("--listen", inherited.listen, config.listen)?;
         let metrics = open("--metrics", inherited.metrics, config.metrics)?;
         let cold = SidecarMetrics::new(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redcar::config::{Config, ListenAddr};
 use redcar::net::connect::Dialer;
 use redcar::net::tls::{Connector, Date, TlsContexts};
-use redcar::server::{OFFER, StartError, metrics_settings, try_bind};
+use redcar::server::{Affordable, OFFER, StartError, metrics_settings, try_bind};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::cli::HealthcheckArgs;
@@ -85,6 +85,7 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         config.routes.len(),
     );
     print(summary.as_bytes());
+    print(limits(Affordable::of(config.max_connections), config.max_connections).as_bytes());
     for (port, listener) in [("--listen", &tls.listener), ("--metrics", &readers.tls)] {
         if let Some(listener) = listener {
             let until = Date(listener.not_after_seconds());
@@ -108,6 +109,14 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         Ok(None) => print(b"the upstream accepts connections\n"),
         Err(error) => fail(&error, 1),
     }
+}
+
+/// What this machine allows. The memory that connections may take is in docs/kubernetes.md.
+fn limits(affordable: Affordable, wanted: usize) -> String {
+    let Affordable { open_files, connections } = affordable;
+    let less = if connections < wanted { format!(" of {wanted}") } else { String::new() };
+    let files = open_files.map_or_else(|| "no limit of".to_owned(), |files| files.to_string());
+    format!("  limits    {connections}{less} connections, {files} open files\n")
 }
 
 /// Tries both ports and lets them go. One that is taken is told but no error: the sidecar that

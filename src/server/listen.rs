@@ -77,24 +77,41 @@ fn bind_socket(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener>
     Ok(socket.into())
 }
 
-/// Raises the soft limit of open files to the hard one, and lowers the number of connections to
-/// what that pays for: each may need one descriptor for itself and one for its upstream.
-pub(super) fn affordable_connections(wanted: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // Not allowed in some sandboxes; then the soft limit counts.
-    let current =
-        if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    let Some(descriptors) = current.and_then(|limit| usize::try_from(limit).ok()) else {
-        return wanted;
-    };
-    let affordable = (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(1);
-    if affordable < wanted {
-        tracing::warn!(
-            descriptors,
-            max_connections = affordable,
-            "the limit of open files allows fewer connections than --max-connections {wanted}"
-        );
+/// What the limit of open files pays for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Affordable {
+    /// The limit, if there is one.
+    pub open_files: Option<usize>,
+    /// Client connections at one time.
+    pub connections: usize,
+}
+
+impl Affordable {
+    /// Raises the soft limit of open files to the hard one, and lowers the number of connections to
+    /// what that pays for: each may need one descriptor for itself and one for its upstream.
+    pub fn of(wanted: usize) -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        // Not allowed in some sandboxes; then the soft limit counts.
+        let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
+        let current = if is_raised { limit.maximum } else { limit.current };
+        let open_files = current.and_then(|limit| usize::try_from(limit).ok());
+        let paid_for =
+            open_files.map(|files| (files.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(1));
+        Self { open_files, connections: paid_for.map_or(wanted, |paid_for| paid_for.min(wanted)) }
     }
-    wanted.min(affordable)
+
+    /// Tells how it is in one line; warns only where the difference could be felt.
+    pub(super) fn tell(self, wanted: usize) {
+        let Self { open_files, connections: max_connections } = self;
+        if max_connections < wanted / 10 * 9 {
+            tracing::warn!(
+                open_files,
+                max_connections,
+                "the limit of open files allows fewer connections than --max-connections {wanted}"
+            );
+        } else {
+            tracing::info!(open_files, max_connections, "limits of this machine");
+        }
+    }
 }
