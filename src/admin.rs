@@ -66,6 +66,9 @@ const MAX_HOOKS: usize = 8;
 /// How long a reader waits for its turn, then 503.
 const TURN: Duration = Duration::from_secs(4);
 
+/// How long the exit waits for answers that are under way.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
 /// How often readers that stall are looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -191,6 +194,9 @@ pub async fn run(
                     () = admin.last_scrape(limit) => {}
                 }
             }
+            // Who came before the port closes is answered; who comes now finds the next process.
+            drop(listener);
+            admin.places.are_answered(Instant::now() + LAST_ANSWERS).await;
         }
     }
 }

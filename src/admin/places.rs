@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::answer::Reader;
 
@@ -22,7 +22,7 @@ const MAX_PLACES: usize = 128;
 /// What a newcomer has for its request before it may have to give way: a client on the same node
 /// sends it within a fraction. So that a burst of connections does not push probes out, it is
 /// taken at so many per time.
-const FRESH: Duration = Duration::from_millis(10);
+const FRESH: Duration = Duration::from_millis(5);
 
 /// From connect to the first complete request head: probes and scrapers send theirs at once.
 const FIRST_HEAD: Duration = Duration::from_secs(5);
@@ -114,6 +114,22 @@ impl Places {
         };
         if let Some(until) = fresh_until {
             sleep_until(until).await;
+        }
+    }
+
+    /// Waits until everybody who is here has had an answer, at most until then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only waits.
+    pub(super) async fn are_answered(&self, limit: Instant) {
+        const LOOK: Duration = Duration::from_millis(5);
+        let is_open = |place: &Rc<Place>| {
+            matches!(place.stage.get(), Stage::Connected | Stage::Answered)
+                || place.is_blocked.get()
+        };
+        while Instant::now() < limit && self.taken.borrow().iter().any(is_open) {
+            sleep(LOOK).await;
         }
     }
 
@@ -326,7 +342,7 @@ mod tests {
         place.answered();
         let begun = Instant::now();
         let asks = async {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            sleep(Duration::from_secs(2)).await;
             place.asked();
             std::future::pending::<()>().await;
         };
