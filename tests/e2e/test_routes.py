@@ -102,6 +102,20 @@ def test_sighup_reads_the_files_again_and_keeps_the_old_routes_if_they_are_wrong
     wait_until(lambda: labels(sidecar) == {"/users/{user}", "/users/{u}"}, "the third name")
 
 
+@pytest.mark.parametrize("kind", ["list", "document"])
+def test_a_large_number_of_templates_is_read_in_seconds(tmp_path, kind):
+    """It took over a minute when each was compared with all before it."""
+    paths = [f"/service{n % 3000}/resource{n}/{{id}}/part{n % 17}" for n in range(300_000)]
+    file = tmp_path / "routes"
+    if kind == "list":
+        file.write_text("\n".join(paths))
+    else:
+        file.write_text(json.dumps({"openapi": "3.0.0", "paths": {path: {} for path in paths}}))
+    flag = "--routes-file" if kind == "list" else "--openapi"
+    answer = run([PROXY, "check", "--upstream", "127.0.0.1:1", flag, file], timeout=20)
+    assert "300000 pinned" in answer.stdout, answer.stderr
+
+
 def test_sighup_without_a_file_does_nothing(gunicorn, proxy):
     sidecar = proxy(gunicorn("sync").upstream)
     sidecar.signal(signal.SIGHUP)
