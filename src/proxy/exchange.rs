@@ -109,8 +109,9 @@ enum Continue {
 enum Phase {
     /// Its head has not come.
     AwaitingHead(AwaitingHead),
-    /// Its head was written to the client's sink, and the body follows.
-    Streaming(Answer),
+    /// Its head was written to the client's sink, and the body follows. On the heap: it is handed
+    /// up through all that read its head.
+    Streaming(Box<Answer>),
     /// It is a 101 on its way to the client. Behind it both connections leave HTTP.
     Switching,
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use h2::Reason;
 
-use super::head::Answer;
 use super::{Abort, Exchange, HalfClose, Phase, Sides, Upload};
 use crate::http::response::{BodyEnd, Persistence};
 use crate::proxy::body::Sink;
@@ -34,73 +33,72 @@ pub enum Finished {
 
 impl<'a> Exchange<'a> {
     /// Ends an exchange that has answered its client, or that was aborted.
+    ///
+    /// It stays on the heap until its parts go separate ways: what an idle connection keeps room
+    /// for has room for this, too.
     pub async fn finish(self: Box<Self>, result: Result<(), Abort>) -> Finished {
-        let Self { sides, phase } = *self;
-        match (result, phase) {
-            (Ok(()), Phase::Streaming(answer)) => sides.complete(answer).await,
-            (Ok(()), Phase::Switching) => sides.switched(),
+        match (result, &self.phase) {
+            (Ok(()), Phase::Streaming(_)) => self.complete().await,
+            (Ok(()), Phase::Switching) => self.switched(),
             (Ok(()), Phase::AwaitingHead(_)) => {
                 debug_assert!(false, "an answer is whole that has not begun");
-                sides.aborted(Abort::Incomplete, None)
+                self.aborted(Abort::Incomplete)
             }
-            (Err(abort), Phase::Streaming(answer)) => sides.aborted(abort, Some(answer)),
-            (Err(abort), Phase::AwaitingHead(_) | Phase::Switching) => sides.aborted(abort, None),
+            (Err(abort), _) => self.aborted(abort),
         }
     }
 
     /// Gives up before a head was sent. Tells also whether the client may still be sending a body
     /// that nobody reads.
-    pub fn give_up(self: Box<Self>) -> (Downstream<'a>, Observation, bool) {
-        let mut sides = self.sides;
+    pub fn give_up(mut self: Box<Self>) -> (Downstream<'a>, Observation, bool) {
+        let sides = &mut self.sides;
         sides.request.observation.set_bytes(sides.upload.bytes, 0);
         let has_unread = sides.has_unread();
-        (sides.downstream, sides.request.observation, has_unread)
-    }
-}
-
-impl Sides<'_> {
-    /// Tells whether the client's connection may go on as far as it and the proxy are concerned.
-    pub(super) fn wants_to_keep(&self) -> bool {
-        let client = self.downstream.http1();
-        self.request.keep_alive && !client.is_some_and(|client| client.should_end(self.worker))
+        (self.sides.downstream, self.sides.request.observation, has_unread)
     }
 
     /// Ends an exchange that went wrong behind its head, or whose client is gone.
-    fn aborted(mut self, abort: Abort, answer: Option<Answer>) -> Finished {
-        let mut end = self.request.observation.now();
-        let answered = answer.as_ref().map_or(0, |answer| answer.pump.bytes);
-        self.request.observation.set_bytes(self.upload.bytes, answered);
-        let ending = match abort {
-            Abort::Incomplete => Ending::AnswerIncomplete,
-            Abort::Malformed => Ending::AnswerMalformed,
-            Abort::Slow => Ending::ClientSlow(match answer {
-                Some(_) => ResponseHead::Seen,
-                None => ResponseHead::Unseen,
-            }),
-            Abort::Left => {
-                let client = self.downstream.http1();
-                end = client.and_then(|client| client.finished(self.worker)).unwrap_or(end);
-                // Whoever had sent its FIN before there was a head has not seen one.
-                Ending::ClientLeft(answer.as_ref().map_or(ResponseHead::Unseen, |a| a.head))
+    fn aborted(mut self: Box<Self>, abort: Abort) -> Finished {
+        let Self { sides, phase } = &mut *self;
+        let mut end = sides.request.observation.now();
+        let (head, answered, disposition) = match phase {
+            Phase::AwaitingHead(_) | Phase::Switching => {
+                (ResponseHead::Unseen, 0, Disposition::Close)
+            }
+            Phase::Streaming(answer) => {
+                if let Sink::Frames(sink) = &mut answer.pump.sink {
+                    // The head is out: only a reset tells that the rest will not come.
+                    sink.reset(Reason::INTERNAL_ERROR);
+                }
+                let disposition = match answer.body_end {
+                    BodyEnd::ConnectionEnd => Disposition::Abort,
+                    BodyEnd::Announced | BodyEnd::LastChunk => Disposition::Close,
+                };
+                (answer.head, answer.pump.bytes, disposition)
             }
         };
-        let disposition = match answer.as_ref().map(|answer| answer.body_end) {
-            Some(BodyEnd::ConnectionEnd) => Disposition::Abort,
-            Some(BodyEnd::Announced | BodyEnd::LastChunk) | None => Disposition::Close,
+        sides.request.observation.set_bytes(sides.upload.bytes, answered);
+        let ending = match (abort, phase) {
+            (Abort::Incomplete, _) => Ending::AnswerIncomplete,
+            (Abort::Malformed, _) => Ending::AnswerMalformed,
+            (Abort::Slow, Phase::Streaming(_)) => Ending::ClientSlow(ResponseHead::Seen),
+            (Abort::Slow, Phase::AwaitingHead(_) | Phase::Switching) => {
+                Ending::ClientSlow(ResponseHead::Unseen)
+            }
+            (Abort::Left, _) => {
+                let client = sides.downstream.http1();
+                end = client.and_then(|client| client.finished(sides.worker)).unwrap_or(end);
+                // Whoever had sent its FIN before there was a head has not seen one.
+                Ending::ClientLeft(head)
+            }
         };
-        if let Some(Answer { pump, .. }) = answer
-            && let Sink::Frames(mut sink) = pump.sink
-        {
-            // The head is out: only a reset tells that the rest will not come.
-            sink.reset(Reason::INTERNAL_ERROR);
-        }
-        Finished::Ended(self.request, Outcome { ending, end }, disposition)
+        Finished::Ended(self.sides.request, Outcome { ending, end }, disposition)
     }
 
     /// Ends an exchange whose 101 was handed over.
-    fn switched(self) -> Finished {
-        let Self { downstream, upstream, request, .. } = self;
-        match (downstream.http1(), upstream) {
+    fn switched(self: Box<Self>) -> Finished {
+        let request = self.sides.request;
+        match (self.sides.downstream.http1(), self.sides.upstream) {
             (Some(client), PooledConnection::Wire(lease)) => {
                 let tunnel = Box::new(Tunnel::new(&client.link, &lease.link));
                 Finished::Switched(tunnel.started(request.observation, lease))
@@ -115,43 +113,53 @@ impl Sides<'_> {
     }
 
     /// Ends an exchange whose answer was handed over whole.
-    async fn complete(mut self, answer: Answer) -> Finished {
-        let mut end = self.request.observation.now();
+    async fn complete(mut self: Box<Self>) -> Finished {
+        let Self { sides, phase } = &mut *self;
+        let Phase::Streaming(answer) = phase else {
+            return self.aborted(Abort::Incomplete);
+        };
+        let mut end = sides.request.observation.now();
         let mut persistence = answer.persistence;
         // An upstream that answers without the body may take what follows of it for a request, and
         // the next client would get the answer to that.
-        let was_whole = self.state == Upload::Complete;
-        if self.has_unread() {
-            persistence = Box::pin(self.rest_of_upload(persistence)).await;
-            self.request.observation.set_bytes(self.upload.bytes, answer.pump.bytes);
+        let was_whole = sides.state == Upload::Complete;
+        if sides.has_unread() {
+            persistence = Box::pin(sides.rest_of_upload(persistence)).await;
+            sides.request.observation.set_bytes(sides.upload.bytes, answer.pump.bytes);
         }
-        if self.request.is_grpc {
+        if sides.request.is_grpc {
             let status = answer.pump.source.trailer("grpc-status");
-            self.request.observation.set_grpc_status(status.as_deref());
+            sides.request.observation.set_grpc_status(status.as_deref());
         }
-        let Self { worker, request, upstream, downstream, half_close, .. } = self;
-        match upstream {
-            PooledConnection::Wire(lease)
-                if was_whole && half_close == HalfClose::Open && answer.upstream_keeps =>
-            {
-                lease.release(answer.keep_alive_seconds);
-            }
+        let may_reuse = was_whole && sides.half_close == HalfClose::Open && answer.upstream_keeps;
+        let (head, keep_alive_seconds) = (answer.head, answer.keep_alive_seconds);
+        let (worker, client) = (sides.worker, sides.downstream.http1());
+        match self.sides.upstream {
+            PooledConnection::Wire(lease) if may_reuse => lease.release(keep_alive_seconds),
             upstream => drop(upstream),
         }
         let mut ending = Ending::Answered;
-        let disposition = match (downstream.http1(), persistence) {
+        let disposition = match (client, persistence) {
             (None, _) | (Some(_), Persistence::Keep) => Disposition::Keep,
             (Some(_), Persistence::Close) => Disposition::Close,
         };
-        if let Some(client) = downstream.http1() {
+        if let Some(client) = client {
             let has_left = left(client, worker).await;
             let finished = client.finished(worker);
             if has_left || finished.is_some() && Box::pin(is_refused(client)).await {
-                ending = Ending::ClientLeft(answer.head);
+                ending = Ending::ClientLeft(head);
                 end = finished.map_or(end, |finished| finished.min(end));
             }
         }
-        Finished::Ended(request, Outcome { ending, end }, disposition)
+        Finished::Ended(self.sides.request, Outcome { ending, end }, disposition)
+    }
+}
+
+impl Sides<'_> {
+    /// Tells whether the client's connection may go on as far as it and the proxy are concerned.
+    pub(super) fn wants_to_keep(&self) -> bool {
+        let client = self.downstream.http1();
+        self.request.keep_alive && !client.is_some_and(|client| client.should_end(self.worker))
     }
 
     /// Forwards what is left of the body, so that the connection can be used again.

@@ -278,7 +278,7 @@ impl Sides<'_> {
         if fields.is_event_stream {
             self.request.observation.event_stream_begun();
         }
-        Ok(Phase::Streaming(Answer {
+        Ok(Phase::Streaming(Box::new(Answer {
             pump: Pump::new(source(fields.named), sink),
             persistence,
             body_end,
@@ -291,7 +291,7 @@ impl Sides<'_> {
             },
             head: seen,
             reader: None,
-        }))
+        })))
     }
 
     /// The upstream switches protocols, if it was asked to and to what it was asked (RFC 9110
