@@ -113,3 +113,6 @@ impl Codings {
         self.count == 1 && self.chunked == 1
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,18 +153,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connect_failures_have_the_status_rfc_9209_recommends() {
+    fn an_error_has_one_status_one_token_and_one_grpc_status() {
         let io = || io::Error::from(io::ErrorKind::Other);
-        let of = |error: ProxyError| (error.status(), error.token());
-        let refused = of(ProxyError::ConnectionRefused(io()));
-        assert_eq!(refused, (502, ErrorToken::ConnectionRefused));
-        assert_eq!(of(ProxyError::ConnectionTimeout), (504, ErrorToken::ConnectionTimeout));
-        let unreachable = of(ProxyError::DestinationUnavailable(io()));
-        assert_eq!(unreachable, (503, ErrorToken::DestinationUnavailable));
-        let stranger = ProxyError::Tls(HandshakeError::UnknownIssuer { roots: String::new() });
-        let (status, token) = (stranger.status(), stranger.token());
-        assert_eq!((status, token), (502, ErrorToken::TlsCertificateError));
-        let none_left = of(ProxyError::ConnectionLimitReached(io()));
-        assert_eq!(none_left, (503, ErrorToken::ConnectionLimitReached));
+        let stranger = HandshakeError::UnknownIssuer { roots: String::new() };
+        for (error, status, token, grpc) in [
+            (ProxyError::ConnectionRefused(io()), 502, ErrorToken::ConnectionRefused, 14),
+            (ProxyError::ConnectionTerminated(io()), 502, ErrorToken::ConnectionTerminated, 14),
+            (ProxyError::ConnectionTimeout, 504, ErrorToken::ConnectionTimeout, 4),
+            (ProxyError::ConnectionLimitReached(io()), 503, ErrorToken::ConnectionLimitReached, 14),
+            (ProxyError::Dns(io()), 502, ErrorToken::DnsError, 14),
+            (ProxyError::DestinationUnavailable(io()), 503, ErrorToken::DestinationUnavailable, 14),
+            (ProxyError::Tls(stranger), 502, ErrorToken::TlsCertificateError, 14),
+            (ProxyError::Tls(HandshakeError::Plain), 502, ErrorToken::TlsProtocolError, 14),
+            (ProxyError::Request(RequestError::HostMissing), 400, ErrorToken::HttpRequestError, 13),
+            (
+                ProxyError::Request(RequestError::TrailersTooLarge),
+                431,
+                ErrorToken::HttpRequestError,
+                13,
+            ),
+            (
+                ProxyError::Request(RequestError::ConnectUnsupported),
+                501,
+                ErrorToken::HttpRequestError,
+                12,
+            ),
+            (ProxyError::ResponseIncomplete(io()), 502, ErrorToken::HttpResponseIncomplete, 14),
+            (ProxyError::Protocol("x"), 502, ErrorToken::HttpProtocolError, 14),
+            (ProxyError::ResponseTimeout, 504, ErrorToken::HttpResponseTimeout, 4),
+            (ProxyError::UpgradeFailed, 502, ErrorToken::HttpUpgradeFailed, 14),
+            (ProxyError::DownstreamBody, 400, ErrorToken::DownstreamBodyError, 13),
+            (ProxyError::DownstreamAborted, 499, ErrorToken::DownstreamAborted, 1),
+        ] {
+            let got = (error.status(), error.token(), error.grpc_status());
+            assert_eq!(got, (status, token, grpc), "{error:?}");
+            let is_sent = error.answer().map(|status| status.as_u16()) == Some(status);
+            assert_eq!(is_sent, !matches!(error, ProxyError::DownstreamAborted), "{error:?}");
+        }
     }
 }

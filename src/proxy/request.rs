@@ -155,3 +155,19 @@ fn for_http2<'a>(head: &RequestHead<'a>, peer: Peer<'a>) -> (Prepared<'a>, Outgo
 fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" | "QUERY")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_is_idempotent_if_rfc_9110_says_so_or_it_is_query() {
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"] {
+            assert!(is_idempotent(method), "{method}");
+        }
+        // Methods are case-sensitive, and nothing is known of one that is not listed.
+        for method in ["POST", "PATCH", "CONNECT", "get", "Get", "PROPFIND", "LOCK", ""] {
+            assert!(!is_idempotent(method), "{method}");
+        }
+    }
+}

@@ -707,3 +707,260 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn how_long_an_upstream_keeps_a_connection_is_read_where_it_says_so() {
+    for (value, expected) in [
+        ("timeout=5", Some(5)),
+        ("TIMEOUT = 5", Some(5)),
+        ("max=9, timeout=5", Some(5)),
+        ("timeout=5, timeout=6", Some(5)),
+        ("timeout=0", Some(0)),
+        ("timeout=x", None),
+        ("timeout=-1", None),
+        ("timeout", None),
+        ("max=9", None),
+        ("", None),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: {value}\r\n");
+        assert_eq!(answered_as(&head, false).expect("forwardable").1, expected, "{value:?}");
+    }
+}
+
+#[test]
+fn an_upstreams_connection_is_kept_only_where_the_next_answer_can_be_told_from_this_one() {
+    for (head, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", true),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", true),
+        ("HTTP/1.1 204 No Content\r\n", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n", false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: x, CLOSE\r\n", false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nconnection: x\r\nConnection: close\r\n", false),
+        ("HTTP/1.1 200 OK\r\n", false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n", false),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n", false),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n", false),
+    ] {
+        assert_eq!(answered_as(head, false).expect("forwardable").2, expected, "{head:?}");
+    }
+}
+
+#[test]
+fn an_event_stream_is_one_by_its_media_type() {
+    for (value, expected) in [
+        ("text/event-stream", true),
+        ("Text/Event-Stream", true),
+        ("text/event-stream; charset=utf-8", true),
+        ("text/event-stream ;x", true),
+        ("text/event-streams", false),
+        ("application/json", false),
+        ("x; text/event-stream", false),
+        ("", false),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {value}\r\n\r\n");
+        let mut slots = slots();
+        let parsed = parse_response(head.as_bytes(), &mut slots, false).expect("a head");
+        let (head, _) = parsed.expect("whole");
+        let to = Recipient { version: Version::Http11, to_head: false };
+        let fields = prepare_response(&head, to, &mut Vec::new());
+        assert_eq!(fields.is_event_stream, expected, "{value:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_head_says_how_one_to_get_is_delimited() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nA: b\r\n";
+    let known = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nA: b\r\n";
+    for (head, to_head, expected) in [
+        (chunked, true, "A: b\r\nTransfer-Encoding: chunked\r\n"),
+        (chunked, false, "A: b\r\n"),
+        (known, true, "Content-Length: 7\r\nA: b\r\n"),
+        (known, false, "Content-Length: 7\r\nA: b\r\n"),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 7\r\nA: b\r\n", true, "A: b\r\n"),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n", true, "Content-Length: 7\r\n"),
+    ] {
+        assert_eq!(answered_as(head, to_head).expect("forwardable").0, expected, "{head:?}");
+    }
+}
+
+#[test]
+fn nothing_hop_by_hop_of_an_answer_passes() {
+    for line in [
+        "Connection: x",
+        "Keep-Alive: timeout=5",
+        "Upgrade: x",
+        "Transfer-Encoding: chunked",
+        "TE: trailers",
+        "Proxy-Connection: x",
+        "Proxy-Authenticate: x",
+        "HTTP2-Settings: x",
+        "X-Hop: 1\r\nConnection: x-hop",
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\nA: b\r\n{line}\r\nC: d\r\n");
+        assert_eq!(answered_as(&head, false).expect("forwardable").0, "A: b\r\nC: d\r\n", "{line}");
+    }
+}
+
+/// What is read of a request's head beside its fields.
+fn read_of(head: &str) -> RequestFieldsOwned {
+    let mut slots = slots();
+    let (head, _) = parse_request(head.as_bytes(), &mut slots).expect("a head").expect("whole");
+    let (scheme, forwarded) = ("http", Forwarded::Off);
+    let peer = Peer { address: "192.0.2.7", scheme, forwarded, via: false, upstream: "app" };
+    let fields = prepare_request(&head, peer, &mut Vec::new()).expect("forwardable");
+    RequestFieldsOwned {
+        keep_alive: fields.keep_alive,
+        expects_continue: fields.expects_continue,
+        named: fields.named,
+    }
+}
+
+struct RequestFieldsOwned {
+    keep_alive: bool,
+    expects_continue: bool,
+    named: Named,
+}
+
+#[test]
+fn a_client_keeps_its_connection_by_its_versions_default_or_its_word() {
+    for (version, connection, expected) in [
+        ("1.1", "", true),
+        ("1.1", "Connection: keep-alive\r\n", true),
+        ("1.1", "Connection: close\r\n", false),
+        ("1.1", "Connection: Close, keep-alive\r\n", false),
+        ("1.1", "Connection: x\r\nConnection: close\r\n", false),
+        ("1.1", "Proxy-Connection: close\r\n", true),
+        ("1.0", "", false),
+        ("1.0", "Connection: Keep-Alive\r\n", true),
+        ("1.0", "Connection: keep-alive, close\r\n", false),
+        ("1.0", "Connection: x\r\n", false),
+    ] {
+        let head = format!("GET / HTTP/{version}\r\nHost: a\r\n{connection}\r\n");
+        assert_eq!(read_of(&head).keep_alive, expected, "{version} {connection:?}");
+    }
+}
+
+#[test]
+fn only_a_client_that_has_a_body_waits_for_a_100() {
+    for (version, fields, expected) in [
+        ("1.1", "Expect: 100-continue\r\nContent-Length: 1\r\n", true),
+        ("1.1", "expect: 100-CONTINUE\r\nTransfer-Encoding: chunked\r\n", true),
+        ("1.1", "Expect: 100-continue\r\nContent-Length: 0\r\n", false),
+        ("1.1", "Expect: 100-continue\r\n", false),
+        ("1.1", "Content-Length: 1\r\n", false),
+        ("1.1", "Expect: 100\r\nContent-Length: 1\r\n", false),
+        ("1.0", "Expect: 100-continue\r\nContent-Length: 1\r\n", false),
+    ] {
+        let head = format!("POST / HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
+        assert_eq!(read_of(&head).expects_continue, expected, "{version} {fields:?}");
+    }
+}
+
+#[test]
+fn what_connection_names_is_kept_for_the_trailers() {
+    for (connection, expected) in [
+        ("", &[][..]),
+        ("Connection: close, keep-alive, upgrade, te\r\n", &[]),
+        ("Connection: host, content-length, transfer-encoding\r\n", &[]),
+        ("Connection: X-A\r\n", &["X-A"]),
+        ("Connection: x-a, close\r\nConnection: x-b\r\n", &["x-a", "x-b"]),
+    ] {
+        let named = read_of(&format!("GET / HTTP/1.1\r\nHost: a\r\n{connection}\r\n")).named;
+        let named: Vec<_> = named.iter().map(|name| String::from_utf8_lossy(name)).collect();
+        assert_eq!(named, expected, "{connection:?}");
+    }
+}
+
+#[test]
+fn via_says_what_the_client_spoke() {
+    for (version, expected) in [("1.0", "Via: 1.0 redcar\r\n"), ("1.1", "Via: 1.1 redcar\r\n")] {
+        let head = format!("GET / HTTP/{version}\r\nHost: a\r\nVia: 1.1 front\r\n\r\n");
+        let mut slots = slots();
+        let (head, _) = parse_request(head.as_bytes(), &mut slots).expect("a head").expect("whole");
+        let (scheme, forwarded) = ("http", Forwarded::Off);
+        let peer = Peer { address: "192.0.2.7", scheme, forwarded, via: true, upstream: "app" };
+        let mut out = Vec::new();
+        prepare_request(&head, peer, &mut out).expect("forwardable");
+        let sent = String::from_utf8_lossy(&out);
+        assert!(sent.ends_with(&format!("Via: 1.1 front\r\n{expected}\r\n")), "{sent}");
+    }
+}
+
+#[test]
+fn a_request_is_reflected_without_what_may_be_secret() {
+    let head = "TRACE /a?b HTTP/1.1\r\nHost: a\r\nCOOKIE: secret\r\nAuthorization: secret\r\n\
+        proxy-authorization: secret\r\nX-A: 1\r\n\r\n";
+    let mut slots = slots();
+    let (head, _) = parse_request(head.as_bytes(), &mut slots).expect("a head").expect("whole");
+    assert_eq!(reflect(&head), "TRACE /a?b HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n");
+}
+
+#[test]
+fn a_request_becomes_one_of_http2() {
+    let head = "POST http://b:1/a?c HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nX-Hop: 1\r\nX-A: 1\r\n\
+        Connection: x-hop, te\r\nTransfer-Encoding: chunked\r\nUpgrade: x\r\n\r\n";
+    let mut slots = slots();
+    let (head, _) = parse_request(head.as_bytes(), &mut slots).expect("a head").expect("whole");
+    let (scheme, forwarded) = ("https", Forwarded::Replace);
+    let peer = Peer { address: "192.0.2.7", scheme, forwarded, via: true, upstream: "app" };
+    let mut request = http::Request::new(());
+    prepare_request(&head, peer, &mut request).expect("forwardable");
+    assert_eq!(
+        (request.method().as_str(), request.uri().to_string()),
+        ("POST", "https://b:1/a?c".into())
+    );
+    let fields = request
+        .headers()
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().expect("a value in ASCII")));
+    let mut fields: Vec<_> = fields.collect();
+    fields.sort();
+    assert_eq!(
+        fields,
+        [
+            "te: trailers",
+            "via: 1.1 redcar",
+            "x-a: 1",
+            "x-forwarded-for: 192.0.2.7",
+            "x-forwarded-host: b:1",
+            "x-forwarded-proto: https",
+        ]
+    );
+}
+
+#[test]
+fn a_trailer_section_is_fields_or_an_error() {
+    let many = "a: b\r\n".repeat(101) + "\r\n";
+    for (raw, expected) in [
+        ("", Ok(0)),
+        ("\r\n", Ok(0)),
+        ("A: b\r\n\r\n", Ok(1)),
+        ("A: b\r\nB:\r\n\r\n", Ok(2)),
+        ("A: b\r\nHost: c\r\nContent-Length: 3\r\n\r\n", Ok(1)),
+        ("A b\r\n\r\n", Err(TrailerError::Malformed)),
+        ("A : b\r\n\r\n", Err(TrailerError::Malformed)),
+        ("A: b\r\n c\r\n\r\n", Err(TrailerError::Malformed)),
+        ("A: b\r\n", Err(TrailerError::Malformed)),
+        (&many, Err(TrailerError::TooLarge)),
+    ] {
+        let got = forwarded_trailers(raw.as_bytes(), &Named::new()).map(|fields| fields.len());
+        assert_eq!(got, expected, "{raw:.40}");
+    }
+}
+
+#[test]
+fn an_error_of_a_request_has_its_status() {
+    for (error, status) in [
+        (RequestError::HostMissing, 400),
+        (RequestError::HostRepeated, 400),
+        (RequestError::HostInvalid, 400),
+        (RequestError::TargetInvalid, 400),
+        (RequestError::FieldInvalid, 400),
+        (RequestError::LengthInvalid, 400),
+        (RequestError::TrailersTooLarge, 431),
+        (RequestError::ConnectUnsupported, 501),
+    ] {
+        assert_eq!(error.status().as_u16(), status, "{error:?}");
+    }
+}

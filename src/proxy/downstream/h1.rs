@@ -153,7 +153,7 @@ impl<'a> Requests<'a> {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::End),
                 Poll::Ready(Ok(count)) => count,
             };
-            let read = scratch.get(..count).unwrap_or_default();
+            let (read, _) = scratch.split_at(count);
             let event = if self.partial.is_empty() {
                 self.take(read)
             } else {
@@ -216,7 +216,8 @@ impl<'a> Requests<'a> {
                 let ClientConnection { peer, address, scheme, .. } = self.downstream;
                 let client = (*peer, &**address, *scheme);
                 let request = Request::new(self.worker, self.pool, client, &head);
-                self.downstream.link.put_back(bytes.get(size..).unwrap_or_default());
+                let (_, behind) = bytes.split_at(size);
+                self.downstream.link.put_back(behind);
                 return Some(Event::Request(Box::new(request)));
             }
             Ok(None) if bytes.len() <= self.limit() => {
@@ -306,4 +307,45 @@ fn refuse(worker: &Worker, downstream: &ClientConnection, error: HeadError) {
     let status = error.status();
     record_unparsed(worker, downstream.peer, status.as_u16());
     downstream.turn_away(worker, &OwnResponse::error(status, &error));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_lines_before_a_request_are_no_part_of_it() {
+        for (bytes, expected) in [
+            ("", ""),
+            ("\r\n", ""),
+            ("\n\r\n\n", ""),
+            ("\r\n\r\nGET", "GET"),
+            ("GET\r\n", "GET\r\n"),
+            ("\r", "\r"),
+            ("\rG", "\rG"),
+            ("\n\r", "\r"),
+            (" \r\n", " \r\n"),
+        ] {
+            assert_eq!(behind_empty_lines(bytes.as_bytes()), expected.as_bytes(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_too_long_because_of_its_longest_part() {
+        let line = |method: usize, target: usize| {
+            format!("{} {} HTTP/1.1\r\n", "A".repeat(method), "a".repeat(target))
+        };
+        for (head, limit, expected) in [
+            (line(3, 5) + &"A: b\r\n".repeat(20), 100, HeadError::TooLarge),
+            (line(3, 200), 100, HeadError::TargetTooLong),
+            (line(200, 5), 100, HeadError::MethodTooLong),
+            (line(100, 5), 100, HeadError::MethodTooLong),
+            (line(99, 5), 100, HeadError::TargetTooLong),
+            (line(3, 70_000), 1_000_000, HeadError::TargetTooLong),
+            (line(70_000, 5), 1_000_000, HeadError::MethodTooLong),
+        ] {
+            let got = beyond(limit, head.as_bytes());
+            assert_eq!(got, expected, "{limit} {head:.20}");
+        }
+    }
 }

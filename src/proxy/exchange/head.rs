@@ -373,3 +373,28 @@ fn http2_head<'a>(
 fn protocol(reason: &'static str) -> ExchangeError {
     ProxyError::Protocol(reason).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::labels::ErrorToken;
+
+    #[test]
+    fn a_stream_that_failed_was_processed_unless_the_upstream_says_otherwise() {
+        let of = |error: Option<h2::Error>| {
+            let failure = failure_of_stream(error);
+            (failure.error.token(), failure.processed)
+        };
+        assert_eq!(of(None), (ErrorToken::ConnectionTerminated, Processed::No));
+        // What our own side says is no word of the upstream.
+        for (reason, token) in [
+            (Reason::REFUSED_STREAM, ErrorToken::ConnectionTerminated),
+            (Reason::CANCEL, ErrorToken::ConnectionTerminated),
+            (Reason::INTERNAL_ERROR, ErrorToken::ConnectionTerminated),
+            (Reason::PROTOCOL_ERROR, ErrorToken::HttpProtocolError),
+            (Reason::FRAME_SIZE_ERROR, ErrorToken::HttpProtocolError),
+        ] {
+            assert_eq!(of(Some(reason.into())), (token, Processed::Unknown), "{reason:?}");
+        }
+    }
+}

@@ -149,7 +149,7 @@ impl Inbound {
             }
             let taken = (HEAD_BYTES - self.have).min(bytes.len());
             self.have += taken;
-            bytes = bytes.get(taken..).unwrap_or_default();
+            (_, bytes) = bytes.split_at(taken);
             if self.have == HEAD_BYTES {
                 self.have = 0;
                 self.begin(FrameHead::of(self.head));
@@ -322,7 +322,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
-        this.inbound.read(buffer.filled().get(before..).unwrap_or_default());
+        let (_, read) = buffer.filled().split_at(before);
+        this.inbound.read(read);
         Poll::Ready(Ok(()))
     }
 }
@@ -358,7 +359,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         out.answer.clear();
         let written = match out.refusal(first) {
             Some((at, _)) => {
-                let before = first.get(..at).unwrap_or_default();
+                let (before, _) = first.split_at(at);
                 ready!(Pin::new(&mut this.io).poll_write(cx, before))?
             }
             None => ready!(Pin::new(&mut this.io).poll_write_vectored(cx, slices))?,
