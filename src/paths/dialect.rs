@@ -249,7 +249,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_template_or_an_error(text in "[/:*<>{}()?$^\\[\\]a-zP.|+ ]{0,30}|\\PC{0,30}") {
+        fn any_text_is_a_template_or_an_error(
+            text in "[/:*<>{}()?$^\\[\\]a-zP.|+ ]{0,30}|\\PC{0,30}",
+        ) {
             // What is understood stays as it is when it is read again.
             if let Ok(template) = read(&text) {
                 prop_assert_eq!(read(template.as_str()), Ok(template));

@@ -11,10 +11,10 @@ use self::fields::Fields;
 mod fields;
 
 /// What is told where nothing was understood.
-pub(super) const FORMATS: &str = "\
-common and combined (nginx, Apache, Envoy, Gunicorn), HAProxy's httplog, AWS load balancers (application \
-and classic), JSON (of this program, nginx, Traefik, Caddy, Envoy, Istio), Docker's json-file around any \
-of them, logfmt, and W3C with a #Fields line (IIS, CloudFront)";
+pub(super) const FORMATS: &str = "common and combined (nginx, Apache, Envoy, Gunicorn), \
+    HAProxy's httplog, AWS load balancers (application and classic), JSON (of this program, nginx, \
+    Traefik, Caddy, Envoy, Istio), Docker's json-file around any of them, logfmt, and W3C with a \
+    #Fields line (IIS, CloudFront)";
 
 /// What a line says of a request.
 #[derive(Clone, PartialEq, Debug)]

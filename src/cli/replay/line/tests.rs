@@ -8,93 +8,16 @@ fn parse(line: &str) -> Result<Entry, LineError> {
 
 const COMMON: &str = r#"192.0.2.1 - - [22/Nov/2026:01:02:03 +0000] "GET /a/7?b=c HTTP/1.1" 404 5"#;
 
-/// Each line is in the form that the software writes: all say GET /a/7, 404.
-const LINES: &[(&str, &str)] = &[
-    ("common", COMMON),
-    (
-        "combined",
-        r#"192.0.2.1 - - [22/Nov/2026:01:02:03 +0000] "GET /a/7?b=c HTTP/1.1" 404 5 "-" "curl/8""#,
-    ),
-    ("HTTP/0.9", r#"192.0.2.1 - - [22/Nov/2026:01:02:03 +0000] "GET /a/7" 404 5"#),
-    (
-        "a quote around the line",
-        r#""192.0.2.1 - - [22/Nov/2026:01:02:03 +0000] \"GET /a/7?b=c HTTP/1.1\" 404 5""#,
-    ),
-    (
-        "a line of CSV",
-        r#""192.0.2.1 - - [22/Nov/2026:01:02:03 +0000] ""GET /a/7?b=c HTTP/1.1"" 404 5""#,
-    ),
-    (
-        "Envoy's text",
-        r#"[2026-04-15T20:17:00.310Z] "GET /a/7 HTTP/2" 404 - 154 0 226 100 "10.0.35.28" "curl/8" "cc21" "shop" "tcp://10.0.2.1:80""#,
-    ),
-    (
-        "an application load balancer",
-        r#"h2 2026-07-02T22:23:00.186641Z app/my-lb/50dc6c495c0c9188 192.168.131.39:2817 10.0.0.1:80 0.000 0.001 0.000 404 404 34 366 "GET https://www.shop.test:443/a/7?b=c HTTP/2.0" "curl/8" ECDHE-RSA-AES128-GCM-SHA256 TLSv1.2 arn:aws:elasticloadbalancing:us-east-2:1:targetgroup/t/7 "Root=1-5833" "-" "-" 0 2026-07-02T22:22:48Z "forward" "-" "-""#,
-    ),
-    (
-        "a classic load balancer",
-        r#"2026-05-13T23:39:43.945958Z my-lb 192.168.131.39:2817 10.0.0.1:80 0.000073 0.001048 0.000057 404 404 0 29 "GET http://www.shop.test:80/a/7 HTTP/1.1" "curl/8" - -"#,
-    ),
-    (
-        "a load balancer without a target",
-        r#"http 2026-07-02T22:23:00.186641Z app/my-lb/50dc 192.168.131.39:2817 - -1 -1 -1 404 - 34 366 "GET http://www.shop.test:80/a/7 HTTP/1.1" "curl/8" - - - "-" "-" "-" 0 - "-" "-" "-""#,
-    ),
-    (
-        "HAProxy",
-        r#"Feb  6 12:14:14 localhost haproxy[14389]: 10.0.1.2:33317 [06/Feb/2026:12:14:14.655] http-in static/srv1 10/0/30/69/109 404 2750 - - ---- 1/1/1/1/0 0/0 {shop.test} {} "GET /a/7?b=c HTTP/1.1""#,
-    ),
-    (
-        "this program",
-        concat!(
-            r#"{"time":"2026-11-22T01:02:03.000Z","peer":"192.0.2.1","method":"GET","path":"/a/7","#,
-            r#""route":"/a/{id}","protocol":"HTTP/1.1","status":404,"error":"","bytes":5,"#,
-            r#""duration_seconds":0.001500,"user_agent":"curl/8 \u0022x\u0022"}"#
-        ),
-    ),
-    ("nginx", r#"{"request_method": "GET", "request_uri": "/a/7?b=c", "status": "404"}"#),
-    (
-        "nginx with both",
-        r#"{"request_method":"GET","uri":"/index.php","request_uri":"/a/7?b=c","status":"404","body_bytes_sent":"5","request_time":"0.002"}"#,
-    ),
-    ("nginx with the line", r#"{"request":"GET /a/7?b=c HTTP/1.1","status":"404"}"#),
-    (
-        "Traefik",
-        r#"{"ClientAddr":"10.0.0.1:1","DownstreamContentSize":19,"DownstreamStatus":404,"Duration":1500000,"OriginStatus":404,"RequestMethod":"GET","RequestPath":"/a/7?b=c","RequestProtocol":"HTTP/1.1","RouterName":"shop@docker","level":"info"}"#,
-    ),
-    (
-        "Caddy",
-        r#"{"level":"info","ts":1646861401.5241024,"logger":"http.log.access","msg":"handled request","request":{"remote_ip":"127.0.0.1","proto":"HTTP/2.0","method":"GET","host":"localhost","uri":"/a/7?b=c","headers":{"User-Agent":["curl/8"],"Accept":["*/*"]}},"bytes_read":0,"user_id":"","duration":0.0015,"size":10900,"status":404,"resp_headers":{"Server":["Caddy"]}}"#,
-    ),
-    (
-        "Istio",
-        r#"{"authority":"shop:80","bytes_received":0,"bytes_sent":5,"duration":2,"method":"GET","path":"/a/7?b=c","protocol":"HTTP/1.1","response_code":404,"response_flags":"-","start_time":"2026-11-25T21:26:18.409Z","upstream_cluster":"outbound|80||shop","user_agent":"curl/8"}"#,
-    ),
-    (
-        "numbers that are none",
-        r#"{"method":"GET","path":"/a/7","status":404,"bytes":-1,"duration_seconds":null,"user_agent":null,"upstream_status":"-"}"#,
-    ),
-    (
-        "Docker's json-file",
-        r#"{"log":"192.0.2.1 - - [22/Nov/2026:01:02:03 +0000] \"GET /a/7?b=c HTTP/1.1\" 404 5\n","stream":"stdout","time":"2026-11-22T01:02:03.000000000Z"}"#,
-    ),
-    (
-        "Docker's json-file around JSON",
-        r#"{"log":"{\"method\":\"GET\",\"path\":\"/a/7\",\"status\":404}\n","stream":"stdout","time":"2026-11-22T01:02:03Z"}"#,
-    ),
-    (
-        "logfmt",
-        r#"time=2026-11-22T01:02:03Z level=info msg="handled request" method=GET path=/a/7?b=c status=404 duration=1.5ms"#,
-    ),
-    (
-        "Heroku's router",
-        r#"2026-11-22T01:02:03+00:00 heroku[router]: at=info method=GET path="/a/7?b=c" host=shop.test fwd="192.0.2.1" dyno=web.1 connect=1ms service=18ms status=404 bytes=13"#,
-    ),
-];
+/// Lines in the form that the software writes: all say GET /a/7, 404. Behind `## ` is a name.
+const FORMATS: &str = include_str!("formats.txt");
+
+fn formats() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FORMATS.split("## ").filter_map(|record| record.trim_end().split_once('\n'))
+}
 
 #[test]
 fn every_format_says_the_same() {
-    for (format, line) in LINES {
+    for (format, line) in formats() {
         let entry = parse(line).unwrap_or_else(|error| panic!("{format}: {error}"));
         assert_eq!((&*entry.method, &*entry.path), ("GET", "/a/7"), "{format}");
         assert_eq!((entry.status, entry.error), (404, None), "{format}");
@@ -104,7 +27,7 @@ fn every_format_says_the_same() {
 #[test]
 fn durations_bytes_and_agents_are_read_where_there_are_some() {
     let of = |format| {
-        let (_, line) = LINES.iter().find(|(name, _)| *name == format).expect("a format");
+        let (_, line) = formats().find(|(name, _)| *name == format).expect("a format");
         let entry = parse(line).expect("an entry");
         (entry.duration.as_micros(), entry.bytes, entry.user_agent)
     };
@@ -139,7 +62,8 @@ fn columns_are_those_of_the_fields_line() {
     let cloudfront = "#Version: 1.0\n\
         #Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status \
         cs(Referer) cs(User-Agent) cs-uri-query time-taken\n\
-        2026-11-22\t01:02:03\tFRA2\t5\t192.0.2.1\tGET\td1.cloudfront.net\t/a/7\t404\t-\tcurl/8\tb=c\t0.015";
+        2026-11-22\t01:02:03\tFRA2\t5\t192.0.2.1\tGET\td1.cloudfront.net\t/a/7\t404\t-\tcurl/8\t\
+        b=c\t0.015";
     for text in [iis, cloudfront] {
         let entries: Vec<_> = text.lines().filter_map(|l| reader.read(l.as_bytes())).collect();
         let [Ok(entry)] = &*entries else { panic!("{entries:?}") };
@@ -220,7 +144,9 @@ fn what_is_shown_of_a_line_reaches_no_terminal_as_it_is() {
 
 proptest! {
     #[test]
-    fn any_line_is_an_entry_or_not(line in "(\\{\"|1 - - \\[\\] \"|a=b c=\"|#Fields: )?\\PC{0,80}") {
+    fn any_line_is_an_entry_or_not(
+        line in "(\\{\"|1 - - \\[\\] \"|a=b c=\"|#Fields: )?\\PC{0,80}",
+    ) {
         // Must not panic.
         drop(Reader::default().read(line.as_bytes()));
     }
