@@ -2,7 +2,7 @@
 
 use super::plan::Plan;
 use super::score::Score;
-use super::traffic::Values;
+use super::values::Values;
 
 /// Each line is a setting, as flags of this program: who wants to see more repeats it with them.
 const SETTINGS: [&str; 19] = [

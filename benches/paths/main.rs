@@ -11,7 +11,7 @@
 #![expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #![expect(clippy::cast_precision_loss, reason = "shares of counts")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use redcar::metrics::buckets::Buckets;
 use redcar::metrics::labels::MethodId;
@@ -20,13 +20,16 @@ use redcar::paths::{Name, Namer, PathMode};
 
 use self::plan::Plan;
 use self::score::{Score, Tally};
-use self::traffic::{Api, Random, Sent, Values};
+use self::traffic::{Api, Random, Sent};
+use self::values::Values;
 use self::ways::{Digits, Direction, Raw, Trie};
 
 mod curve;
 mod plan;
+mod replicas;
 mod score;
 mod traffic;
+mod values;
 mod ways;
 
 /// Names traffic as the proxy does.
@@ -120,8 +123,11 @@ fn main() {
 
 /// The tables of a set.
 fn tables(plan: &Plan, set: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(plan.tables.join(set))
-        .unwrap_or_else(|e| panic!("{}/{set}: {e}", plan.tables.display()))
+    // Those of web applications were written for this, the others are fetched.
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/paths");
+    let directory = if set.starts_with("web/") { own.join(set) } else { plan.tables.join(set) };
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory)
+        .unwrap_or_else(|e| panic!("{}: {e}", directory.display()))
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort_unstable();
@@ -149,7 +155,10 @@ fn evaluate(
         let requests: Vec<_> = (0..count)
             .map(|_| api.request(values, &mut random, plan.noise, plan.catch_all))
             .collect();
-        let learned = Redcar::new(plan, PathMode::Learn).run(plan, &requests);
+        let mut learned = Redcar::new(plan, PathMode::Learn).run(plan, &requests);
+        if plan.replicas > 0 {
+            learned.agreement = replicas::agreement(plan, &requests);
+        }
         if plan.each {
             println!("{}  {} ({} templates)", learned, api.name, api.templates());
         }

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// One line for each setting of the trade-off curve instead of the whole report.
     pub(crate) curve: bool,
+    /// Processes that share the traffic, to measure their agreement; 0: not measured.
+    pub(crate) replicas: usize,
     /// Fails if a mean of homogeneity or completeness is below.
     pub(crate) at_least: f64,
 }
@@ -29,7 +31,7 @@ pub(crate) struct Plan {
 const USAGE: &str = "usage: cargo bench --bench paths -- [--tables DIR] [--sets choose,held,blind]
     [--requests N,N] [--noise SHARE] [--scrape-every N] [--catch-all] [--max-paths N]
     [--rule NAME=N]... [--compare] [--each] [--only API] [--labels] [--seed N]
-    [--curve] [--at-least PERCENT]";
+    [--replicas N] [--curve] [--at-least PERCENT]";
 
 impl Plan {
     /// Reads the arguments of the program.
@@ -49,6 +51,7 @@ impl Plan {
             labels: false,
             seed: 1,
             curve: false,
+            replicas: 0,
             at_least: 0.0,
         };
         plan.set(std::env::args().skip(1))?;
@@ -76,6 +79,7 @@ impl Plan {
                 "--scrape-every" => plan.scrape_every = number(value()?)?,
                 "--max-paths" => plan.max_paths = number(value()?)?,
                 "--at-least" => plan.at_least = value()?.parse().map_err(|_| USAGE.to_owned())?,
+                "--replicas" => plan.replicas = number(value()?)?,
                 "--seed" => plan.seed = number(value()?)? as u64,
                 "--rule" => set_rule(&mut plan.rules, &value()?)?,
                 "--only" => plan.only = Some(value()?),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use crate::traffic::Sent;
+use crate::traffic::{Sender, Sent};
 
 /// Which requests got which label.
 #[derive(Default)]
@@ -17,6 +17,9 @@ pub(crate) struct Tally {
     real: usize,
     unnamed: usize,
     flaps: usize,
+    /// Requests of scanners that the app did not know, and their labels.
+    scans: usize,
+    scan_labels: HashMap<String, usize>,
 }
 
 impl Tally {
@@ -25,7 +28,13 @@ impl Tally {
         if is_named {
             *self.labels.entry(label.to_owned()).or_default() += 1;
         }
-        let Some(template) = sent.template else {
+        if sent.sender == Sender::Scanner && sent.status == 404 {
+            self.scans += 1;
+            if is_named {
+                *self.scan_labels.entry(label.to_owned()).or_default() += 1;
+            }
+        }
+        let Some(template) = sent.template() else {
             if is_named {
                 *self.noise_labels.entry(label.to_owned()).or_default() += 1;
             }
@@ -55,6 +64,7 @@ impl Tally {
         }
         let share = |count: usize| count as f64 * 100.0 / self.real.max(1) as f64;
         let only_noise = self.noise_labels.keys().filter(|label| !of_label.contains_key(&***label));
+        let under_real = self.scan_labels.values().sum::<usize>();
         Score {
             labels: self.labels.len() as f64,
             noise_labels: only_noise.count() as f64,
@@ -62,6 +72,8 @@ impl Tally {
             completeness: share(of_template.values().sum()),
             unnamed: share(self.unnamed),
             flaps: share(self.flaps),
+            scans: under_real as f64 * 100.0 / self.scans.max(1) as f64,
+            agreement: 100.0,
         }
     }
 }
@@ -81,10 +93,15 @@ pub(crate) struct Score {
     unnamed: f64,
     /// Requests whose path had another label before.
     flaps: f64,
+    /// Of what scanners asked for in vain, what is under labels and not `_UNMATCHED`.
+    scans: f64,
+    /// Requests whose label is the one that most replicas give to that path.
+    pub(crate) agreement: f64,
 }
 
 impl Score {
-    pub(crate) const HEADER: &str = "  labels   noise  homog.  compl. unnamed   flaps";
+    pub(crate) const HEADER: &str =
+        "  labels   noise  homog.  compl. unnamed   flaps   scans  agreed";
 
     pub(crate) fn is_at_least(&self, percent: f64) -> bool {
         self.homogeneity >= percent && self.completeness >= percent && self.flaps <= 0.0
@@ -99,6 +116,8 @@ impl Score {
             completeness: column(|s| s.completeness, true),
             unnamed: column(|s| s.unnamed, false),
             flaps: column(|s| s.flaps, false),
+            scans: column(|s| s.scans, false),
+            agreement: column(|s| s.agreement, true),
         }
     }
 
@@ -146,13 +165,15 @@ impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:8.0}{:8.0}{:8.1}{:8.1}{:8.1}{:8.2}",
+            "{:8.0}{:8.0}{:8.1}{:8.1}{:8.1}{:8.2}{:8.1}{:8.1}",
             self.labels,
             self.noise_labels,
             self.homogeneity,
             self.completeness,
             self.unnamed,
-            self.flaps
+            self.flaps,
+            self.scans,
+            self.agreement
         )
     }
 }

@@ -1,8 +1,9 @@
-//! Traffic for an API whose templates are known: popular and rare ones, realistic values, noise.
+//! Traffic for an app whose templates are known: popular and rare ones, realistic values, noise.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+
+use crate::values::Values;
 
 /// A small generator of random numbers (`splitmix64`), so that a run can be repeated.
 pub(crate) struct Random(pub(crate) u64);
@@ -20,7 +21,6 @@ impl Random {
         usize::try_from(self.next() % limit.max(1) as u64).unwrap()
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
     pub(crate) fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -31,11 +31,10 @@ impl Random {
 }
 
 /// Ranks drawn with Zipf's popularity: the first is `2^s` times as popular as the second.
-struct Zipf(Vec<f64>);
+pub(crate) struct Zipf(Vec<f64>);
 
 impl Zipf {
-    #[expect(clippy::cast_precision_loss, reason = "ranks are small")]
-    fn new(ranks: usize, exponent: f64) -> Self {
+    pub(crate) fn new(ranks: usize, exponent: f64) -> Self {
         let mut sum = 0.0;
         let mut add = |rank| {
             sum += f64::powf(rank as f64, -exponent);
@@ -44,116 +43,127 @@ impl Zipf {
         Self((1..=ranks).map(&mut add).collect())
     }
 
-    fn draw(&self, random: &mut Random) -> usize {
+    pub(crate) fn draw(&self, random: &mut Random) -> usize {
         let at = random.share() * self.0.last().unwrap();
         self.0.partition_point(|sum| *sum < at).min(self.0.len() - 1)
     }
 }
 
-/// Values for each kind of parameter, in the order of their popularity.
-pub(crate) struct Values {
-    lists: HashMap<String, Vec<String>>,
-    zipf: HashMap<usize, Zipf>,
-}
-
-const HEX: &str = "0123456789abcdef";
-const BASE36: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
-const BASE62: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-
-impl Values {
-    /// Reads the lists that `fetch.py` made.
-    pub(crate) fn read(directory: &Path) -> Self {
-        let kinds = ["user", "company", "slug", "name", "file", "mail"];
-        let read = |kind: &str| {
-            let file = directory.join(format!("values-{kind}.txt"));
-            let text = fs::read_to_string(&file)
-                .unwrap_or_else(|e| panic!("{}: {e}; run benches/paths/fetch.py", file.display()));
-            text.lines().map(str::to_owned).collect()
-        };
-        let lists = kinds.iter().map(|kind| ((*kind).to_owned(), read(kind))).collect();
-        Self { lists, zipf: HashMap::new() }
-    }
-
-    /// How many different values an app has of a kind.
-    fn population(kind: &str) -> usize {
-        match kind {
-            "name" => 200,
-            "company" => 500,
-            "slug" | "file" => 2000,
-            _ => 5000,
-        }
-    }
-
-    /// One value; the same parameter has the same values in one API, popular ones first.
-    pub(crate) fn draw(&mut self, kind: &str, random: &mut Random) -> String {
-        if let Some(list) = kind.strip_prefix("enum:") {
-            let list: Vec<_> = list.split('|').collect();
-            return list[random.below(list.len())].to_owned();
-        }
-        let population = Self::population(kind);
-        let zipf = self.zipf.entry(population).or_insert_with(|| Zipf::new(population, 0.9));
-        let rank = zipf.draw(random);
-        if let Some(list) = self.lists.get(kind) {
-            return list[rank % list.len()].clone();
-        }
-        // A value that looks random, but is the same for the same rank.
-        let mut own = Random(rank as u64 * 7919 + kind.len() as u64);
-        own.next();
-        match kind {
-            "uuid" => [8, 4, 4, 4, 12].map(|n| own.text(HEX, n)).join("-"),
-            "hex" => own.text(HEX, 40),
-            "date" => format!("20{:02}-{:02}-{:02}", own.below(26), own.below(12) + 1, rank % 28),
-            "email" => format!("{}@example.com", own.text(BASE36, 8)),
-            "prefixed" => format!("res_{}", own.text(BASE62, 14)),
-            "nano" => own.text(BASE62, 21),
-            "token" => own.text(BASE62, 32),
-            "arn" => format!("arn%3Aaws%3A{}", own.text(BASE36, 8)),
-            _ => (rank * 37 + own.below(37)).to_string(),
-        }
-    }
+/// How an endpoint is used, which decides what it is answered with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// By programs.
+    Api,
+    /// By a browser: a page, a file, a form.
+    Page,
+    File,
+    Form,
 }
 
 /// One template of a table.
 struct Endpoint {
-    path: String,
+    /// The texts around the values.
+    pieces: Vec<String>,
     kinds: Vec<String>,
+    method: String,
+    used: Use,
 }
 
-/// An API under traffic.
+impl Endpoint {
+    /// A line of an API's table: method, template with `{}`, kinds.
+    fn of_api(line: &str) -> Self {
+        let mut cells = line.split('\t');
+        let method = cells.next().unwrap().to_owned();
+        let pieces = cells.next().unwrap().split("{}").map(str::to_owned).collect();
+        let kinds = cells.next().unwrap_or("");
+        let kinds = kinds.split(',').filter(|k| !k.is_empty()).map(str::to_owned);
+        Self { pieces, kinds: kinds.collect(), method, used: Use::Api }
+    }
+
+    /// A line of a web application's table: method, and a template with the kinds in it.
+    fn of_web(line: &str) -> Self {
+        let (method, template) = line.split_once(' ').unwrap();
+        let (mut pieces, mut kinds) = (vec![String::new()], Vec::new());
+        for part in template.split_inclusive(['{', '}']) {
+            if let Some(kind) = part.strip_suffix('}') {
+                kinds.push(kind.to_owned());
+                pieces.push(String::new());
+            } else {
+                let text = part.strip_suffix('{').unwrap_or(part);
+                pieces.last_mut().unwrap().push_str(text);
+            }
+        }
+        let files =
+            ["css", "js", "png", "jpg", "svg", "ico", "woff2", "img", "font", "asset", "webp"];
+        let end = template.trim_end_matches('}').rsplit(['.', '{', '/']).next().unwrap();
+        let used = match method {
+            "GET" if files.contains(&end) => Use::File,
+            "GET" if !template.contains("/api/") => Use::Page,
+            "POST" if !template.contains("/api/") => Use::Form,
+            _ => Use::Api,
+        };
+        Self { pieces, kinds, method: method.to_owned(), used }
+    }
+}
+
+/// An app under traffic.
 pub(crate) struct Api {
     pub(crate) name: String,
     endpoints: Vec<Endpoint>,
     popularity: Zipf,
+    is_web: bool,
 }
 
-/// One request: which template, or `None` for noise; its path and the app's answer.
+/// Whose request it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The request of a client for the template of this number.
+    Client(usize),
+    /// Somebody who spells an address in another way and is redirected.
+    Misspeller,
+    /// Somebody who looks for holes.
+    Scanner,
+}
+
+/// One request, and the app's answer.
 pub(crate) struct Sent {
-    pub(crate) template: Option<usize>,
+    pub(crate) sender: Sender,
     pub(crate) path: String,
+    pub(crate) method: String,
     pub(crate) status: u16,
+    /// Where the answer leads to, if it is a redirect.
+    pub(crate) location: Option<String>,
+}
+
+impl Sent {
+    pub(crate) fn template(&self) -> Option<usize> {
+        match self.sender {
+            Sender::Client(template) => Some(template),
+            Sender::Misspeller | Sender::Scanner => None,
+        }
+    }
 }
 
 impl Api {
     /// Reads a table; which templates are popular depends on the seed.
     pub(crate) fn read(file: &Path, seed: u64) -> Self {
         let text = fs::read_to_string(file).unwrap();
-        let mut endpoints: Vec<Endpoint> = text
-            .lines()
-            .map(|line| {
-                let mut cells = line.split('\t').skip(1);
-                let path = cells.next().unwrap().to_owned();
-                let kinds = cells.next().unwrap_or("");
-                let kinds = kinds.split(',').filter(|k| !k.is_empty()).map(str::to_owned);
-                Endpoint { path, kinds: kinds.collect() }
-            })
-            .collect();
+        let is_web = file.extension().is_some_and(|extension| extension == "txt");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let mut endpoints: Vec<Endpoint> =
+            lines.map(if is_web { Endpoint::of_web } else { Endpoint::of_api }).collect();
+        if is_web {
+            // A template has one name, whatever the method.
+            let mut seen = std::collections::HashSet::new();
+            endpoints.retain(|e| seen.insert((e.pieces.clone(), e.kinds.clone())));
+        }
         let mut random = Random(seed);
         for index in (1..endpoints.len()).rev() {
             endpoints.swap(index, random.below(index + 1));
         }
         let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
         let popularity = Zipf::new(endpoints.len(), 1.0);
-        Self { name, endpoints, popularity }
+        Self { name, endpoints, popularity, is_web }
     }
 
     pub(crate) fn templates(&self) -> usize {
@@ -168,26 +178,59 @@ impl Api {
         noise: f64,
         catch_all: bool,
     ) -> Sent {
+        let (sender, path, mut answer, method);
         if random.share() < noise {
-            let path = scan(values, random);
-            return Sent { template: None, path, status: if catch_all { 200 } else { 404 } };
+            sender = Sender::Scanner;
+            path = scan(values, random);
+            method = "GET".to_owned();
+            // A site redirects those who come without TLS before it looks at what they want.
+            let redirects = self.is_web && random.below(5) == 0;
+            let location = redirects.then(|| format!("https://www.example.com{path}"));
+            answer = (if redirects { 301 } else { 404 }, location);
+        } else {
+            let template = self.popularity.draw(random);
+            let endpoint = &self.endpoints[template];
+            path = endpoint.path(values, random);
+            method = endpoint.method.clone();
+            answer = match endpoint.used {
+                Use::Api => (of_api(random), None),
+                Use::Page => of_page(random),
+                Use::File => (of_file(random), None),
+                Use::Form => of_form(random),
+            };
+            if endpoint.used == Use::Page && path.len() > 1 && random.below(60) == 0 {
+                let other = match path.strip_suffix('/') {
+                    Some(bare) => bare.to_owned(),
+                    None => format!("{path}/"),
+                };
+                let location = Some(path);
+                let status = if catch_all { 200 } else { 301 };
+                return Sent { sender: Sender::Misspeller, path: other, method, status, location };
+            }
+            sender = Sender::Client(template);
         }
-        let template = self.popularity.draw(random);
-        let endpoint = &self.endpoints[template];
-        let mut path = String::new();
-        let mut pieces = endpoint.path.split("{}");
-        path.push_str(pieces.next().unwrap());
-        for (piece, kind) in pieces.zip(&endpoint.kinds) {
-            path.push_str(&values.draw(kind, random));
-            path.push_str(piece);
+        if catch_all {
+            answer = (200, None);
         }
-        let status = if catch_all { 200 } else { answer(random) };
-        Sent { template: Some(template), path, status }
+        let (status, location) = answer;
+        Sent { sender, path, method, status, location }
     }
 }
 
-/// What apps answer on paths that exist.
-fn answer(random: &mut Random) -> u16 {
+impl Endpoint {
+    fn path(&self, values: &mut Values, random: &mut Random) -> String {
+        let mut pieces = self.pieces.iter();
+        let mut path = pieces.next().unwrap().clone();
+        for (piece, kind) in pieces.zip(&self.kinds) {
+            path.push_str(&values.draw(kind, random));
+            path.push_str(piece);
+        }
+        path
+    }
+}
+
+/// What apps answer programs on paths that exist.
+fn of_api(random: &mut Random) -> u16 {
     match random.below(200) {
         0..=2 => 304,
         3..=8 => 404,
@@ -202,8 +245,42 @@ fn answer(random: &mut Random) -> u16 {
     }
 }
 
+/// A page of a site: some are for those who are logged in.
+fn of_page(random: &mut Random) -> (u16, Option<String>) {
+    match random.below(200) {
+        0..=11 => (304, None),
+        12..=17 => (404, None),
+        18 | 19 => (403, None),
+        20..=25 => (302, Some("/login".to_owned())),
+        26 => (500, None),
+        27 => (503, None),
+        _ => (200, None),
+    }
+}
+
+/// A file that browsers keep and ask for again.
+fn of_file(random: &mut Random) -> u16 {
+    match random.below(100) {
+        0..=39 => 304,
+        40 => 404,
+        _ => 200,
+    }
+}
+
+/// What is answered to a form: see that page.
+fn of_form(random: &mut Random) -> (u16, Option<String>) {
+    match random.below(100) {
+        0..=34 => (302, Some("/done".to_owned())),
+        35..=54 => (303, Some("/done".to_owned())),
+        55..=59 => (422, None),
+        60 | 61 => (403, None),
+        62 => (500, None),
+        _ => (200, None),
+    }
+}
+
 /// What scanners ask for.
-fn scan(values: &mut Values, random: &mut Random) -> String {
+fn scan(values: &Values, random: &mut Random) -> String {
     const WELL_KNOWN: [&str; 12] = [
         "/.env",
         "/wp-login.php",
