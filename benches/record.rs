@@ -17,7 +17,7 @@ use redcar::http::rewrite::{Forwarded, Peer, prepare_request};
 use redcar::metrics::buckets::{Buckets, Histograms, Native};
 use redcar::metrics::labels::{MethodId, Methods};
 use redcar::metrics::page::{Page, Sources};
-use redcar::metrics::store::{Key, Limits, Resolved, Settled, Shard, Store};
+use redcar::metrics::store::{Answer, Key, Limits, Resolved, Settled, Shard, Store};
 use redcar::metrics::text::Format;
 use redcar::metrics::{Naming, Shown, SidecarMetrics, WorkerStats};
 use redcar::paths::{Namer, PathMode, Template};
@@ -56,7 +56,7 @@ fn limits(histograms: Histograms) -> Limits {
 
 /// Names a path and has it answered with 200, as a whole request does.
 fn serve(shard: &Shard, path: &str) -> Settled {
-    let route = shard.settle(&shard.resolve(path), 200, true);
+    let route = shard.settle(&shard.resolve(path), Answer::of_app(200));
     let key = Key { route, method: MethodId::OTHER, status: 200, error: None, grpc: None };
     shard.with_row(&key, |row, buckets| row.durations.record(buckets, 1_000_000));
     key.route
@@ -117,7 +117,7 @@ fn name_what_is_not_there(bencher: Bencher<'_, '_>) {
     let next = Cell::new(0);
     bencher.bench_local(|| {
         next.set((next.get() + 1) % paths.len());
-        shard.settle(&shard.resolve(black_box(&paths[next.get()])), 404, true)
+        shard.settle(&shard.resolve(black_box(&paths[next.get()])), Answer::of_app(404))
     });
 }
 
@@ -146,7 +146,7 @@ fn record_a_warm_request(bencher: Bencher<'_, '_>, histograms: Histograms) {
         let begun = clock.raw();
         let resolved = shard.resolve(black_box("/api/v1/users/profile/settings"));
         let key = Key {
-            route: shard.settle(&resolved, 200, true),
+            route: shard.settle(&resolved, Answer::of_app(200)),
             method: methods.resolve(black_box("GET")),
             status: 200,
             error: None,
@@ -201,7 +201,7 @@ fn sources(rows: usize, paths: usize, histograms: Histograms) -> Sources {
     for index in 0..rows {
         let name = format!("{:04}", index % paths);
         let word: String = name.bytes().map(|byte| char::from(byte + 49)).collect();
-        let route = shard.settle(&shard.resolve(&format!("/api/{word}")), 200, true);
+        let route = shard.settle(&shard.resolve(&format!("/api/{word}")), Answer::of_app(200));
         let status = u16::try_from(200 + index / paths).expect("few");
         let key = Key { route, method: MethodId::OTHER, status, error: None, grpc: None };
         for request in 1..200 {

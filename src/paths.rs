@@ -8,15 +8,19 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use self::detect::{Segment, classify, is_rpc, is_secret};
-pub use self::known::Known;
+use self::files::StaticFile;
+pub use self::known::{Found, Known};
 pub use self::learn::{Decision, Learner, Place, Rules};
 use self::template::Tree;
 pub use self::template::{Template, TemplateError};
 
 mod detect;
 mod dialect;
+mod files;
 mod known;
 mod learn;
+mod locales;
+mod random;
 mod template;
 mod vocabulary;
 
@@ -146,6 +150,10 @@ impl Namer {
             write_name(&path, scratch, push_raw);
         } else if is_rpc(&path) {
             scratch.push_str(&path);
+        } else if let Some(file) = StaticFile::of(&path) {
+            write_name(file.folder, scratch, push_detected);
+            scratch.push_str(REST);
+            scratch.push_str(file.extension);
         } else {
             write_name(&path, scratch, push_detected);
         }
@@ -195,6 +203,26 @@ fn push_detected(segment: &str, out: &mut String) {
             out.push_str(suffix);
         }
     }
+}
+
+/// Tells whether a redirect leads to the same path in another spelling: with TLS, on another
+/// host, with or without a slash at the end, in other capitals.
+///
+/// # Shape
+///
+/// `location`: the value of the field as it came. Never panics.
+pub fn is_respelling(path: &str, location: &str) -> bool {
+    let without_host = match location.split_once("://") {
+        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+        None => location,
+    };
+    let bare = |path: &str| {
+        let end = path.find(['?', '#']).unwrap_or(path.len());
+        path.get(..end).unwrap_or(path).trim_end_matches('/').len()
+    };
+    let (own, other) = (path.get(..bare(path)), without_host.get(..bare(without_host)));
+    without_host.starts_with('/')
+        && own.zip(other).is_some_and(|(own, other)| own.eq_ignore_ascii_case(other))
 }
 
 /// A path for a log: as it came, but what may be a secret or personal is `{id}`.

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use redcar::metrics::buckets::Buckets;
 use redcar::metrics::labels::MethodId;
-use redcar::metrics::store::{Key, Limits, Resolved, Settled, Shard, Store};
-use redcar::paths::{Name, Namer, PathMode};
+use redcar::metrics::store::{Answer, Key, Limits, Resolved, Settled, Shard, Store};
+use redcar::paths::{Name, Namer, PathMode, is_respelling};
 
 use self::plan::Plan;
 use self::score::{Score, Tally};
@@ -50,7 +50,10 @@ impl Redcar {
 
     fn serve(&self, sent: &Sent) -> Settled {
         let resolved: Resolved = self.shard.resolve(&sent.path);
-        let route = self.shard.settle(&resolved, sent.status, true);
+        let location = sent.location.as_deref();
+        let is_respelling = location.is_some_and(|to| is_respelling(&sent.path, to));
+        let answer = Answer { is_respelling, ..Answer::of_app(sent.status) };
+        let route = self.shard.settle(&resolved, answer);
         let key =
             Key { route, method: MethodId::OTHER, status: sent.status, error: None, grpc: None };
         self.shard.with_row(&key, |row, buckets| row.durations.record(buckets, 1000));
@@ -58,7 +61,7 @@ impl Redcar {
     }
 
     /// Serves all requests, and tallies each under the label that it ended up with.
-    fn run(&self, plan: &Plan, requests: &[Sent]) -> Score {
+    fn run(&self, plan: &Plan, api: &Api, requests: &[Sent]) -> Score {
         let mut tally = Tally::default();
         for interval in requests.chunks(plan.scrape_every) {
             let routes: Vec<_> = interval.iter().map(|sent| self.serve(sent)).collect();
@@ -74,6 +77,10 @@ impl Redcar {
                     listed.hits, listed.kind, listed.state, listed.template
                 );
             }
+        }
+        if plan.why {
+            println!("{}", api.name);
+            tally.explain(|number| api.template(number));
         }
         tally.score()
     }
@@ -155,7 +162,7 @@ fn evaluate(
         let requests: Vec<_> = (0..count)
             .map(|_| api.request(values, &mut random, plan.noise, plan.catch_all))
             .collect();
-        let mut learned = Redcar::new(plan, PathMode::Learn).run(plan, &requests);
+        let mut learned = Redcar::new(plan, PathMode::Learn).run(plan, &api, &requests);
         if plan.replicas > 0 {
             learned.agreement = replicas::agreement(plan, &requests);
         }

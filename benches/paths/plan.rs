@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) each: bool,
     pub(crate) only: Option<String>,
     pub(crate) labels: bool,
+    /// What costs the most, for each API.
+    pub(crate) why: bool,
     pub(crate) seed: u64,
     /// One line for each setting of the trade-off curve instead of the whole report.
     pub(crate) curve: bool,
@@ -30,7 +32,7 @@ pub(crate) struct Plan {
 
 const USAGE: &str = "usage: cargo bench --bench paths -- [--tables DIR] [--sets choose,held,blind]
     [--requests N,N] [--noise SHARE] [--scrape-every N] [--catch-all] [--max-paths N]
-    [--rule NAME=N]... [--compare] [--each] [--only API] [--labels] [--seed N]
+    [--rule NAME=N]... [--compare] [--each] [--only API] [--labels] [--why] [--seed N]
     [--replicas N] [--curve] [--at-least PERCENT]";
 
 impl Plan {
@@ -49,6 +51,7 @@ impl Plan {
             each: false,
             only: None,
             labels: false,
+            why: false,
             seed: 1,
             curve: false,
             replicas: 0,
@@ -87,6 +90,7 @@ impl Plan {
                 "--compare" => plan.compare = true,
                 "--each" => plan.each = true,
                 "--curve" => plan.curve = true,
+                "--why" => plan.why = true,
                 "--labels" => plan.labels = true,
                 // `cargo bench` says so.
                 "--bench" => {}
@@ -105,6 +109,11 @@ fn set_rule(rules: &mut Rules, text: &str) -> Result<(), String> {
         "free_words_below_collection" => &mut rules.free_words_below_collection,
         "fold_words" => &mut rules.fold_words,
         "fold_words_below_collection" => &mut rules.fold_words_below_collection,
+        "kept_hits" => &mut rules.kept_hits,
+        "store_extensions" => &mut rules.store_extensions,
+        "fold_codes" => &mut rules.fold_codes,
+        "fold_identifiers" => &mut rules.fold_identifiers,
+        "new_percent" => &mut rules.new_percent,
         "once_percent" => &mut rules.once_percent,
         "named_hits" => &mut rules.named_hits,
         "max_children" => &mut rules.max_children,

@@ -1,6 +1,6 @@
 //! Whether replicas of one service call a path the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use redcar::metrics::store::Settled;
 
@@ -59,15 +59,17 @@ pub(crate) fn agreement(plan: &Plan, requests: &[Sent]) -> f64 {
     for replica in &mut replicas {
         replica.scrape(&mut labels);
     }
-    share_of_the_most(requests, &labels)
+    share_of_the_most(plan, requests, &labels)
 }
 
-fn share_of_the_most(requests: &[Sent], labels: &[(usize, String)]) -> f64 {
+fn share_of_the_most(plan: &Plan, requests: &[Sent], labels: &[(usize, String)]) -> f64 {
     let mut votes: HashMap<&str, HashMap<usize, &str>> = HashMap::new();
     let of_clients = || requests.iter().zip(labels).filter(|(sent, _)| sent.template().is_some());
     for (sent, (process, label)) in of_clients() {
+        let votes = votes.entry(&sent.path).or_default();
+        // Before a process has named a path, it has not voted.
         if !label.starts_with('_') {
-            votes.entry(&sent.path).or_default().insert(*process, label);
+            votes.insert(*process, label);
         }
     }
     let most = |votes: &HashMap<usize, &str>| {
@@ -80,9 +82,23 @@ fn share_of_the_most(requests: &[Sent], labels: &[(usize, String)]) -> f64 {
     };
     let most: HashMap<&str, Option<String>> =
         votes.iter().map(|(path, votes)| (*path, most(votes))).collect();
+    // What nobody has named is called the same by all.
     let agrees = |(sent, (_, label)): &(&Sent, &(usize, String))| {
-        most.get(&*sent.path).is_some_and(|most| most.as_deref() == Some(label))
+        let most = most.get(&*sent.path).and_then(Option::as_deref);
+        most.is_none_or(|most| most == label)
     };
+    if plan.why {
+        let mut lost: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for (sent, (_, label)) in of_clients().filter(|pair| !agrees(pair)) {
+            let expected = most.get(&*sent.path).and_then(Option::as_deref).unwrap_or("nothing");
+            *lost.entry((expected, label)).or_default() += 1;
+        }
+        let mut lost: Vec<_> = lost.into_iter().collect();
+        lost.sort_by_key(|(_, count)| usize::MAX - count);
+        for ((expected, label), count) in lost.into_iter().take(8) {
+            println!("  {count} requests are {label}, but mostly {expected}");
+        }
+    }
     let (all, same) = (of_clients().count(), of_clients().filter(agrees).count());
     same as f64 * 100.0 / all.max(1) as f64
 }

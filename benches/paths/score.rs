@@ -53,6 +53,36 @@ impl Tally {
         }
     }
 
+    /// Prints what costs the most: templates over many labels, labels of many templates.
+    pub(crate) fn explain(&self, template: impl Fn(usize) -> String) {
+        let mut of_template: BTreeMap<usize, Vec<(usize, &str)>> = BTreeMap::new();
+        let mut of_label: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
+        for ((template, label), count) in &self.pairs {
+            of_template.entry(*template).or_default().push((*count, label));
+            of_label.entry(label).or_default().push((*count, *template));
+        }
+        let lost = |counts: &[usize]| counts.iter().sum::<usize>() - counts.iter().max().unwrap();
+        let mut split: Vec<_> = of_template.into_iter().collect();
+        split.sort_by_key(|(_, l)| usize::MAX - lost(&l.iter().map(|x| x.0).collect::<Vec<_>>()));
+        for (number, mut labels) in split.into_iter().take(6) {
+            labels.sort_unstable_by(|a, b| b.cmp(a));
+            let all: usize = labels.iter().map(|x| x.0).sum();
+            println!(
+                "  split  {all} {} -> {}: {:?}",
+                template(number),
+                labels.len(),
+                &labels[..labels.len().min(6)]
+            );
+        }
+        let mut mixed: Vec<_> = of_label.into_iter().collect();
+        mixed.sort_by_key(|(_, t)| usize::MAX - lost(&t.iter().map(|x| x.0).collect::<Vec<_>>()));
+        for (label, mut templates) in mixed.into_iter().take(4) {
+            templates.sort_unstable_by(|a, b| b.cmp(a));
+            let shown = templates.iter().take(5).map(|(n, t)| format!("{n} {}", template(*t)));
+            println!("  mixed  {label}: {}", shown.collect::<Vec<_>>().join(", "));
+        }
+    }
+
     pub(crate) fn score(self) -> Score {
         let mut of_label: HashMap<&str, usize> = HashMap::new();
         let mut of_template: HashMap<usize, usize> = HashMap::new();

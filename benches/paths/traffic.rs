@@ -65,19 +65,17 @@ struct Endpoint {
     /// The texts around the values.
     pieces: Vec<String>,
     kinds: Vec<String>,
-    method: String,
     used: Use,
 }
 
 impl Endpoint {
     /// A line of an API's table: method, template with `{}`, kinds.
     fn of_api(line: &str) -> Self {
-        let mut cells = line.split('\t');
-        let method = cells.next().unwrap().to_owned();
+        let mut cells = line.split('\t').skip(1);
         let pieces = cells.next().unwrap().split("{}").map(str::to_owned).collect();
         let kinds = cells.next().unwrap_or("");
         let kinds = kinds.split(',').filter(|k| !k.is_empty()).map(str::to_owned);
-        Self { pieces, kinds: kinds.collect(), method, used: Use::Api }
+        Self { pieces, kinds: kinds.collect(), used: Use::Api }
     }
 
     /// A line of a web application's table: method, and a template with the kinds in it.
@@ -102,7 +100,7 @@ impl Endpoint {
             "POST" if !template.contains("/api/") => Use::Form,
             _ => Use::Api,
         };
-        Self { pieces, kinds, method: method.to_owned(), used }
+        Self { pieces, kinds, used }
     }
 }
 
@@ -129,7 +127,6 @@ pub(crate) enum Sender {
 pub(crate) struct Sent {
     pub(crate) sender: Sender,
     pub(crate) path: String,
-    pub(crate) method: String,
     pub(crate) status: u16,
     /// Where the answer leads to, if it is a redirect.
     pub(crate) location: Option<String>,
@@ -154,8 +151,8 @@ impl Api {
             lines.map(if is_web { Endpoint::of_web } else { Endpoint::of_api }).collect();
         if is_web {
             // A template has one name, whatever the method.
-            let mut seen = std::collections::HashSet::new();
-            endpoints.retain(|e| seen.insert((e.pieces.clone(), e.kinds.clone())));
+            let mut known = std::collections::HashSet::new();
+            endpoints.retain(|e| known.insert((e.pieces.clone(), e.kinds.clone())));
         }
         let mut random = Random(seed);
         for index in (1..endpoints.len()).rev() {
@@ -170,6 +167,13 @@ impl Api {
         self.endpoints.len()
     }
 
+    /// A template as it is written, with the kinds of its values.
+    pub(crate) fn template(&self, number: usize) -> String {
+        let Endpoint { pieces, kinds, .. } = &self.endpoints[number];
+        let kinds = kinds.iter().map(|kind| format!("{{{kind}}}")).chain([String::new()]);
+        pieces.iter().zip(kinds).flat_map(|(piece, kind)| [piece.clone(), kind]).collect()
+    }
+
     /// The next request. A catch-all app answers everything with 200.
     pub(crate) fn request(
         &self,
@@ -178,11 +182,10 @@ impl Api {
         noise: f64,
         catch_all: bool,
     ) -> Sent {
-        let (sender, path, mut answer, method);
+        let (sender, path, mut answer);
         if random.share() < noise {
             sender = Sender::Scanner;
             path = scan(values, random);
-            method = "GET".to_owned();
             // A site redirects those who come without TLS before it looks at what they want.
             let redirects = self.is_web && random.below(5) == 0;
             let location = redirects.then(|| format!("https://www.example.com{path}"));
@@ -191,7 +194,6 @@ impl Api {
             let template = self.popularity.draw(random);
             let endpoint = &self.endpoints[template];
             path = endpoint.path(values, random);
-            method = endpoint.method.clone();
             answer = match endpoint.used {
                 Use::Api => (of_api(random), None),
                 Use::Page => of_page(random),
@@ -205,7 +207,7 @@ impl Api {
                 };
                 let location = Some(path);
                 let status = if catch_all { 200 } else { 301 };
-                return Sent { sender: Sender::Misspeller, path: other, method, status, location };
+                return Sent { sender: Sender::Misspeller, path: other, status, location };
             }
             sender = Sender::Client(template);
         }
@@ -213,7 +215,7 @@ impl Api {
             answer = (200, None);
         }
         let (status, location) = answer;
-        Sent { sender, path, method, status, location }
+        Sent { sender, path, status, location }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
 use redcar::config::{self, ConfigError, Exclusions};
-use redcar::metrics::store::{Key, Shard, Store};
+use redcar::metrics::store::{Answer, Key, Shard, Store};
 use redcar::paths::Namer;
 use tokio::time::Instant;
 
@@ -197,8 +197,10 @@ impl Forecast<'_> {
         // Nobody received a 499, so it says nothing of the path.
         let answered = entry.error.is_none() && entry.status != 499;
         let resolved = self.shard.resolve(&entry.path);
+        // A log does not say where a redirect leads.
+        let answer = Answer { is_of_app: answered, ..Answer::of_app(entry.status) };
         let key = Key {
-            route: self.shard.settle(&resolved, entry.status, answered),
+            route: self.shard.settle(&resolved, answer),
             method: self.settings.methods.resolve(&entry.method),
             status: entry.status,
             error: entry.error,

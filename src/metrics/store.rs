@@ -13,9 +13,11 @@ use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::paths::{Namer, PathMode, Template, TemplateError};
 
 use self::inner::Inner;
+use self::naming::Proven;
 
 pub use self::deferred::Unnamed;
-pub use self::list::{ListedPath, PathKind, PathState};
+pub use self::list::{ListedPath, PathKind, PathState, meaning_of};
+pub use self::naming::Answer;
 pub use self::row::{
     Exemplar, HistogramRow, HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow, Row,
 };
@@ -119,6 +121,7 @@ pub struct Store {
     inner: Mutex<Inner>,
     /// Counts the changes of what names paths; a worker that sees another number looks anew.
     generation: AtomicU64,
+    proven: Proven,
     /// Requests whose path became `_OTHER`.
     pub path_overflows: AtomicU64,
     /// Requests whose row was one too many.
@@ -161,6 +164,7 @@ impl Store {
             inner: Mutex::new(Inner::new(&limits, namer)),
             limits,
             generation: AtomicU64::new(0),
+            proven: Proven::default(),
             path_overflows: AtomicU64::new(0),
             series_overflows: AtomicU64::new(0),
         })

@@ -6,6 +6,9 @@
 
 use std::net::IpAddr;
 
+use super::files::known_extension;
+use super::locales::is_locale;
+use super::random::is_random;
 use super::vocabulary::is_made_of_words;
 
 /// What a segment becomes in a template.
@@ -26,6 +29,9 @@ const MAX_WORD_BYTES: usize = 48;
 const NAMES_WITH_DIGITS: [&str; 10] = [
     "sha224", "sha256", "sha384", "sha512", "x509", "h264", "h265", "rfc3339", "rfc7807", "iso8601",
 ];
+
+/// What stands for a value and is none: `/users/@me`.
+const AT_WORDS: [&str; 4] = ["@me", "@self", "@all", "@original"];
 
 /// Tells whether a path is a gRPC call's, `/package.Service/Method`: its words are the app's.
 pub(crate) fn is_rpc(path: &str) -> bool {
@@ -63,21 +69,26 @@ pub(crate) fn classify(segment: &str) -> Segment<'_> {
     if let Some((head, verb)) = segment.split_once(':') {
         return classify_verb(segment, head, verb);
     }
-    if segment.len() > MAX_WORD_BYTES {
-        return Segment::Parameter;
+    if AT_WORDS.contains(&segment) {
+        return Segment::Word;
     }
-    if !segment.bytes().all(is_word_byte) {
-        return Segment::Parameter;
+    if segment.len() > MAX_WORD_BYTES || !segment.bytes().all(is_word_byte) {
+        return value_with(known_extension(segment));
     }
     if let Some(dot) = segment.rfind('.').filter(|dot| *dot > 0 && !is_version(segment)) {
         return classify_file(segment, dot);
     }
-    if is_value(segment) { Segment::Parameter } else { Segment::Word }
+    if is_value(segment) || is_locale(segment) { Segment::Parameter } else { Segment::Word }
+}
+
+fn value_with(extension: &str) -> Segment<'_> {
+    if extension.is_empty() { Segment::Parameter } else { Segment::ParameterThen(extension) }
 }
 
 /// `123:cancel` is a method on a value, `orders:cancel` one on a collection (Google AIP-136).
 fn classify_verb<'a>(segment: &'a str, head: &str, verb: &str) -> Segment<'a> {
-    let is_verb = !verb.is_empty() && verb.bytes().all(|b| b.is_ascii_alphabetic());
+    let is_verb = verb.starts_with(|c: char| c.is_ascii_lowercase())
+        && verb.bytes().all(|b| b.is_ascii_alphabetic());
     if !is_verb || head.is_empty() || verb.len() > MAX_WORD_BYTES || is_value(verb) {
         return Segment::Parameter;
     }
@@ -91,7 +102,9 @@ fn classify_verb<'a>(segment: &'a str, head: &str, verb: &str) -> Segment<'a> {
 /// `app.3f2a91c.js` keeps its extension, `favicon.ico` its name.
 fn classify_file(segment: &str, dot: usize) -> Segment<'_> {
     let (stem, extension) = (segment.get(..dot).unwrap_or(""), segment.get(dot..).unwrap_or(""));
-    if !stem.split('.').any(is_value) && !is_value(segment) {
+    let is_plain_file = !known_extension(segment).is_empty();
+    let is_whole = if is_plain_file { is_value(stem) } else { is_value(segment) };
+    if !stem.split('.').any(is_value) && !is_whole {
         let plain = extension.get(1..).is_some_and(|e| !is_value(e));
         return if plain { Segment::Word } else { Segment::Parameter };
     }
@@ -127,19 +140,19 @@ fn is_value(segment: &str) -> bool {
         || looks_like_token(segment)
 }
 
-/// `v1` to `v999`, and `v2.1`.
+/// `v1` to `v999`, and `v2.1`. One of three parts is that of a release, and a value.
 fn is_version(segment: &str) -> bool {
     let is_number = |number: &str| {
         (1..=3).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit())
     };
     let number = segment.strip_prefix(['v', 'V']);
-    number.is_some_and(|number| number.len() <= 7 && number.split('.').all(is_number))
+    number.is_some_and(|number| number.split('.').count() <= 2 && number.split('.').all(is_number))
 }
 
-/// Eight hex digits with a decimal one among them, or sixteen of any.
+/// Seven hex digits with a decimal one among them, as Git shortens hashes, or sixteen of any.
 fn is_hex(segment: &str, digits: usize) -> bool {
     let length = segment.len();
-    (length >= 16 || (length >= 8 && digits > 0)) && segment.bytes().all(|b| b.is_ascii_hexdigit())
+    (length >= 16 || (length >= 7 && digits > 0)) && segment.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// 8-4-4-4-12 hex digits (RFC 9562).
@@ -151,76 +164,18 @@ fn is_uuid(segment: &str) -> bool {
         })
 }
 
-/// Tells random text from words, by how often the kind of character changes.
-///
-/// `getUserById` is four words in 11 letters; of random characters most neighbours differ in kind.
-/// Catches nanoid, KSUID, JWT, webhook keys and base64 even where they happen to have no three
-/// digits. In one case only, random letters lack vowels. What consists of common words is none.
+/// Tells whether a segment is a token rather than words. What consists of common words is none.
 fn looks_like_token(segment: &str) -> bool {
-    if segment.starts_with("eyJ") {
-        return true;
-    }
-    if is_made_of_words(segment) {
-        return false;
-    }
-    is_random(segment) || segment.split(|c: char| !c.is_ascii_alphanumeric()).any(is_random)
+    let is_suspect = segment.starts_with("eyJ") || is_random(segment) || is_shouted(segment);
+    is_suspect && (segment.starts_with("eyJ") || !is_made_of_words(segment))
 }
 
-fn is_random(part: &str) -> bool {
-    const LONG_BYTES: usize = 16;
-    const SHORT_BYTES: usize = 10;
-    let (changes, words) = (changes(part), humps(part));
-    match part.len() {
-        LONG_BYTES.. if changes * 10 >= part.len() * 4 || words * 3 > part.len() => true,
-        SHORT_BYTES..LONG_BYTES if words * 5 > part.len() * 2 => true,
-        _ => is_shouted_or_unpronounceable(part),
-    }
-}
-
-fn kind(byte: u8) -> u8 {
-    match byte {
-        b'0'..=b'9' => 0,
-        b'a'..=b'z' => 1,
-        b'A'..=b'Z' => 2,
-        _ => 3,
-    }
-}
-
-/// How many neighbours differ in kind. A separator between words is no sign of randomness.
-fn changes(segment: &str) -> usize {
-    let pairs = segment.as_bytes().windows(2);
-    let differs = |pair: &&[u8]| match pair {
-        [a, b] => kind(*a) != kind(*b) && kind(*a) != 3 && kind(*b) != 3,
-        _ => false,
-    };
-    pairs.filter(differs).count()
-}
-
-/// How many words a segment falls into, where a word is `[A-Z]?[a-z]+`, `[A-Z]+` or `[0-9]+`.
-fn humps(segment: &str) -> usize {
-    let borders = segment.as_bytes().windows(2).filter(|pair| match pair {
-        // A capital begins a word; its small letters go on with it.
-        [a, b] => kind(*a) != kind(*b) && kind(*b) != 3 && (kind(*a), kind(*b)) != (2, 1),
-        _ => false,
-    });
-    borders.count() + 1
-}
-
-/// `T0AKZQWRT` is an account, `kjhgqwexzpvbnmtr` a key.
-fn is_shouted_or_unpronounceable(part: &str) -> bool {
+/// `T0AKZQWRT` is an account, `UPPER_CASE` is not.
+fn is_shouted(segment: &str) -> bool {
     const SHOUTED_BYTES: usize = 8;
-    const ONE_CASE_BYTES: usize = 14;
-    let has_small = part.bytes().any(|b| b.is_ascii_lowercase());
-    if part.len() >= SHOUTED_BYTES && !has_small {
-        return true;
-    }
-    let is_vowel =
-        |b: u8| matches!(b.to_ascii_lowercase(), b'a' | b'e' | b'i' | b'o' | b'u' | b'y');
-    let vowels = part.bytes().filter(|b| is_vowel(*b)).count();
-    // Consonants of two words that a separator keeps apart are no run: `get-ms-teams`.
-    let runs = part.as_bytes().split(|b| is_vowel(*b) || kind(*b) == 3);
-    let longest = runs.map(<[u8]>::len).max().unwrap_or(0);
-    part.len() >= ONE_CASE_BYTES && (vowels * 100 < part.len() * 27 || longest >= 5)
+    segment
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|part| part.len() >= SHOUTED_BYTES && !part.bytes().any(|b| b.is_ascii_lowercase()))
 }
 
 /// Tells whether a segment may be a secret or personal, for the mode that keeps values.

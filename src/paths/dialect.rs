@@ -239,7 +239,7 @@ mod tests {
             ("/users/(?P<id>\\d+)?", "write two templates"),
             ("/users/<int:id", "write {id}"),
             ("/users/<>", "write {id}"),
-            ("/files/<path:rest>/edit", "must be the whole last segment"),
+            ("/files/<path:rest>/edit", "must be the last segment"),
             ("users/:id", "must begin with `/`"),
         ] {
             let error = read(written).expect_err(written).to_string();

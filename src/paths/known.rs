@@ -8,23 +8,52 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::ID;
-use super::vocabulary::is_word_of_apis;
+use super::files::known_extension;
+use super::locales::is_rare_locale;
+use super::vocabulary::{is_collection, is_common_word, is_numbered};
 
 /// The learned routes, by segment.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    children: HashMap<Box<str>, Known, RandomState>,
-    /// When it was decided that words which are no child of their own are values.
-    folded: Option<Age>,
+    words: Children,
+    /// What stands for values, by what follows the `{id}`: nothing, a verb, an extension.
+    values: Children,
+    /// Words below are values rather than names: it is called `/users`.
+    is_collection: bool,
+    folds: Folds,
     /// When the route was added, and its number.
     route: Option<(Age, u32)>,
 }
 
+type Children = HashMap<Box<str>, Known, RandomState>;
+
 /// Orders what was decided: the later, the higher.
 pub(super) type Age = u32;
 
-/// A route that matches, since when, and when it was added.
-type Match = (Age, Age, u32);
+/// Since when words that have no child of their own are values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Folds {
+    /// Those that look like values beside others: numbered ones below `/users`, rare locales.
+    pub(super) alike: Option<Age>,
+    /// Words that are not common.
+    pub(super) words: Option<Age>,
+    /// Common ones, too: there were too many of them.
+    pub(super) all: Option<Age>,
+    /// Extensions say nothing: there are files of any kind.
+    pub(super) files: Option<Age>,
+}
+
+/// The route of a path.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Found {
+    /// Since when it matches.
+    since: Age,
+    added: Age,
+    /// Its number.
+    pub route: u32,
+    /// Its first segment could be any word: the root folds.
+    pub is_any_word: bool,
+}
 
 impl Known {
     /// The route of a name that the detectors made, if it has one.
@@ -36,52 +65,75 @@ impl Known {
     /// # Shape
     ///
     /// `name` begins with `/`, or is `*`. No allocation; each node is visited at most once.
-    pub fn find(&self, name: &str) -> Option<u32> {
-        let found = self.find_below(Some(name.strip_prefix('/').unwrap_or(name)), 0);
-        found.map(|(_, _, route)| route)
+    pub fn find(&self, name: &str) -> Option<Found> {
+        let (first, below) = cut(name.strip_prefix('/').unwrap_or(name));
+        let (word, value) = self.branches(first, below, 0, true);
+        let value = value.map(|found| Found { is_any_word: !first.starts_with(ID), ..found });
+        older(word, value)
     }
 
-    fn find_below(&self, rest: Option<&str>, since: Age) -> Option<Match> {
+    fn find_below(&self, rest: Option<&str>, since: Age) -> Option<Found> {
         let Some(rest) = rest else {
-            return self.route.map(|(age, route)| (age.max(since), age, route));
+            let (added, route) = self.route?;
+            return Some(Found { since: added.max(since), added, route, is_any_word: false });
         };
-        let (segment, below) = match rest.split_once('/') {
-            Some((segment, below)) => (segment, Some(below)),
-            None => (rest, None),
-        };
-        let literal = self.children.get(child_name(segment));
-        let literal = literal.and_then(|child| child.find_below(below, since));
-        let Some((folded, stand_in)) = self.folded.zip(stand_in(segment)) else {
-            return literal;
-        };
-        let child = self.children.get(stand_in);
-        let value = child.and_then(|child| child.find_below(below, since.max(folded)));
-        match (literal, value) {
-            (Some(literal), Some(value)) => Some(literal.min(value)),
-            (literal, value) => literal.or(value),
-        }
+        let (segment, below) = cut(rest);
+        let (word, value) = self.branches(segment, below, since, false);
+        older(word, value)
     }
 
-    /// Adds a route below the nodes of `way`: each one's name, and since when its parent folds.
+    /// The route that begins with this very word, and the one for which it is a value.
+    fn branches(
+        &self,
+        segment: &str,
+        below: Option<&str>,
+        since: Age,
+        is_root: bool,
+    ) -> (Option<Found>, Option<Found>) {
+        let value =
+            |suffix: &str, from: Age| self.values.get(suffix)?.find_below(below, since.max(from));
+        // Where extensions say nothing, a file is a value like others.
+        let file = |suffix: &str| value("", self.folds.files.filter(|_| suffix.starts_with('.'))?);
+        if let Some(suffix) = segment.strip_prefix(ID) {
+            return (None, older(value(suffix, 0), file(suffix)));
+        }
+        let word = self.words.get(segment);
+        let word = word.and_then(|child| child.find_below(below, since));
+        let suffix = stand_in(segment).filter(|_| !self.values.is_empty());
+        let value = suffix.and_then(|suffix| {
+            // At the root, what is common is the app's own, whenever it comes.
+            let folded = self.folds.of(segment, self.is_collection, !is_root)?;
+            older(value(suffix, folded), file(suffix))
+        });
+        (word, value)
+    }
+
+    /// Adds a route below the nodes of `way`: each one's name, and how its parent folds.
     pub(super) fn insert<'a>(
         &mut self,
-        way: impl Iterator<Item = (&'a str, Option<Age>)>,
+        way: impl Iterator<Item = (&'a str, Folds)>,
         route: (Age, u32),
     ) {
         let mut node = self;
-        for (name, folded) in way {
-            node.folded = node.folded.or(folded);
-            node = node.children.entry(name.into()).or_default();
+        for (name, folds) in way {
+            node.fold(folds);
+            node = match name.strip_prefix(ID) {
+                Some(suffix) => node.values.entry(suffix.into()).or_default(),
+                None => node.words.entry(name.into()).or_default(),
+            };
+            node.is_collection = is_collection(name);
         }
         node.route.get_or_insert(route);
     }
 
-    pub(super) fn fold(&mut self, since: Option<Age>) {
-        self.folded = self.folded.or(since);
+    pub(super) fn fold(&mut self, folds: Folds) {
+        self.folds = self.folds.or(folds);
     }
 
-    pub(super) fn children_mut(&mut self) -> impl Iterator<Item = (&str, &mut Self)> {
-        self.children.iter_mut().map(|(name, child)| (&**name, child))
+    /// Every child: whether it stands for values, its name or suffix, and itself.
+    pub(super) fn children_mut(&mut self) -> impl Iterator<Item = (bool, &str, &mut Self)> {
+        let words = self.words.iter_mut().map(|(name, child)| (false, &**name, child));
+        words.chain(self.values.iter_mut().map(|(suffix, child)| (true, &**suffix, child)))
     }
 
     /// Tells `found` every route, and whether one of its parameters stands for words, too.
@@ -93,34 +145,66 @@ impl Known {
         if let Some((_, route)) = self.route {
             found(route, folded);
         }
-        let mut children: Vec<_> = self.children.iter().collect();
-        children.sort_unstable_by_key(|(name, _)| *name);
-        for (name, child) in children {
-            let is_value = name.starts_with(ID) || name.starts_with(':');
-            child.each_below(folded || (self.folded.is_some() && is_value), found);
+        for (children, is_value) in [(&self.words, false), (&self.values, true)] {
+            let mut children: Vec<_> = children.iter().collect();
+            children.sort_unstable_by_key(|(name, _)| *name);
+            for (_, child) in children {
+                child.each_below(folded || (self.folds.words.is_some() && is_value), found);
+            }
         }
     }
 }
 
-/// What the child of a segment is called: `{id}:cancel` is `:cancel`, see [`stand_in`].
-pub(super) fn child_name(segment: &str) -> &str {
-    match segment.strip_prefix(ID) {
-        Some(verb) if verb.starts_with(':') => verb,
-        _ => segment,
+impl Folds {
+    /// Since when a word is a value here, if it is; common ones are only where that is said.
+    pub(super) fn of(self, word: &str, is_collection: bool, takes_common: bool) -> Option<Age> {
+        if (is_rare_locale(word) && !is_common_word(word)) || (is_collection && is_numbered(word)) {
+            return self.alike.or(self.words);
+        }
+        let words = self.words?;
+        if takes_common || !is_common_word(word) { Some(words) } else { self.all }
+    }
+
+    /// What is kept of what follows an `{id}`.
+    pub(super) fn suffix(self, suffix: &str) -> &str {
+        if self.files.is_some() && suffix.starts_with('.') { "" } else { suffix }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            alike: self.alike.or(other.alike),
+            words: self.words.or(other.words),
+            all: self.all.or(other.all),
+            files: self.files.or(other.files),
+        }
     }
 }
 
-/// The child that stands for a segment where the node is folded: `{id}`, or `{id}:cancel`.
-///
-/// A child is called by what follows the `{id}`, if it is a verb: so it is found without a copy.
-pub(super) fn stand_in(segment: &str) -> Option<&str> {
-    if segment.is_empty() || segment == ID || segment == "{*rest}" {
+fn older(one: Option<Found>, other: Option<Found>) -> Option<Found> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn cut(path: &str) -> (&str, Option<&str>) {
+    match path.split_once('/') {
+        Some((segment, below)) => (segment, Some(below)),
+        None => (path, None),
+    }
+}
+
+/// What stands for a word where it is a value: what follows the `{id}`, so that it is found
+/// without a copy.
+pub(super) fn stand_in(word: &str) -> Option<&str> {
+    // Programs write operations of their own so: `_search`, `-`.
+    if word.is_empty() || word.starts_with(['{', '_', '*']) || word == "-" {
         return None;
     }
-    let verb = segment.find(':').and_then(|colon| segment.get(colon..));
-    match verb.filter(|verb| is_word_of_apis(verb)) {
-        Some(verb) if verb.len() == segment.len() => None,
+    let verb = word.find(':').and_then(|colon| word.get(colon..));
+    match verb.filter(|verb| is_common_word(verb)) {
+        Some(verb) if verb.len() == word.len() => None,
         Some(verb) => Some(verb),
-        None => Some(ID),
+        None => Some(known_extension(word)),
     }
 }

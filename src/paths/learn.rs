@@ -10,8 +10,10 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::ID;
-use super::known::{Age, Known, child_name, stand_in};
-use super::vocabulary::is_word_of_apis;
+use super::files::known_extension;
+use super::known::{Age, Folds, Known, stand_in};
+use super::locales::is_rare_locale;
+use super::vocabulary::{is_collection, is_common_word};
 
 pub use self::rules::Rules;
 
@@ -39,22 +41,33 @@ const MAX_OPEN_NODES: usize = 16_384;
 /// What a learner knows about one place of a path.
 #[derive(Debug, Default)]
 struct Node {
+    /// `{id}`, perhaps with a verb or an extension, or a word.
     name: Box<str>,
-    children: HashMap<Box<str>, usize, RandomState>,
+    words: Children,
+    /// What stands for values, by what follows the `{id}`.
+    values: Children,
     /// Admitted requests that came through here.
     hits: u32,
     decided: bool,
-    folded: Option<Age>,
+    folds: Folds,
     has_route: bool,
-    words: Words,
+    spread: Spread,
 }
+
+type Children = HashMap<Box<str>, usize, RandomState>;
 
 /// How requests spread over a node's children that are uncommon words.
 #[derive(Clone, Copy, Debug, Default)]
-struct Words {
+struct Spread {
     distinct: u32,
     /// Of these, the ones that came only once.
     once: u32,
+    /// Of these, the ones that are written as programs write names.
+    identifiers: u32,
+    /// Of these, the ones that are written as people write codes and numbers.
+    codes: u32,
+    /// Requests for all of them.
+    hits: u32,
 }
 
 /// Learns from admitted requests, and decides what paths are called.
@@ -81,7 +94,7 @@ impl Default for Learner {
 impl Learner {
     /// A learner that has seen nothing.
     pub fn new(rules: Rules) -> Self {
-        let root = Node { decided: true, ..Node::default() };
+        let root = Node { decided: true, folds: rules.folds(), ..Node::default() };
         Self {
             nodes: vec![root],
             rules,
@@ -106,23 +119,9 @@ impl Learner {
         let mut node = 0;
         self.at_mut(node).hits = self.at(node).hits.saturating_add(1);
         for segment in segments(name) {
-            let literal = self.child(node, segment).filter(|child| self.at(*child).decided);
-            let stand_in_name =
-                self.stand_in(node, segment).filter(|_| !self.is_own(node, segment));
-            node = match (literal, stand_in_name) {
-                (Some(child), _) => self.take_known(node, child),
-                (None, Some(stand_in)) => self.take_value(node, stand_in),
-                (None, None) => {
-                    let child = self.take_word(node, segment);
-                    if self.should_fold(node) {
-                        self.fold(node);
-                        let stand_in = stand_in(segment).unwrap_or(segment);
-                        let found = self.child(node, segment);
-                        found.or_else(|| self.child(node, stand_in)).unwrap_or(child)
-                    } else {
-                        child
-                    }
-                }
+            node = match segment.strip_prefix(ID) {
+                Some(suffix) => self.take_value(node, suffix),
+                None => self.take_word(node, segment),
             };
         }
         self.look(name, false)
@@ -139,7 +138,7 @@ impl Learner {
         let parents = std::iter::once(0).chain(place.0.iter().copied());
         let mut known = std::mem::take(&mut self.known);
         let way = place.0.iter().zip(parents);
-        let way = way.map(|(node, parent)| (&*self.at(*node).name, self.at(parent).folded));
+        let way = way.map(|(node, parent)| (&*self.at(*node).name, self.at(parent).folds));
         known.insert(way, (self.age, route));
         self.known = known;
         if let Some(last) = place.0.last() {
@@ -164,17 +163,25 @@ impl Learner {
     }
 
     fn tell_folds(&self, node: usize, known: &mut Known) {
-        known.fold(self.at(node).folded);
-        for (name, below) in known.children_mut() {
-            if let Some(child) = self.child(node, name) {
-                self.tell_folds(child, below);
+        known.fold(self.at(node).folds);
+        for (is_value, name, below) in known.children_mut() {
+            let children = if is_value { &self.at(node).values } else { &self.at(node).words };
+            if let Some(child) = children.get(name) {
+                self.tell_folds(*child, below);
             }
         }
     }
 
-    /// The name of the child that stands for a segment, if the node is folded.
-    fn stand_in<'a>(&self, node: usize, segment: &'a str) -> Option<&'a str> {
-        self.at(node).folded.and_then(|_| stand_in(segment))
+    /// What follows the `{id}` that stands for a word, if it is a value here.
+    fn stand_in<'a>(&self, node: usize, word: &'a str) -> Option<&'a str> {
+        let suffix = stand_in(word)?;
+        let at = self.at(node);
+        // It is what it looks like only beside others: a single `no` may be anything.
+        let is_alone = is_rare_locale(word) && !at.values.contains_key(suffix);
+        let is_collection = self.is_collection(node);
+        // What is common is a name of its own as long as no route matches it.
+        let folded = at.folds.of(word, is_collection, is_collection);
+        (!is_alone && folded.is_some()).then_some(suffix)
     }
 
     /// Follows a name; where a child is open, judges it if that is asked for.
@@ -182,22 +189,14 @@ impl Learner {
         let (mut node, mut label) = (0, String::with_capacity(name.len() + 8));
         let mut place = Vec::new();
         for segment in segments(name) {
-            let literal = self.child(node, segment);
-            let decided = literal.filter(|child| self.at(*child).decided);
-            let stand_in = self.stand_in(node, segment);
-            let next = match (decided, stand_in) {
-                (Some(child), _) => Some(child),
-                (None, Some(stand_in)) => self.child(node, stand_in),
-                (None, None) => literal.filter(|child| {
-                    let is_sure = self.at(*child).hits >= SURE_HITS;
-                    (judge || is_sure) && self.is_word(node, *child)
-                }),
+            let next = match segment.strip_prefix(ID) {
+                Some(suffix) => self.value(node, suffix),
+                None => self.look_word(node, segment, judge),
             };
             let Some(next) = next else { return Decision::Open };
             let next_node = self.at_mut(next);
             next_node.decided = true;
             label.push('/');
-            label.push_str(if next_node.name.starts_with(':') { ID } else { "" });
             label.push_str(&next_node.name);
             place.push(next);
             node = next;
@@ -208,65 +207,112 @@ impl Learner {
         Decision::Named(label, Place(place))
     }
 
-    /// A common word is one of the app's own even beside values, as long as no route matches it.
-    fn is_own(&self, node: usize, segment: &str) -> bool {
-        let children = u32::try_from(self.at(node).children.len()).unwrap_or(u32::MAX);
-        let has_room = children < self.rules.max_children;
-        has_room && !self.is_collection(node) && is_word_of_apis(segment)
+    fn look_word(&self, node: usize, word: &str, judge: bool) -> Option<usize> {
+        let literal = self.word(node, word);
+        let decided = literal.filter(|child| self.at(*child).decided);
+        let value = || self.value(node, self.stand_in(node, word)?);
+        decided.or_else(value).or_else(|| {
+            literal.filter(|child| {
+                let is_sure = self.at(*child).hits >= SURE_HITS;
+                (judge || is_sure) && self.is_word(node, *child)
+            })
+        })
     }
 
-    /// Counts a request at a child that exists.
-    fn take_known(&mut self, node: usize, child: usize) -> usize {
+    /// Counts a request at a word, or at what stands for it.
+    fn take_word(&mut self, node: usize, word: &str) -> usize {
+        let literal = self.word(node, word);
+        if let Some(child) = literal.filter(|child| self.at(*child).decided) {
+            return self.take_again(node, child);
+        }
+        if let Some(suffix) = self.stand_in(node, word) {
+            return self.take_value(node, suffix);
+        }
+        let child = if let Some(child) = literal {
+            self.take_again(node, child)
+        } else {
+            let child = self.add_word(node, word);
+            self.at_mut(child).hits = 1;
+            self.count_new(node, word, 1);
+            child
+        };
+        self.fold_if_needed(node);
+        // It may have become one of the values by that.
+        let found = self.word(node, word);
+        found.or_else(|| self.value(node, stand_in(word)?)).unwrap_or(child)
+    }
+
+    /// Counts a request at what stands for a value.
+    fn take_value(&mut self, node: usize, suffix: &str) -> usize {
+        let values = &self.at(node).values;
+        let has_room = values.len() < MAX_CHILDREN || values.contains_key(suffix);
+        let child = self.value_or_new(node, if has_room { suffix } else { "" });
+        let hits = &mut self.at_mut(child).hits;
+        *hits = hits.saturating_add(1);
+        child
+    }
+
+    /// Counts a request at a word that exists.
+    fn take_again(&mut self, node: usize, child: usize) -> usize {
         self.count_again(node, child, 1);
         let hits = &mut self.at_mut(child).hits;
         *hits = hits.saturating_add(1);
         child
     }
 
-    /// Counts a request at what stands for a value.
-    fn take_value(&mut self, node: usize, name: &str) -> usize {
-        let children = &self.at(node).children;
-        let has_room = children.len() < MAX_CHILDREN || children.contains_key(name);
-        let name = if has_room { name } else { ID };
-        let child = self.child(node, name).unwrap_or_else(|| self.add_child(node, name, true));
-        self.take_known(node, child)
-    }
-
-    /// Counts a request at a child that may be new.
-    fn take_word(&mut self, node: usize, segment: &str) -> usize {
-        if let Some(child) = self.child(node, segment) {
-            return self.take_known(node, child);
-        }
-        let child = self.add_child(node, segment, is_plain(segment));
-        self.at_mut(child).hits = 1;
-        self.count_new(node, segment, 1);
-        child
-    }
-
-    fn count_new(&mut self, node: usize, segment: &str, hits: u32) {
-        if !is_plain(segment) {
-            let words = &mut self.at_mut(node).words;
-            words.distinct += 1;
-            words.once += u32::from(hits == 1);
+    fn count_new(&mut self, node: usize, word: &str, hits: u32) {
+        if !is_plain(word) {
+            let spread = &mut self.at_mut(node).spread;
+            spread.distinct += 1;
+            spread.once += u32::from(hits == 1);
+            spread.identifiers += u32::from(is_identifier(word));
+            spread.codes += u32::from(is_code(word));
+            spread.hits = spread.hits.saturating_add(hits);
         }
     }
 
     fn count_again(&mut self, node: usize, child: usize, hits: u32) {
-        if hits > 0 && self.at(child).hits == 1 && !is_plain(&self.at(child).name) {
-            let words = &mut self.at_mut(node).words;
-            words.once = words.once.saturating_sub(1);
+        if !is_plain(&self.at(child).name) {
+            let is_second = hits > 0 && self.at(child).hits == 1;
+            let spread = &mut self.at_mut(node).spread;
+            spread.hits = spread.hits.saturating_add(hits);
+            spread.once = spread.once.saturating_sub(u32::from(is_second));
         }
     }
 
-    fn add_child(&mut self, node: usize, name: &str, decided: bool) -> usize {
-        let child = self.nodes.len();
-        self.nodes.push(Node { name: name.into(), decided, ..Node::default() });
-        self.at_mut(node).children.insert(name.into(), child);
+    fn add_word(&mut self, node: usize, word: &str) -> usize {
+        let child = self.add(word.into(), is_plain(word));
+        self.at_mut(node).words.insert(word.into(), child);
         child
     }
 
-    fn child(&self, node: usize, name: &str) -> Option<usize> {
-        self.at(node).children.get(name).copied()
+    fn value_or_new(&mut self, node: usize, suffix: &str) -> usize {
+        if let Some(child) = self.value(node, suffix) {
+            return child;
+        }
+        let suffix = self.at(node).folds.suffix(suffix);
+        let child = self.add(format!("{ID}{suffix}").into(), true);
+        self.at_mut(node).values.insert(suffix.into(), child);
+        child
+    }
+
+    fn add(&mut self, name: Box<str>, decided: bool) -> usize {
+        self.nodes.push(Node { name, decided, folds: self.rules.folds(), ..Node::default() });
+        self.nodes.len() - 1
+    }
+
+    fn word(&self, node: usize, word: &str) -> Option<usize> {
+        self.at(node).words.get(word).copied()
+    }
+
+    fn value(&self, node: usize, suffix: &str) -> Option<usize> {
+        let at = self.at(node);
+        at.values.get(at.folds.suffix(suffix)).copied()
+    }
+
+    /// Tells whether words below a node are rather values: `/users`.
+    fn is_collection(&self, node: usize) -> bool {
+        is_collection(&self.at(node).name)
     }
 
     #[expect(clippy::indexing_slicing, reason = "nodes are only dropped with all links to them")]
@@ -287,12 +333,29 @@ const SURE_HITS: u32 = 20;
 const MAX_CHILDREN: usize = 1000;
 
 fn segments(name: &str) -> impl Iterator<Item = &str> {
-    name.strip_prefix('/').unwrap_or(name).split('/').map(child_name)
+    name.strip_prefix('/').unwrap_or(name).split('/')
 }
 
-/// Segments that are named at once: parameters, and words that many APIs have.
-fn is_plain(segment: &str) -> bool {
-    segment.is_empty() || segment == "*" || segment.starts_with('{') || is_word_of_apis(segment)
+/// Words that are named at once: common ones, and what programs write for operations of theirs.
+fn is_plain(word: &str) -> bool {
+    word.is_empty() || stand_in(word).is_none() || is_common_word(word)
+}
+
+/// Tells whether a word is written as programs write names: `postMessage`, `chat.postMessage`.
+fn is_identifier(word: &str) -> bool {
+    let has_hump = word.as_bytes().windows(2).any(|pair| match pair {
+        [a, b] => a.is_ascii_lowercase() && b.is_ascii_uppercase(),
+        _ => false,
+    });
+    let is_dotted = word.contains('.') && known_extension(word).is_empty();
+    has_hump || is_dotted
+}
+
+/// Tells whether a word is written as people write codes and numbers: `BER`, `john23`.
+fn is_code(word: &str) -> bool {
+    let stem = word.strip_suffix(known_extension(word)).unwrap_or(word);
+    let is_shouted = stem.len() >= 2 && stem.bytes().all(|b| b.is_ascii_uppercase());
+    is_shouted || stem.bytes().any(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]

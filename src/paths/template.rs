@@ -101,8 +101,10 @@ enum Pattern {
     Mixed(Vec<Box<str>>),
     /// Anything but nothing.
     Parameter,
-    /// The rest of the path, slashes included, but not nothing.
-    Rest,
+    /// The rest of the path, slashes included, but not nothing, before this text: `{*rest}.css`.
+    Rest(Box<str>),
+    /// The same before a dot and an extension that is not nothing: `{*rest}.{ext}`.
+    RestOfFile,
 }
 
 impl Pattern {
@@ -118,10 +120,12 @@ impl Pattern {
                 if name.is_empty() {
                     return Err("`{*}` needs a name, for example `{*rest}`");
                 }
-                if !is_last || !before.is_empty() || !tail.is_empty() {
-                    return Err("`{*rest}` must be the whole last segment");
+                let is_end =
+                    !tail.contains(['{', '}']) && (tail.is_empty() || tail.starts_with('.'));
+                if !is_last || !before.is_empty() || !(is_end || tail == ".{ext}") {
+                    return Err("`{*rest}` must be the last segment, with at most an extension");
                 }
-                return Ok(Self::Rest);
+                return Ok(if is_end { Self::Rest(tail.into()) } else { Self::RestOfFile });
             }
             if name.is_empty() {
                 return Err("`{}` needs a name, for example `{id}`");
@@ -169,7 +173,9 @@ pub(crate) struct Tree {
     literals: HashMap<Box<str>, Tree, RandomState>,
     mixed: Vec<(Vec<Box<str>>, Tree)>,
     parameter: Option<Box<Tree>>,
-    rest: Option<usize>,
+    /// By what the rest ends in, the longest first.
+    rests: Vec<(Box<str>, usize)>,
+    rest_of_file: Option<usize>,
     end: Option<usize>,
 }
 
@@ -185,10 +191,34 @@ impl Tree {
                 Pattern::Literal(text) => node.literals.entry(text).or_default(),
                 Pattern::Parameter => node.parameter.get_or_insert_default(),
                 Pattern::Mixed(texts) => node.mixed_mut(texts),
-                Pattern::Rest => return place(&mut node.rest, number),
+                Pattern::Rest(end) => return node.place_rest(end, number),
+                Pattern::RestOfFile => return place(&mut node.rest_of_file, number),
             };
         }
         place(&mut node.end, number)
+    }
+
+    fn place_rest(&mut self, end: Box<str>, number: usize) -> Result<(), usize> {
+        if let Some((_, taken)) = self.rests.iter().find(|(known, _)| *known == end) {
+            return Err(*taken);
+        }
+        let index = self.rests.partition_point(|(known, _)| known.len() >= end.len());
+        self.rests.insert(index, (end, number));
+        Ok(())
+    }
+
+    /// The template whose rest a path is: the one that says the most of its end.
+    fn find_rest(&self, path: &str) -> Option<usize> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let is_file = name.rfind('.').is_some_and(|dot| dot > 0 && dot + 1 < name.len());
+        let of_file = self.rest_of_file.filter(|_| is_file);
+        let ends = |end: &str| path.len() > end.len() && path.ends_with(end);
+        let matching = |(end, _): &&(Box<str>, usize)| ends(end);
+        let found = self.rests.iter().find(matching);
+        match found {
+            Some((end, number)) if !end.is_empty() || of_file.is_none() => Some(*number),
+            _ => of_file,
+        }
     }
 
     fn mixed_mut(&mut self, texts: Vec<Box<str>>) -> &mut Self {
@@ -225,7 +255,7 @@ impl Tree {
             let node = self.parameter.as_ref().filter(|_| !segment.is_empty())?;
             node.find(below)
         };
-        literal.or_else(mixed).or_else(parameter).or(self.rest.filter(|_| !path.is_empty()))
+        literal.or_else(mixed).or_else(parameter).or_else(|| self.find_rest(path))
     }
 }
 

@@ -36,6 +36,13 @@ fn words_are_kept() {
         "/~alice",
         "/get-ms-teams-channel-configuration",
         "/create-slack-channel-configuration",
+        "/hoaxed-joggling.html",
+        "/schedule-welders.html",
+        "/trapeze-drums-v2",
+        "/sitemap_products_1.xml",
+        "/UPPER_CASE",
+        "/users/@me",
+        "/v2.1/users",
     ] {
         assert_eq!(detected(path), path);
     }
@@ -54,8 +61,19 @@ fn values_become_a_parameter() {
         ("/n/V1StGXR8_Z5jdHi6B-myT", "/n/{id}"),
         ("/k/AbCdEfGhIjKlMnOpQrSt", "/k/{id}"),
         ("/jobs/123:cancel", "/jobs/{id}:cancel"),
-        ("/static/app.3f2a91c8.js", "/static/{id}.js"),
-        ("/img/20261122.png", "/img/{id}.png"),
+        ("/app.3f2a91c8.js", "/{id}.js"),
+        ("/20261122.png", "/{id}.png"),
+        ("/static/app.3f2a91c8.js", "/static/{*rest}.js"),
+        ("/img/20261122.png", "/img/{*rest}.{ext}"),
+        ("/img/a/b/c.png", "/img/{*rest}.{ext}"),
+        ("/q/caf%C3%A9.html", "/q/{id}.html"),
+        ("/releases/v1.2.3", "/releases/{id}"),
+        ("/v9.18.0/x", "/{id}/x"),
+        ("/watch/dQw4w9WgXcQ", "/watch/{id}"),
+        ("/commit/a1bcdef", "/commit/{id}"),
+        ("/de/hotels", "/{id}/hotels"),
+        ("/docs/en-US/web", "/docs/{id}/web"),
+        ("/wiki/Talk:Key", "/wiki/{id}"),
         ("/ip/10.0.0.1", "/ip/{id}"),
         ("/mail/bob@example.com", "/mail/{id}"),
         ("/q/a%20b", "/q/{id}"),
@@ -129,6 +147,50 @@ fn a_parameter_may_have_text_around_it() {
 }
 
 #[test]
+fn a_rest_may_end_in_an_extension() {
+    let namer = namer(&["/a/{*rest}.css", "/a/{*rest}.{ext}", "/a/{*rest}", "/b/{*rest}.min.js"]);
+    let mut scratch = String::new();
+    for (path, number) in [
+        ("/a/x/y.css", Some(0)),
+        ("/a/x/y.png", Some(1)),
+        ("/a/x.css/y", Some(2)),
+        ("/a/x/.png", Some(2)),
+        ("/b/x/y.min.js", Some(3)),
+        ("/b/x/y.js", None),
+    ] {
+        let pinned = match namer.name(path, &mut scratch) {
+            Name::Pinned(number) => Some(number),
+            Name::Detected(_) => None,
+        };
+        assert_eq!(pinned, number, "{path}");
+    }
+}
+
+#[test]
+fn learned_labels_can_be_pinned() {
+    for label in
+        ["/a/{*rest}.css", "/a/{*rest}.{ext}", "/{id}.html", "/a/{id}:cancel", "/a/{*rest}"]
+    {
+        assert_eq!(Template::read(label).map(|t| t.as_str().to_owned()).as_deref(), Ok(label));
+    }
+}
+
+#[test]
+fn a_redirect_to_the_same_path_is_told_from_others() {
+    for (path, location, expected) in [
+        ("/blog", "/blog/", true),
+        ("/blog/", "https://www.example.com/blog?x=1", true),
+        ("/Blog", "/blog", true),
+        ("/", "https://example.com", true),
+        ("/blog", "/login?next=/blog", false),
+        ("/blog", "blog/", false),
+        ("/a", "https://example.com/b", false),
+    ] {
+        assert_eq!(is_respelling(path, location), expected, "{path} to {location}");
+    }
+}
+
+#[test]
 fn parameters_may_have_different_names_at_one_place() {
     let namer = namer(&["/a/{x}/b", "/a/{y}/c"]);
     let mut scratch = String::new();
@@ -146,7 +208,8 @@ fn templates_that_do_not_parse_say_why() {
         ("/{}", "{}"),
         ("/{a}{b}", "text between"),
         ("/a}", "braces"),
-        ("/x{*rest}", "whole last segment"),
+        ("/x{*rest}", "last segment"),
+        ("/{*rest}x", "last segment"),
     ] {
         let error = text.parse::<Template>().expect_err(text).to_string();
         assert!(error.contains(word), "{text}: {error}");

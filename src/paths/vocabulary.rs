@@ -20,17 +20,53 @@ static WORDS: LazyLock<HashSet<&str, RandomState>> =
 /// Tells whether a segment consists of words that many APIs have: `settings`, `api-keys`,
 /// `searchUsers`. Of what is written like an identifier (`camelCase`, `snake_case`), half will do:
 /// titles and names are not written so.
-pub(super) fn is_word_of_apis(segment: &str) -> bool {
-    let (mut parts, mut known) = (0, 0);
+pub(super) fn is_common_word(segment: &str) -> bool {
+    let (mut parts, mut known, mut numbers) = (0, 0, 0);
     for part in split(segment) {
         parts += 1;
         known += usize::from(is_known(part));
+        numbers += usize::from(part.bytes().all(|b| b.is_ascii_digit()));
     }
     let has_small = segment.bytes().any(|b| b.is_ascii_lowercase());
     let has_hump = segment.bytes().skip(1).any(|b| b.is_ascii_uppercase());
     let is_identifier = !segment.contains(['-', '.']) && has_small && has_hump;
     let enough = if is_identifier { known * 2 >= parts } else { known == parts };
-    enough && (1..=MAX_PARTS).contains(&parts)
+    // `item1` is rather one of many than a name.
+    let is_numbered = numbers > 0 && !is_identifier && parts > 1;
+    let may_be = !is_numbered || segment.starts_with(['v', 'V']) || NUMBERED.contains(&segment);
+    enough && may_be && (1..=MAX_PARTS).contains(&parts)
+}
+
+/// Common words that end in a number.
+const NUMBERED: [&str; 5] = ["http2", "ipv4", "ipv6", "oauth2", "s3"];
+
+/// Tells whether a word has a number in it, and is no version.
+pub(super) fn is_numbered(word: &str) -> bool {
+    word.bytes().any(|b| b.is_ascii_digit()) && !is_common_word(word)
+}
+
+/// Words that end in `s` and are no plural, or one of things that have no names.
+const NO_PLURALS: [&str; 12] = [
+    "analytics",
+    "assets",
+    "contents",
+    "details",
+    "diagnostics",
+    "docs",
+    "graphics",
+    "metrics",
+    "news",
+    "settings",
+    "statistics",
+    "stats",
+];
+
+/// Tells whether words below a place of this name are rather values: `/users`.
+pub(super) fn is_collection(name: &str) -> bool {
+    let is_plural = name.len() >= 4 && name.ends_with('s');
+    is_plural
+        && !["ss", "us", "is"].iter().any(|end| name.ends_with(end))
+        && !NO_PLURALS.contains(&name)
 }
 
 /// Tells whether every part of a segment is such a word.
@@ -107,10 +143,10 @@ mod tests {
     #[test]
     fn words_of_apis_are_known_in_any_spelling() {
         for word in ["settings", "api-keys", "searchUsers", "Policies", "user_groups", "v2"] {
-            assert!(is_word_of_apis(word), "{word}");
+            assert!(is_common_word(word), "{word}");
         }
         for word in ["torvalds", "acme-corp", "-", "", "x".repeat(40).as_str()] {
-            assert!(!is_word_of_apis(word), "{word}");
+            assert!(!is_common_word(word), "{word}");
         }
     }
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, SystemTime};
 use crate::http::h1::RequestHead;
 use crate::logs::access::{self, Subject};
 use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
-use crate::metrics::store::{Exemplar, Key, Lasting, Resolved, RouteId, Settled};
+use crate::metrics::store::{Answer, Exemplar, Key, Lasting, Resolved, RouteId, Settled};
 use crate::metrics::{bump, drop_one};
+use crate::paths::is_respelling;
 use crate::proxy::worker::{Tick, Worker};
 
 use self::details::{Details, details, value};
@@ -58,6 +59,10 @@ pub struct Observation {
     phases: Phases,
     /// 0 until a response head exists.
     status: u16,
+    /// What a redirect is compared with. `None`: the path has a route.
+    unknown_path: Option<Box<str>>,
+    /// The answer leads to the same path in another spelling.
+    is_respelling: bool,
     /// How it ends if its task is dropped now, where that is known.
     foreseen: Option<Ending>,
     grpc: Option<GrpcStatus>,
@@ -80,13 +85,17 @@ impl Observation {
         let excluded = worker.config.exclusions.as_ref().is_some_and(|exclusions| {
             exclusions.excludes(path.unwrap_or(""), value(head.fields, "user-agent"))
         });
+        let route = match path {
+            // Nothing is learned from what is not measured.
+            _ if excluded => Resolved::Known(RouteId::OTHER),
+            Some(path) => worker.shard.resolve(path),
+            None => Resolved::Known(RouteId::UNPARSED),
+        };
+        let is_unknown = matches!(route, Resolved::Pending(_));
         Self {
-            route: match path {
-                // Nothing is learned from what is not measured.
-                _ if excluded => Resolved::Known(RouteId::OTHER),
-                Some(path) => worker.shard.resolve(path),
-                None => Resolved::Known(RouteId::UNPARSED),
-            },
+            unknown_path: path.filter(|_| is_unknown).map(Box::from),
+            is_respelling: false,
+            route,
             method: worker.config.methods.resolve(head.method),
             phases: Phases {
                 head_read: worker.now(),
@@ -127,6 +136,13 @@ impl Observation {
     pub fn upstream_head_ready(&mut self, read: Tick, status: u16) {
         self.phases.upstream_head = Some(read);
         self.response_head_ready(status);
+    }
+
+    /// The upstream's answer is a redirect to `location`.
+    pub fn redirected(&mut self, location: &[u8]) {
+        self.is_respelling = self.unknown_path.as_deref().is_some_and(|path| {
+            std::str::from_utf8(location).is_ok_and(|location| is_respelling(path, location))
+        });
     }
 
     /// A response head is ready to be written.
@@ -229,7 +245,9 @@ impl Observation {
             _ => nanos,
         };
         let answered = phases.upstream_head.is_some() && phases.response_head.is_some();
-        let route = worker.shard.settle(&self.route, self.status, answered);
+        let is_respelling = self.is_respelling;
+        let answer = Answer { status: self.status, is_of_app: answered, is_respelling };
+        let route = worker.shard.settle(&self.route, answer);
         let key = Key { route, method: self.method, status: self.status, error, grpc: self.grpc };
         let is_timed = self.status != 101 && self.stream_begun.is_none();
         let trace_id = self.details.as_ref().and_then(|details| details.trace_id);

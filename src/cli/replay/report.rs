@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use redcar::metrics::page::{Page, Sources};
-use redcar::metrics::store::{HistogramTotals, Store};
+use redcar::metrics::store::{HistogramTotals, Store, meaning_of};
 use redcar::metrics::text::Format;
 use redcar::metrics::{SidecarMetrics, WorkerStats};
 use redcar::paths::Template;
@@ -126,7 +126,8 @@ impl Report {
             let is_template = path.template.parse::<Template>().is_ok();
             let name = format!("{}{}", if is_template { "" } else { "# " }, path.template);
             let (methods, statuses) = (counts(&path.methods), counts(&path.statuses));
-            let _ = writeln!(out, "{name:40} # {}, {methods}, {statuses}", path.requests);
+            let meaning = meaning_of(&path.template).map(|m| format!(": {m}")).unwrap_or_default();
+            let _ = writeln!(out, "{name:40} # {}, {methods}, {statuses}{meaning}", path.requests);
         }
         out
     }

@@ -8,7 +8,7 @@ use crate::metrics::CATALOGUE;
 use crate::metrics::buckets::{Buckets, Histograms, Native, SCHEMA};
 use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::metrics::proto::{Histogram, MetricFamily, MetricType};
-use crate::metrics::store::{Lasting, Limits, Settled, Shard};
+use crate::metrics::store::{Answer, Lasting, Limits, Settled, Shard};
 use crate::metrics::text::read::samples;
 use crate::metrics::text::{Float, Kind};
 use crate::paths::Namer;
@@ -32,11 +32,11 @@ fn sources(naming: Naming, histograms: Histograms) -> Sources {
         for (path, status, millis) in
             [("/", 200, 3), ("/users/7", 200, 40), ("/users/8", 500, 2000), ("/chat", 101, 0)]
         {
-            let route = shard.settle(&shard.resolve(path), status, true);
+            let route = shard.settle(&shard.resolve(path), Answer::of_app(status));
             let key = Key { route, method: MethodId(1), status, error: None, grpc: None };
             record(&shard, &key, number * millis * 1_000_000);
         }
-        let route = shard.settle(&shard.resolve("/users/9"), 200, true);
+        let route = shard.settle(&shard.resolve("/users/9"), Answer::of_app(200));
         let base = Key { route, method: MethodId(3), status: 200, error: None, grpc: None };
         let error = Some(ErrorToken::DownstreamAborted);
         record(&shard, &Key { error, ..base.clone() }, 7);

@@ -42,6 +42,17 @@ pub struct ListedPath {
     pub hits: u64,
 }
 
+/// What a label that is no path stands for.
+pub fn meaning_of(label: &str) -> Option<&'static str> {
+    match label {
+        "_OTHER" => Some("came after --max-paths or --max-series was reached"),
+        "_UNPARSED" => Some("heads that could not be parsed"),
+        "_UNMATCHED" => Some("no template, and no answer yet that shows that it exists"),
+        "_ALL" => Some("every path, with --paths off"),
+        _ => None,
+    }
+}
+
 impl Store {
     /// Every route that exists, and what may become one, by name. For people: sums up all rows.
     /// Publishes nothing.

@@ -1,14 +1,15 @@
 //! How a request gets its route: what workers look up, and what the answer decides.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use foldhash::fast::RandomState;
 
 use super::inner::Inner;
 use super::{PathMode, RouteId, Settled, Store};
-use crate::paths::{Decision, Known, Namer, Place};
+use crate::paths::{Decision, Found, Known, Namer, Place};
 
 /// What workers name paths with; replaced as a whole when it changes.
 #[derive(Clone, Debug, Default)]
@@ -21,25 +22,92 @@ pub(super) struct Naming {
     pub(super) pins: u64,
 }
 
+/// An answer, as far as it says whether its path exists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The app gave it, not the sidecar.
+    pub is_of_app: bool,
+    /// It leads to the same path in another spelling: with TLS, with a slash at the end.
+    pub is_respelling: bool,
+}
+
+impl Answer {
+    /// An answer of the app that is no redirect to the same path.
+    pub fn of_app(status: u16) -> Self {
+        Self { status, is_of_app: true, is_respelling: false }
+    }
+
+    /// Tells whether the app says that there is no such path.
+    fn denies(self) -> bool {
+        self.is_of_app && self.status == 404
+    }
+}
+
 /// What an answer says about the existence of its path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Evidence {
-    /// The app knows it: it served it, or broke while it did.
+    /// The app knows it: it served it, or broke while it did, or it is as it was.
     Exists,
     /// Perhaps: a redirect, a refusal.
     Hint,
-    /// It does not exist, or the app was never asked.
+    /// It does not exist, or the app was never asked, or said only how it would like to be asked.
     None,
 }
 
 impl Evidence {
-    fn of(status: u16, answered_by_upstream: bool) -> Self {
-        match status {
-            _ if !answered_by_upstream => Self::None,
+    fn of(answer: Answer) -> Self {
+        match answer.status {
+            _ if !answer.is_of_app => Self::None,
             400 | 404 | 414 | 502..=504 => Self::None,
-            100..=299 | 500..=599 => Self::Exists,
+            300..=399 if answer.is_respelling => Self::None,
+            // 303 tells where to see what has been done.
+            100..=299 | 303 | 304 | 500..=599 => Self::Exists,
             _ => Self::Hint,
         }
+    }
+}
+
+/// First segments that the app has answered to otherwise than with 404, where the root folds.
+///
+/// Else every word that a scanner tries would be one of the app's. Hashes: one that is taken for
+/// another, or a set that is full, lets a 404 count under a label that it does not belong to.
+#[derive(Debug)]
+pub(super) struct Proven {
+    bits: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+impl Default for Proven {
+    fn default() -> Self {
+        let bits = std::iter::repeat_with(AtomicU64::default).take(Self::WORDS).collect();
+        Self { bits, hasher: RandomState::default() }
+    }
+}
+
+impl Proven {
+    /// 64 KiB: one in ten is taken for another with 50,000 names.
+    const WORDS: usize = 8192;
+
+    fn bit(&self, name: &str) -> Option<(&AtomicU64, u64)> {
+        let name = name.strip_prefix('/').unwrap_or(name);
+        let first = name.split_once('/').map_or(name, |(first, _)| first);
+        let hash = self.hasher.hash_one(first);
+        let word = usize::try_from(hash >> 32).unwrap_or(0) % Self::WORDS;
+        Some((self.bits.get(word)?, 1 << (hash % 64)))
+    }
+
+    pub(super) fn add(&self, name: &str) {
+        if let Some((word, bit)) = self.bit(name)
+            && word.load(Relaxed) & bit == 0
+        {
+            word.fetch_or(bit, Relaxed);
+        }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.bit(name).is_some_and(|(word, bit)| word.load(Relaxed) & bit != 0)
     }
 }
 
@@ -75,12 +143,15 @@ impl Gate {
 
 impl Store {
     /// Names a request that has ended and whose path had no route when it began.
-    pub(super) fn settle(&self, name: &str, status: u16, answered_by_upstream: bool) -> Settled {
-        let evidence = Evidence::of(status, answered_by_upstream);
+    pub(super) fn settle(&self, name: &str, answer: Answer) -> Settled {
+        let evidence = Evidence::of(answer);
+        if evidence != Evidence::None {
+            self.proven.add(name);
+        }
         let mut inner = self.lock();
         // Another worker may have learned it meanwhile. On a path that exists every status counts.
-        if let Some(route) = inner.learner.known().find(name) {
-            return Settled::Named(RouteId(route));
+        if let Some(found) = inner.learner.known().find(name) {
+            return self.settle_found(found, name, answer);
         }
         if let Some(known) = inner.deferred.find(name).filter(|_| evidence != Evidence::Exists) {
             return known;
@@ -112,6 +183,18 @@ impl Store {
         settled
     }
 
+    /// The route of a name that matches one, if the path may be one of those.
+    pub(super) fn settle_found(&self, found: Found, name: &str, answer: Answer) -> Settled {
+        if found.is_any_word {
+            if !answer.denies() {
+                self.proven.add(name);
+            } else if !self.proven.has(name) {
+                return Settled::Named(RouteId::UNMATCHED);
+            }
+        }
+        Settled::Named(RouteId(found.route))
+    }
+
     /// The route of what the learner has named.
     fn name_place(&self, inner: &mut Inner, label: &str, place: &Place, requests: u64) -> RouteId {
         let Some(route) = inner.learned_route(label) else {
@@ -136,7 +219,7 @@ impl Store {
         for waiting in inner.deferred.take() {
             let known = inner.learner.known().find(waiting.name());
             let route = match known {
-                Some(route) => RouteId(route),
+                Some(found) => RouteId(found.route),
                 None => self.name_now(inner, waiting.name(), waiting.requests()),
             };
             self.absorb(inner, route, waiting);

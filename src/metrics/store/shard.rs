@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::fast::RandomState;
 
-use super::naming::Naming;
+use super::naming::{Answer, Naming};
 use super::{Key, PathMode, RouteId, RouteRow, Row, Store, Unnamed};
 use crate::metrics::buckets::Buckets;
-use crate::paths::Name;
+use crate::paths::{Found, Name};
 
 /// Slots of the cache from raw path to route: 16 KiB a worker.
 const CACHE_SLOTS: usize = 1024;
@@ -21,6 +21,9 @@ const CACHE_SLOTS: usize = 1024;
 pub enum Resolved {
     /// The path has a route.
     Known(RouteId),
+    /// The path has this route if its first segment is one that the app knows, see
+    /// [`Shard::settle`]. Holds the name that the detectors made.
+    AnyWord(Found, Box<str>),
     /// Nothing is known of the path; how it is answered decides, see [`Shard::settle`]. Holds the
     /// name that the detectors made.
     Pending(Box<str>),
@@ -110,7 +113,10 @@ impl Shard {
             return Resolved::Known(RouteId::UNMATCHED);
         }
         match naming.known.find(name) {
-            Some(route) => Resolved::Known(RouteId(route)),
+            Some(found) if found.is_any_word && !self.store.proven.has(name) => {
+                Resolved::AnyWord(found, name.into())
+            }
+            Some(found) => Resolved::Known(RouteId(found.route)),
             None => Resolved::Pending(name.into()),
         }
     }
@@ -130,14 +136,15 @@ impl Shard {
         self.naming.replace(latest);
     }
 
-    /// The route of a request that has ended with `status`.
+    /// The route of a request that has ended with this answer.
     ///
     /// Only what was answered by the app can say that a path exists. Locks if the path had no
     /// route and the answer does not say that there is none.
-    pub fn settle(&self, resolved: &Resolved, status: u16, answered_by_upstream: bool) -> Settled {
+    pub fn settle(&self, resolved: &Resolved, answer: Answer) -> Settled {
         match resolved {
             Resolved::Known(route) => Settled::Named(*route),
-            Resolved::Pending(name) => self.store.settle(name, status, answered_by_upstream),
+            Resolved::AnyWord(found, name) => self.store.settle_found(*found, name, answer),
+            Resolved::Pending(name) => self.store.settle(name, answer),
         }
     }
 

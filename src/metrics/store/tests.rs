@@ -20,12 +20,12 @@ const fn named(route: RouteId) -> Settled {
 
 /// The route of a path that the app has answered with 200.
 fn served(shard: &Shard, path: &str) -> Settled {
-    shard.settle(&shard.resolve(path), 200, true)
+    shard.settle(&shard.resolve(path), Answer::of_app(200))
 }
 
 /// Serves one request whole.
 fn serve(shard: &Shard, path: &str, status: u16) -> Settled {
-    let route = shard.settle(&shard.resolve(path), status, true);
+    let route = shard.settle(&shard.resolve(path), Answer::of_app(status));
     let key = key(route, status);
     count(shard, &key);
     shard.with_route(&key.route, |row, buckets| {
@@ -164,4 +164,5 @@ fn a_row_is_as_old_as_the_first_request_that_it_counts() {
     assert_eq!(born(), first);
 }
 
+mod kinds_tests;
 mod learning_tests;

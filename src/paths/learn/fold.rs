@@ -1,9 +1,10 @@
 //! Judging words, folding a node, and forgetting what came to nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::super::detect::is_service;
-use super::{Learner, MAX_OPEN_NODES, Node, Words, stand_in};
+use super::super::files::known_extension;
+use super::{Children, Learner, MAX_OPEN_NODES, Node, Spread};
 
 impl Learner {
     /// Judges an uncommon word from how requests spread over it and its siblings.
@@ -12,66 +13,88 @@ impl Learner {
             // Methods of a gRPC service, and the service itself.
             return true;
         }
-        let words = self.at(parent).words;
+        let spread = self.at(parent).spread;
         let (free, limit) = self.limits(parent);
-        let few = words.distinct < limit && !self.is_collection(parent);
+        let few = spread.distinct < limit && !self.is_collection(parent);
         let comes_again = self.at(child).hits >= self.rules.named_hits;
-        words.distinct <= free || (comes_again && (few || !self.mostly_once(words)))
+        spread.distinct <= free || (comes_again && (few || !self.mostly_new(spread)))
     }
 
-    /// Too many children that each came once.
-    pub(super) fn should_fold(&self, node: usize) -> bool {
-        let words = self.at(node).words;
+    /// Folds a node if too many of its children came only once, or if there are too many.
+    pub(super) fn fold_if_needed(&mut self, node: usize) {
         let (_, limit) = self.limits(node);
-        let children = u32::try_from(self.at(node).children.len()).unwrap_or(u32::MAX);
-        let many =
-            words.distinct >= limit && self.mostly_once(words) && !is_service(&self.at(node).name);
-        self.at(node).folded.is_none() && (many || children > self.rules.max_children)
+        let at = self.at(node);
+        let words = u32::try_from(at.words.len()).unwrap_or(u32::MAX);
+        let is_full = at.folds.all.is_none() && words > self.rules.max_children;
+        let is_many = at.folds.words.is_none()
+            && at.spread.distinct >= limit
+            && self.mostly_new(at.spread)
+            && !is_service(&at.name);
+        if is_full || is_many {
+            self.fold(node, is_full);
+        }
     }
 
-    pub(super) fn mostly_once(&self, words: Words) -> bool {
-        u64::from(words.once) * 100
-            >= u64::from(words.distinct) * u64::from(self.rules.once_percent)
+    /// Tells whether the next word is rather a new one than one of those that came.
+    fn mostly_new(&self, spread: Spread) -> bool {
+        let Spread { distinct, once, hits, .. } = spread;
+        let is_share =
+            |percent: u32, of: u32| u64::from(once) * 100 >= u64::from(of) * u64::from(percent);
+        // The second is Good and Turing's estimate of how likely the next one is new.
+        is_share(self.rules.once_percent, distinct) && is_share(self.rules.new_percent, hits)
     }
 
     /// How many uncommon words are named without further evidence, and at how many a node folds.
-    pub(super) fn limits(&self, node: usize) -> (u32, u32) {
+    fn limits(&self, node: usize) -> (u32, u32) {
         let rules = &self.rules;
+        let Spread { distinct, identifiers, codes, .. } = self.at(node).spread;
         if self.is_collection(node) {
             (rules.free_words_below_collection, rules.fold_words_below_collection)
+        } else if identifiers * 2 > distinct {
+            (rules.free_words, rules.fold_identifiers)
+        } else if codes * 2 > distinct {
+            (rules.free_words.min(rules.fold_codes), rules.fold_codes)
         } else {
             (rules.free_words, rules.fold_words)
         }
     }
 
-    /// Tells whether words below a node are rather values: `/users`.
-    pub(super) fn is_collection(&self, node: usize) -> bool {
-        let name = &self.at(node).name;
-        name.ends_with('s') && !name.ends_with("ss")
-    }
-
-    /// Makes all undecided children one: `{id}`.
-    pub(super) fn fold(&mut self, node: usize) {
+    /// Makes all undecided words one: `{id}`; common ones only if there are too many of all.
+    fn fold(&mut self, node: usize, is_full: bool) {
         self.age += 1;
-        let age = self.age;
-        self.at_mut(node).folded = Some(age);
+        let age = Some(self.age);
+        let undecided = self.undecided(node);
+        let is_store = self.is_store(undecided.iter().map(|(word, _)| &**word));
+        let folds = &mut self.at_mut(node).folds;
+        folds.words = folds.words.or(age);
+        folds.all = folds.all.or(age.filter(|_| is_full));
+        folds.files = folds.files.or(age.filter(|_| is_store));
         self.is_stale = true;
         self.changed = true;
-        for (name, child) in self.undecided_children(node) {
-            let Some(stand_in) = stand_in(&name) else { continue };
-            let into = self.child(node, stand_in);
-            let into = into.unwrap_or_else(|| self.add_child(node, stand_in, true));
-            self.at_mut(into).decided = true;
-            self.at_mut(node).children.remove(&name);
+        for (word, child) in undecided {
+            if self.at(child).hits >= self.rules.kept_hits {
+                self.at_mut(child).decided = true;
+                continue;
+            }
+            let Some(suffix) = self.stand_in(node, &word) else { continue };
+            let into = self.value_or_new(node, suffix);
+            self.at_mut(node).words.remove(&word);
             self.merge(child, into);
         }
     }
 
-    fn undecided_children(&self, node: usize) -> Vec<(Box<str>, usize)> {
-        let children = self.at(node).children.iter();
-        let mut found: Vec<_> = children
-            .filter(|(name, child)| !self.at(**child).decided && stand_in(name).is_some())
-            .map(|(name, child)| (name.clone(), *child))
+    /// Tells whether files have so many kinds that their extensions name no endpoints.
+    fn is_store<'a>(&self, words: impl Iterator<Item = &'a str>) -> bool {
+        let extensions: BTreeSet<_> =
+            words.map(known_extension).filter(|e| !e.is_empty()).collect();
+        extensions.len() >= self.rules.store_extensions as usize
+    }
+
+    fn undecided(&self, node: usize) -> Vec<(Box<str>, usize)> {
+        let words = self.at(node).words.iter();
+        let mut found: Vec<_> = words
+            .filter(|(_, child)| !self.at(**child).decided)
+            .map(|(word, child)| (word.clone(), *child))
             .collect();
         // The order of a hash map is random, and merging depends on it where it folds.
         found.sort_unstable();
@@ -82,25 +105,28 @@ impl Learner {
     fn merge(&mut self, from: usize, into: usize) {
         let from = std::mem::take(self.at_mut(from));
         self.at_mut(into).hits = self.at(into).hits.saturating_add(from.hits);
-        let mut children: Vec<_> = from.children.into_iter().collect();
-        children.sort_unstable();
-        for (name, child) in children {
+        let mut values: Vec<_> = from.values.into_iter().collect();
+        values.sort_unstable();
+        for (suffix, child) in values {
+            let own = self.value_or_new(into, &suffix);
+            self.merge(child, own);
+        }
+        let mut words: Vec<_> = from.words.into_iter().collect();
+        words.sort_unstable();
+        for (word, child) in words {
             let hits = self.at(child).hits;
-            if let Some(own) = self.child(into, &name) {
+            if let Some(own) = self.word(into, &word) {
                 self.count_again(into, own, hits);
                 self.merge(child, own);
-            } else if let Some(stand_in) = self.stand_in(into, &name) {
-                let own = self.child(into, stand_in);
-                let own = own.unwrap_or_else(|| self.add_child(into, stand_in, true));
+            } else if let Some(suffix) = self.stand_in(into, &word) {
+                let own = self.value_or_new(into, suffix);
                 self.merge(child, own);
             } else {
-                self.at_mut(into).children.insert(name.clone(), child);
-                self.count_new(into, &name, hits);
+                self.at_mut(into).words.insert(word.clone(), child);
+                self.count_new(into, &word, hits);
             }
         }
-        if self.should_fold(into) {
-            self.fold(into);
-        }
+        self.fold_if_needed(into);
     }
 
     /// Drops every node that is not on the way to a route; what nodes counted stays.
@@ -114,22 +140,23 @@ impl Learner {
     fn keep(&mut self, node: usize, kept: &mut Vec<Node>) -> Option<usize> {
         let node = std::mem::take(self.at_mut(node));
         let own = kept.len();
-        let mut children: Vec<_> = node.children.into_iter().collect();
-        children.sort_unstable();
-        kept.push(Node { children: HashMap::default(), ..node });
-        let mut links = HashMap::default();
-        for (name, child) in children {
-            if let Some(child) = self.keep(child, kept) {
-                links.insert(name, child);
-            }
-        }
+        let (words, values) = (node.words, node.values);
+        kept.push(Node { words: HashMap::default(), values: HashMap::default(), ..node });
+        let (words, values) = (self.keep_all(words, kept), self.keep_all(values, kept));
         let last = kept.get_mut(own)?;
-        let is_needed = !links.is_empty() || last.has_route || last.folded.is_some();
-        if !is_needed && own != 0 {
+        let is_leaf = words.is_empty() && values.is_empty();
+        if is_leaf && !last.has_route && last.folds.words.is_none() && own != 0 {
             kept.truncate(own);
             return None;
         }
-        last.children = links;
+        (last.words, last.values) = (words, values);
         Some(own)
+    }
+
+    fn keep_all(&mut self, children: Children, kept: &mut Vec<Node>) -> Children {
+        let mut children: Vec<_> = children.into_iter().collect();
+        children.sort_unstable();
+        let mut keep = |(name, child)| Some((name, self.keep(child, kept)?));
+        children.into_iter().filter_map(&mut keep).collect()
     }
 }

@@ -258,6 +258,11 @@ impl Sides<'_> {
         source: impl FnOnce(Named) -> Source,
     ) -> Result<Phase, ExchangeError> {
         let read = self.request.observation.now();
+        if head.status.is_redirection()
+            && let Some(to) = head.fields.iter().find(|f| f.name.eq_ignore_ascii_case("location"))
+        {
+            self.request.observation.redirected(to.value);
+        }
         if self.request.is_grpc {
             let status = head.fields.iter().find(|f| f.name.eq_ignore_ascii_case("grpc-status"));
             self.request.observation.set_grpc_status(status.map(|field| field.value));

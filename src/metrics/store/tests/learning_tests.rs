@@ -28,7 +28,8 @@ fn only_an_answer_that_says_that_a_path_exists_names_it() {
         serve(&shard, "/settings", status);
     }
     // What we answered ourselves says nothing of the app.
-    let unasked = shard.settle(&shard.resolve("/settings"), 200, false);
+    let unasked = shard
+        .settle(&shard.resolve("/settings"), Answer { is_of_app: false, ..Answer::of_app(200) });
     assert_eq!(unasked, named(RouteId::UNMATCHED));
     for _ in 0..4 {
         serve(&shard, "/accounts", 403);
