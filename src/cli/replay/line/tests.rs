@@ -6,8 +6,6 @@ fn parse(line: &str) -> Result<Entry, LineError> {
     Reader::default().read(line.as_bytes()).unwrap_or(Err(LineError::NoRequest))
 }
 
-const COMMON: &str = r#"192.0.2.1 - - [22/Nov/2026:01:02:03 +0000] "GET /a/7?b=c HTTP/1.1" 404 5"#;
-
 /// Lines in the form that the software writes: all say GET /a/7, 404. Behind `## ` is a name.
 const FORMATS: &str = include_str!("formats.txt");
 
