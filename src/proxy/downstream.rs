@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ::h2::server::SendResponse;
@@ -210,6 +210,15 @@ impl<'a> Downstream<'a> {
         match self {
             Self::Http1(client) => client.connection.poll_gone(cx, worker).map(|_error| ()),
             Self::Http2(stream) => stream.respond.poll_reset(cx).map(|_reason| ()),
+        }
+    }
+
+    /// Tells whether an HTTP/2 client has taken its request back already.
+    pub fn is_cancelled(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(stream) => stream.respond.poll_reset(&mut cx).is_ready(),
         }
     }
 

@@ -30,12 +30,17 @@ use crate::proxy::local_response::Reply;
 pub async fn handle(
     worker: &Rc<Worker>,
     pool: &Rc<Pool>,
-    downstream: Downstream<'_>,
+    mut downstream: Downstream<'_>,
     mut request: Box<Request>,
 ) -> Disposition {
     let reply = Reply::to(worker, &request);
     if let Some(why) = request.answered_here.take() {
         return Box::pin(reply.here(downstream, why, request)).await;
+    }
+    if downstream.is_cancelled() {
+        // An app would hold it against the connection that all requests share.
+        let (left, observation) = (ProxyError::DownstreamAborted, request.observation);
+        return Box::pin(reply.error(downstream, left, false, observation)).await;
     }
     let mut exchange = match pool.checkout(request.protocol, request.is_replayable()) {
         Some(upstream) => Exchange::new(worker, downstream, request, upstream),

@@ -1,5 +1,6 @@
 //! What holds for the whole of an HTTP/2 connection from a client, frame by frame.
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::stage::{Peer, ms, played, played_with, settled};
@@ -97,6 +98,26 @@ fn as_many_requests_as_streams_are_cancelled_at_once_and_a_download_goes_on() {
             assert_eq!(body_of(&mut client, 1).await, 20);
         });
     }
+}
+
+#[test]
+fn requests_that_are_taken_back_at_once_do_not_cost_the_app_its_connection() {
+    let http2 = |config: &mut Config| config.upstream_protocol = UpstreamProtocol::Http2;
+    played_with(http2, async |stage| {
+        let mut client = stage.client().await;
+        client.sends([opening(), request(1, false)].concat()).await;
+        // Servers of this library end a connection for 20 resets of what they have not looked at.
+        let mut app = stage.http2_app().await;
+        let ids = (0..30).map(|index| 3 + 2 * index);
+        let frames = ids.flat_map(|id| [request(id, false), frame(RST_STREAM, 0, id, &CANCEL)]);
+        client.sends(frames.collect::<Vec<_>>().concat()).await;
+        stage.at(ms(100)).await;
+        let mut body = app.respond.send_response(http::Response::new(()), false).expect("a stream");
+        body.send_data(Bytes::from_static(b"hello"), true).expect("a body");
+        assert_eq!(body_of(&mut client, 1).await, 5);
+        let cancelled = [(499, "downstream_aborted", ms(0)); 30];
+        stage.counted(&[&cancelled[..], &[(200, "", ms(100))]].concat()).await;
+    });
 }
 
 #[test]
