@@ -12,7 +12,7 @@ use crate::http::h1::{BodyLength, ResponseHead, Version, items, plain_length};
 pub struct ResponseFields<'a> {
     /// Fields named by Connection, to be dropped from trailers too.
     pub named: Named,
-    /// Whether the upstream keeps its connection.
+    /// Whether the upstream keeps its connection; in HTTP/2 no head says otherwise.
     pub keep_alive: bool,
     /// Seconds of `Keep-Alive: timeout=N`: how long the upstream keeps an idle connection.
     pub keep_alive_seconds: Option<u64>,
@@ -94,7 +94,7 @@ pub fn prepare_response<'a>(
     let is_ambiguous = is_chunked && has_known;
     result.keep_alive = !connection.close
         && !is_ambiguous
-        && head.version == Version::Http11
+        && head.version != Version::Http10
         && head.body != BodyLength::UntilClose;
     result.named = to_owned(&connection.named);
     result

@@ -194,3 +194,19 @@ fn a_client_that_reads_no_interim_answer_is_as_idle_as_any() {
         drop(app.await);
     });
 }
+
+#[test]
+fn an_app_that_answered_in_a_stream_before_the_body_was_whole_still_gets_the_rest() {
+    played_with(http2, async |stage| {
+        let mut client = stage.client().await;
+        client.sends("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab").await;
+        let mut app = stage.http2_app().await;
+        let head = http::Response::builder().header("date", "x").body(()).expect("a head");
+        app.respond.send_response(head, true).expect("a stream");
+        let answer = client.reads_head().await;
+        assert!(!answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+        client.sends("cd").await;
+        assert_eq!(app.reads_the_body().await, b"abcd");
+        stage.counted(&[(200, "", ms(0))]).await;
+    });
+}
