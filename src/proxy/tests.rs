@@ -48,6 +48,23 @@ fn an_app_that_says_100_may_answer_as_late_as_it_likes() {
 }
 
 #[test]
+fn a_client_that_sends_unasked_and_half_closes_is_not_taken_for_gone() {
+    played(async |stage| {
+        let (mut client, mut app) = waiting(stage).await;
+        stage.at(ms(300)).await;
+        client.sends("hi").await;
+        client.finishes().await;
+        app.reads("hi").await;
+        app.reads_the_end().await;
+        stage.is_at(ms(300));
+        app.sends(OK).await;
+        client.reads(OK).await;
+        stage.at(ms(600)).await;
+        stage.counted(&[(200, "", ms(300))]).await;
+    });
+}
+
+#[test]
 fn a_client_that_waits_for_100_is_told_after_a_second_and_not_before() {
     played(async |stage| {
         let (mut client, mut app) = waiting(stage).await;

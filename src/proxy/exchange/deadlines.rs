@@ -176,16 +176,21 @@ impl Sides<'_> {
     /// upstream does then what it would do without a proxy: give up, or answer a client that may
     /// have half-closed only (RFC 9112 §9.6). HTTP/2 has no such word; its stream is cancelled.
     fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Result<(), Abort> {
-        let finished = self.downstream.http1().and_then(|client| client.finished(self.worker));
+        let client = self.downstream.http1();
+        if self.state == Upload::Held && client.is_some_and(|client| client.link.is_eof()) {
+            // It asks no more whether to send: it has sent the body already, or never will.
+            self.state = Upload::Running;
+            cx.waker().wake_by_ref();
+        }
+        let finished = client.and_then(|client| client.finished(self.worker));
         if finished.is_none() || self.half_close == HalfClose::Passed {
             return Ok(());
         }
         match (self.state, &self.upstream) {
             // The body's reader meets the end by itself.
-            (Upload::Running, _) => {}
+            (Upload::Held | Upload::Running, _) => {}
             // What is waited for will not come.
-            (Upload::Held, _)
-            | (Upload::Complete | Upload::Refused, PooledConnection::Stream(_)) => {
+            (Upload::Complete | Upload::Refused, PooledConnection::Stream(_)) => {
                 return Err(Abort::Left);
             }
             // A kept connection that the upstream has closed meanwhile says nothing of this client:
