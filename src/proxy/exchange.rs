@@ -181,7 +181,9 @@ impl<'a> Exchange<'a> {
         let Self { sides, phase } = self;
         match reason {
             RetryReason::NoResponse => sides.worker.cold.retries_no_response.increment(1),
-            RetryReason::NotSent => sides.worker.cold.retries_not_sent.increment(1),
+            RetryReason::NotSent | RetryReason::NotTaken => {
+                sides.worker.cold.retries_not_sent.increment(1);
+            }
         }
         let reader = if let (Sink::Wire(sink), PooledConnection::Wire(lease)) =
             (&mut sides.upload.sink, &upstream)
@@ -194,7 +196,9 @@ impl<'a> Exchange<'a> {
             reader
         };
         sides.upstream = upstream;
-        sides.attempt = Attempt::Second;
+        if reason != RetryReason::NotTaken {
+            sides.attempt = Attempt::Second;
+        }
         if sides.state != Upload::Held {
             sides.state = Upload::Running;
         }

@@ -331,7 +331,7 @@ impl Sides<'_> {
     /// Why there is no answer on a stream; without an error, because there was no stream.
     pub(super) fn unanswered(&self, error: Option<h2::Error>) -> ExchangeError {
         let failure = failure_of_stream(error);
-        if failure.processed == Processed::No
+        if matches!(failure.processed, Processed::No | Processed::NotTaken)
             && let PooledConnection::Stream(lease) = &self.upstream
         {
             lease.close();
@@ -345,7 +345,7 @@ fn failure_of_stream(error: Option<h2::Error>) -> Failure {
     let broken = || std::io::ErrorKind::ConnectionReset.into();
     let Some(error) = error else {
         let error = ProxyError::ConnectionTerminated(broken());
-        return Failure { error, processed: Processed::No };
+        return Failure { error, processed: Processed::NotTaken };
     };
     // A GOAWAY of ours says nothing of what the upstream did with the request.
     let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
@@ -390,7 +390,7 @@ mod tests {
             let failure = failure_of_stream(error);
             (failure.error.token(), failure.processed)
         };
-        assert_eq!(of(None), (ErrorToken::ConnectionTerminated, Processed::No));
+        assert_eq!(of(None), (ErrorToken::ConnectionTerminated, Processed::NotTaken));
         // What our own side says is no word of the upstream.
         for (reason, token) in [
             (Reason::REFUSED_STREAM, ErrorToken::ConnectionTerminated),

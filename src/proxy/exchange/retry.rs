@@ -17,6 +17,8 @@ pub(super) enum Processed {
     Unknown,
     /// The upstream says that it did nothing with it.
     No,
+    /// The connection took no stream.
+    NotTaken,
     /// The connection ended under it.
     Lost,
 }
@@ -28,6 +30,8 @@ enum Delivery {
     Unknown,
     /// The upstream says that it did nothing with it, and nothing of its body is used up.
     Declined,
+    /// The connection was going away, and nothing of the body is used up.
+    NotTaken,
     /// Not a byte was written.
     NotSent,
     /// Some was written, and not a byte came back.
@@ -39,6 +43,8 @@ enum Delivery {
 pub enum RetryReason {
     /// The upstream cannot have got it.
     NotSent,
+    /// The same, and it was no try: a connection that served others takes no more streams.
+    NotTaken,
     /// It got no response, and may be sent twice.
     NoResponse,
 }
@@ -53,7 +59,9 @@ impl Delivery {
     /// RFC 9110 §9.2.2, RFC 9112 §9.3.1, RFC 9113 §8.7.
     fn retry_reason(self, is_reused: bool, is_replayable: bool) -> Option<RetryReason> {
         match self {
-            Self::Declined => Some(RetryReason::NotSent),
+            Self::NotTaken if is_reused => Some(RetryReason::NotTaken),
+            // A fresh connection that takes none counts: the next may not either.
+            Self::NotTaken | Self::Declined => Some(RetryReason::NotSent),
             Self::NotSent if is_reused => Some(RetryReason::NotSent),
             Self::NoResponse if is_reused && is_replayable => Some(RetryReason::NoResponse),
             Self::NotSent | Self::NoResponse | Self::Unknown => None,
@@ -69,13 +77,14 @@ impl Sides<'_> {
             failure.error,
             ProxyError::ResponseTimeout | ProxyError::DownstreamBody | ProxyError::Request(_)
         );
-        match (self.attempt, self.half_close) {
-            (Attempt::First, HalfClose::Open) if !is_final => {}
-            // An upstream that gave up because its client left has not lost the request.
-            (Attempt::First | Attempt::Second, _) => return None,
-        }
         let delivery = self.delivery(failure.processed);
-        delivery.retry_reason(self.upstream.is_reused(), self.request.is_replayable())
+        let reason = delivery.retry_reason(self.upstream.is_reused(), self.request.is_replayable());
+        match (self.attempt, reason) {
+            // An upstream that gave up because its client left has not lost the request.
+            _ if is_final || self.half_close != HalfClose::Open => None,
+            (Attempt::First, _) | (Attempt::Second, Some(RetryReason::NotTaken)) => reason,
+            (Attempt::Second, Some(RetryReason::NotSent | RetryReason::NoResponse) | None) => None,
+        }
     }
 
     fn delivery(&self, processed: Processed) -> Delivery {
@@ -86,10 +95,12 @@ impl Sides<'_> {
             PooledConnection::Stream(_) => {
                 // The end of a body is no byte of it, but cannot be read a second time either.
                 let has_ended = self.request.has_body() && self.upload.has_ended();
+                let is_untouched = self.upload.bytes == 0 && !has_ended;
                 match processed {
-                    Processed::No if self.upload.bytes == 0 && !has_ended => Delivery::Declined,
+                    Processed::NotTaken if is_untouched => Delivery::NotTaken,
+                    Processed::No if is_untouched => Delivery::Declined,
                     Processed::Lost => Delivery::NoResponse,
-                    Processed::No | Processed::Unknown => Delivery::Unknown,
+                    Processed::NotTaken | Processed::No | Processed::Unknown => Delivery::Unknown,
                 }
             }
         }
@@ -102,12 +113,13 @@ mod tests {
 
     #[test]
     fn a_request_is_sent_again_only_where_it_cannot_do_harm() {
-        use RetryReason::{NoResponse, NotSent};
+        use RetryReason::{NoResponse, NotSent, NotTaken};
         // Delivery, and the reason on: a fresh connection, one again, the same for what may be sent
         // twice.
         for (delivery, fresh, reused, fresh_replayable, reused_replayable) in [
             (Delivery::Unknown, None, None, None, None),
             (Delivery::Declined, Some(NotSent), Some(NotSent), Some(NotSent), Some(NotSent)),
+            (Delivery::NotTaken, Some(NotSent), Some(NotTaken), Some(NotSent), Some(NotTaken)),
             (Delivery::NotSent, None, Some(NotSent), None, Some(NotSent)),
             (Delivery::NoResponse, None, None, None, Some(NoResponse)),
         ] {
