@@ -123,7 +123,9 @@ impl<'a> Exchange<'a> {
         // An upstream that answers without the body may take what follows of it for a request, and
         // the next client would get the answer to that.
         let was_whole = sides.state == Upload::Complete;
-        if sides.has_unread() {
+        // The end of a body may have come, but wait for an upstream that has not read it yet.
+        let waits = sides.state == Upload::Running && persistence == Persistence::Keep;
+        if waits || sides.has_unread() {
             persistence = Box::pin(sides.rest_of_upload(persistence)).await;
             sides.request.observation.set_bytes(sides.upload.bytes, answer.pump.bytes);
         }
