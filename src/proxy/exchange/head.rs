@@ -48,10 +48,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Tells whether the client has got all that the head announced. The end may come apart from
-    /// the last byte, and a client that has counted does not wait for it.
+    /// Tells whether the client has got all of it, or all that the head announced: the end may come
+    /// apart from the last byte, and a client that has counted does not wait for it.
     pub(super) fn is_delivered(&self) -> bool {
-        self.known_bytes == Some(self.pump.bytes) && !self.pump.sink.is_blocked()
+        let is_all = self.pump.has_ended() || self.known_bytes == Some(self.pump.bytes);
+        is_all && !self.pump.sink.is_blocked()
     }
 }
 
