@@ -117,6 +117,11 @@ impl Dialer {
     }
 
     async fn attempt(&self, offer: &[Alpn], reached: &mut bool) -> Result<Dialled, ConnectError> {
+        #[cfg(test)]
+        if let Some(socket) = crate::net::transport::memory::connect().await {
+            let socket = Socket::Memory(socket.map_err(ConnectError::of)?);
+            return Ok(Dialled { socket, alpn: None });
+        }
         if let Upstream::Unix(path) = &self.upstream {
             let socket = UnixStream::connect(path).await.map_err(ConnectError::of)?;
             return Ok(Dialled { socket: Socket::Unix(socket), alpn: None });

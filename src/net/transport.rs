@@ -5,10 +5,8 @@
 //! own must not stand between.
 
 use std::cell::{Cell, RefCell};
-use std::io::{Error, ErrorKind, IoSlice};
-use std::mem::MaybeUninit;
+use std::io::{Error, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::task::coop::has_budget_remaining;
@@ -21,6 +19,8 @@ pub use self::scratch::Scratch;
 pub use self::socket::{Socket, is_out_of_descriptors, notice_silence};
 
 mod io;
+#[cfg(test)]
+pub(crate) mod memory;
 mod pace;
 mod pipe;
 mod scratch;
@@ -269,7 +269,8 @@ impl Transport {
         most: usize,
         (scratch, rest): (&mut Scratch, &mut Vec<u8>),
     ) -> Result<Passed, PassError> {
-        if self.buffers || to.buffers || self.has_ahead() || self.eof.get() {
+        let is_plain = self.socket.borrow().is_plain() && to.socket.borrow().is_plain();
+        if !is_plain || self.has_ahead() || self.eof.get() {
             return Ok(Passed::Unable);
         }
         let room = match to.socket.borrow().poll_room(cx) {
@@ -401,24 +402,18 @@ impl Transport {
 
     /// Has the connection end with a reset: what was sent must not be taken for whole.
     pub fn abort(&self) {
-        // If it cannot, the connection ends with a FIN.
-        let _set = self.socket.borrow().os().set_linger(Some(Duration::ZERO));
+        self.socket.borrow().abort();
     }
 
     /// Asks the kernel whether there is something to read: the end, or bytes that nobody asked
     /// for. Costs one system call.
     pub fn is_readable(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = self.socket.borrow().os().peek(&mut byte);
-        !matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
+        self.socket.borrow().is_readable()
     }
 
     /// The socket's pending error: a reset that arrived after a FIN shows up only here.
     pub fn take_error(&self) -> Option<Error> {
-        match self.socket.borrow().os().take_error() {
-            Ok(error) => error,
-            Err(error) => Some(error),
-        }
+        self.socket.borrow().take_error()
     }
 }
 

@@ -8,7 +8,7 @@ mod http2;
 mod interim;
 mod leaving;
 mod limits;
-
+mod simulation;
 mod stage;
 
 /// An app's answer that the proxy has nothing to add to.

@@ -1,6 +1,7 @@
 //! The kinds of socket that a connection may have.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{Error, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
+#[cfg(test)]
+use super::memory::MemorySocket;
 use super::pipe::Pipe;
 
 /// How long a peer's kernel may leave bytes unanswered before it counts as lost. The peer is next
@@ -36,6 +39,9 @@ pub enum Socket {
     TlsServer(Box<server::TlsStream<TcpStream>>),
     /// TLS with the upstream.
     TlsClient(Box<client::TlsStream<TcpStream>>),
+    /// None at all, in tests.
+    #[cfg(test)]
+    Memory(MemorySocket),
 }
 
 /// Runs the same on whatever socket it is.
@@ -46,6 +52,8 @@ macro_rules! each {
             Self::Unix($inner) => $run,
             Self::TlsServer($inner) => $run,
             Self::TlsClient($inner) => $run,
+            #[cfg(test)]
+            Self::Memory($inner) => $run,
         }
     };
 }
@@ -57,6 +65,8 @@ macro_rules! plain {
             Self::Tcp($inner) => $run,
             Self::Unix($inner) => $run,
             Self::TlsServer(_) | Self::TlsClient(_) => Err(ErrorKind::Unsupported.into()).into(),
+            #[cfg(test)]
+            Self::Memory(_) => Err(ErrorKind::Unsupported.into()).into(),
         }
     };
 }
@@ -156,13 +166,17 @@ impl Socket {
             Self::Unix(socket) => socket.try_io(Interest::READABLE, ready).is_ok(),
             // What was decrypted already does not show.
             Self::TlsServer(_) | Self::TlsClient(_) => true,
+            #[cfg(test)]
+            Self::Memory(socket) => socket.view().is_readable(),
         }
     }
 
     pub(super) fn be_patient(&self) {
-        if !matches!(self, Self::Unix(_)) {
+        if let Some(os) = self.os()
+            && !matches!(self, Self::Unix(_))
+        {
             // If it cannot, an app that does not read is lost early, which is seen.
-            let _set = self.os().set_tcp_user_timeout(Some(UNREAD_LIMIT));
+            let _set = os.set_tcp_user_timeout(Some(UNREAD_LIMIT));
         }
     }
 
@@ -170,13 +184,53 @@ impl Socket {
         matches!(self, Self::TlsServer(_) | Self::TlsClient(_))
     }
 
-    pub(super) fn os(&self) -> SockRef<'_> {
-        match self {
+    /// Tells whether what is sent is what the kernel has.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Unix(_))
+    }
+
+    /// Has the connection end with a reset.
+    pub(super) fn abort(&self) {
+        #[cfg(test)]
+        if let Self::Memory(socket) = self {
+            return socket.abort();
+        }
+        if let Some(os) = self.os() {
+            // If it cannot, the connection ends with a FIN.
+            let _set = os.set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Asks the kernel whether there is something to read, or the end.
+    pub(super) fn is_readable(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        match self.os().map(|os| os.peek(&mut byte)) {
+            Some(Err(error)) => error.kind() != ErrorKind::WouldBlock,
+            Some(Ok(_)) => true,
+            None => self.may_read(),
+        }
+    }
+
+    /// Takes the pending error.
+    pub(super) fn take_error(&self) -> Option<Error> {
+        #[cfg(test)]
+        if let Self::Memory(socket) = self {
+            return socket.view().take_error();
+        }
+        self.os()?.take_error().unwrap_or_else(Some)
+    }
+
+    /// The kernel's socket, if there is one.
+    #[cfg_attr(not(test), expect(clippy::unnecessary_wraps, reason = "in tests there may be none"))]
+    pub(super) fn os(&self) -> Option<SockRef<'_>> {
+        Some(match self {
             Self::Tcp(socket) => SockRef::from(socket),
             Self::Unix(socket) => SockRef::from(socket),
             Self::TlsServer(socket) => SockRef::from(socket.get_ref().0),
             Self::TlsClient(socket) => SockRef::from(socket.get_ref().0),
-        }
+            #[cfg(test)]
+            Self::Memory(_) => return None,
+        })
     }
 }
 
@@ -212,7 +266,7 @@ pub fn notice_silence(socket: &TcpStream) -> std::io::Result<()> {
 
 /// Tells whether an error means that this process (EMFILE) or machine (ENFILE) has no file
 /// descriptor left.
-pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+pub fn is_out_of_descriptors(error: &Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE))

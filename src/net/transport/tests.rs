@@ -1,5 +1,6 @@
 use std::future::poll_fn;
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -76,7 +77,7 @@ async fn bytes_pass_in_order_between_sockets_of_any_kind_until_the_end() {
 async fn who_reads_nothing_has_the_rest_stay_with_its_sender() {
     let (from, mut sender) = tcp().await;
     let (to, mut recipient) = tcp().await;
-    to.socket.borrow().os().set_send_buffer_size(256 * KIB).expect("a socket");
+    to.socket.borrow().os().expect("a socket").set_send_buffer_size(256 * KIB).expect("a socket");
     let sent = bytes(4 * 1024 * KIB);
     let expected = sent.clone();
     let sending = std::thread::spawn(move || sender.write_all(&sent));

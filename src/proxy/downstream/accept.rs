@@ -84,7 +84,7 @@ impl Acceptor {
             let _gauge = OpenGauge(cold);
             // Made here: a task would have room for a future that is handed in, and for where it
             // is awaited.
-            h1::serve(worker, pool, (socket, peer), guard).await;
+            h1::serve(worker, pool, (Socket::Tcp(socket), peer), guard).await;
         }));
     }
 

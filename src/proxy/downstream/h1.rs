@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::http::h1::{HeadError, parse_request, slots};
@@ -47,23 +46,25 @@ enum Event {
     End,
 }
 
-/// Serves a connection to its end. The guard keeps the shutdown waiting meanwhile.
+/// Serves an accepted connection to its end. The guard keeps the shutdown waiting meanwhile.
 pub async fn serve(
     worker: Rc<Worker>,
     pool: Rc<Pool>,
-    (socket, peer): (TcpStream, SocketAddr),
+    (socket, peer): (Socket, SocketAddr),
     guard: Guard,
 ) {
-    let (socket, alpn) = match &worker.tls.listener {
-        None => (Socket::Tcp(socket), None),
-        Some(listener) => match Box::pin(listener.accept(socket, || needs_tls(&worker))).await {
-            Ok((stream, alpn)) => (Socket::TlsServer(Box::new(stream)), Some(alpn)),
-            Err(error) => {
-                // Counted by the listener. It is no request.
-                tracing::debug!(%error, "a client's handshake failed");
-                return;
+    let (socket, alpn) = match (&worker.tls.listener, socket) {
+        (Some(listener), Socket::Tcp(socket)) => {
+            match Box::pin(listener.accept(socket, || needs_tls(&worker))).await {
+                Ok((stream, alpn)) => (Socket::TlsServer(Box::new(stream)), Some(alpn)),
+                Err(error) => {
+                    // Counted by the listener. It is no request.
+                    tracing::debug!(%error, "a client's handshake failed");
+                    return;
+                }
             }
-        },
+        }
+        (_, socket) => (socket, None),
     };
     let timeouts = &worker.config.timeouts;
     let first_look = Instant::now() + timeouts.header.min(timeouts.idle);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::{ErrorToken, Methods};
 use crate::metrics::store::{HistogramTotals, Limits, Shard, Store};
 use crate::metrics::{Naming, SidecarMetrics, WorkerStats};
+use crate::net::transport::Socket;
 use crate::paths::Namer;
 use crate::proxy::downstream::h1::serve;
 use crate::proxy::upstream::Pool;
@@ -34,7 +36,7 @@ pub(super) const fn ms(millis: u64) -> Duration {
 pub(super) struct Stage {
     pub(super) worker: Rc<Worker>,
     pool: Rc<Pool>,
-    store: std::sync::Arc<Store>,
+    store: Arc<Store>,
     app: TcpListener,
     door: TcpListener,
     began: Instant,
@@ -68,7 +70,8 @@ pub(super) fn played_with(change: impl FnOnce(&mut Config), script: impl AsyncFn
     });
 }
 
-fn config(upstream: Upstream) -> Config {
+/// What the proxy is configured with unless a test says otherwise.
+pub(super) fn config(upstream: Upstream) -> Config {
     let any = ListenAddr::Port(0);
     Config {
         listen: any,
@@ -109,6 +112,22 @@ fn config(upstream: Upstream) -> Config {
     }
 }
 
+/// A worker with its pool, and the store that it counts in.
+pub(super) fn workplace(config: Config) -> (Rc<Worker>, Rc<Pool>, Arc<Store>) {
+    let namer = Namer::new(&config.routes).expect("no conflict").with_mode(config.path_mode);
+    let store = Store::new(config.limits.clone(), namer);
+    let common = Shared {
+        cold: SidecarMetrics::new(100, 10, 100),
+        config: config.into(),
+        access_log: None,
+        tls: crate::net::tls::TlsContexts::default(),
+        waits: Arc::default(),
+    };
+    let worker = Worker::new(common, Shard::new(Arc::clone(&store)), WorkerStats::new());
+    let pool = Pool::new(&worker);
+    (worker, pool, store)
+}
+
 impl Stage {
     async fn new(change: impl FnOnce(&mut Config)) -> Self {
         let app = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -116,18 +135,7 @@ impl Stage {
         let port = app.local_addr().expect("an address").port();
         let mut config = config(Upstream::Tcp { host: Host::Name("127.0.0.1".to_owned()), port });
         change(&mut config);
-        let namer = Namer::new(&[]).expect("no templates").with_mode(config.path_mode);
-        let store = Store::new(config.limits.clone(), namer);
-        let common = Shared {
-            cold: SidecarMetrics::new(100, 10, 100),
-            config: config.into(),
-            access_log: None,
-            tls: crate::net::tls::TlsContexts::default(),
-            waits: std::sync::Arc::default(),
-        };
-        let shard = Shard::new(std::sync::Arc::clone(&store));
-        let worker = Worker::new(common, shard, WorkerStats::new());
-        let pool = Pool::new(&worker);
+        let (worker, pool, store) = workplace(config);
         Self { worker, pool, store, app, door, began: Instant::now() }
     }
 
@@ -155,7 +163,7 @@ impl Stage {
         far.set_nodelay(true).expect("an option");
         change(&far);
         let (worker, pool) = (Rc::clone(&self.worker), Rc::clone(&self.pool));
-        drop(tokio::task::spawn_local(serve(worker, pool, (far, address), guard)));
+        drop(tokio::task::spawn_local(serve(worker, pool, (Socket::Tcp(far), address), guard)));
         Peer::new(near.expect("a connection"))
     }
 
