@@ -189,8 +189,9 @@ pub(crate) struct RunArgs {
     /// Prometheus that does not read it stores it as a series more; protobuf says it in any case.
     #[arg(long, env = "REDCAR_OPENMETRICS_CREATED", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Metrics")]
     openmetrics_created: bool,
-    /// Attach the trace id of sampled requests (traceparent) to `OpenMetrics` buckets.
-    #[arg(long, env = "REDCAR_EXEMPLARS", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Metrics")]
+    /// Attach the trace ids of sampled requests (traceparent) to buckets and to the counter of
+    /// errors, in `OpenMetrics` and protobuf. Costs nothing where no such request comes.
+    #[arg(long, env = "REDCAR_EXEMPLARS", num_args = 0..=1, default_value = "true", default_missing_value = "true", value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), help_heading = "Metrics")]
     exemplars: bool,
     /// Time to connect to the upstream: its name, TCP and the TLS handshake. It is next door: what
     /// takes longer is down. What it does then is no matter of connecting; a busy one is up. 0 is

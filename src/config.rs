@@ -9,7 +9,7 @@ use crate::config::routes::{RouteSources, RoutesError};
 use crate::http::rewrite::Forwarded;
 use crate::metrics::labels::Methods;
 use crate::metrics::store;
-use crate::metrics::{Naming, Shown};
+use crate::metrics::{Naming, Shown, ShownError};
 use crate::net::tls;
 use crate::paths::{Namer, Template, TemplateError};
 
@@ -59,6 +59,9 @@ pub enum ConfigError {
     /// Not a pattern of paths.
     #[error("--exclude-path `{0}`: {1}")]
     Glob(String, String),
+    /// Labels or families that there are not.
+    #[error(transparent)]
+    Shown(#[from] ShownError),
     /// A prefix of every User-Agent.
     #[error("--exclude-user-agent is empty, which would leave out every request")]
     EmptyUserAgent,

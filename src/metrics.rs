@@ -3,7 +3,7 @@
 
 pub use self::catalogue::*;
 pub use self::profiles::*;
-pub use self::shown::Shown;
+pub use self::shown::{DurationLabel, DurationLabels, Shown, ShownError, Without};
 pub use self::sidecar::*;
 pub use self::tls::{ReadTls, TlsState};
 

@@ -289,6 +289,8 @@ def override(matcher, name, key, value):
 
 
 def target(number, expr, legend, style="time_series"):
+    # Traces as dots over the quantiles of durations.
+    has_traces = style != "table" and "http_request_duration_seconds_bucket{" in expr
     return {
         "refId": chr(ord("A") + number),
         "datasource": DATASOURCE,
@@ -298,7 +300,7 @@ def target(number, expr, legend, style="time_series"):
         "instant": style == "table",
         "range": style != "table",
         "editorMode": "code",
-    }
+    } | ({"exemplar": True} if has_traces else {})
 
 
 def variable(name, label, query, all_value):

@@ -8,7 +8,7 @@ use redcar::config::{ConfigError, Exclusions, PathGlob, PathMode, parse_methods}
 use redcar::metrics::buckets::{Buckets, Histograms, Native};
 use redcar::metrics::labels::Methods;
 use redcar::metrics::store::Limits;
-use redcar::metrics::{Naming, Shown};
+use redcar::metrics::{DurationLabels, Naming, Shown, ShownError, Without};
 use redcar::paths::Template;
 
 use super::values::{HistogramsMode, NamingMode, PathsMode};
@@ -57,6 +57,13 @@ pub(crate) struct SeriesArgs {
     /// (one series each, 9 % from bound to bound), both. Text always has the classic ones.
     #[arg(long, value_name = "FORM", value_enum, default_value_t = HistogramsMode::Classic, env = "REDCAR_HISTOGRAMS")]
     histograms: HistogramsMode,
+    /// Labels of the request durations, of method, path, status, `status_class`, error and
+    /// `grpc_status`; or none. The request counter keeps all of its labels. For the default names.
+    #[arg(long, value_name = "LIST", env = "REDCAR_DURATION_LABELS", value_parser = <DurationLabels as std::str::FromStr>::from_str)]
+    duration_labels: Option<DurationLabels>,
+    /// Metrics to leave out, repeatable: `http_response_start_seconds`.
+    #[arg(long, value_name = "METRIC", env = "REDCAR_WITHOUT", value_delimiter = ',')]
+    without: Vec<String>,
     /// Methods with a label of their own, instead of the standard ones; others count as `_OTHER`.
     #[arg(long, value_name = "LIST", env = "REDCAR_KNOWN_METHODS", value_parser = parse_methods)]
     known_methods: Option<Methods>,
@@ -115,6 +122,9 @@ impl SeriesArgs {
             NamingMode::Flask => (Naming::Flask, &Buckets::LIBRARIES),
             NamingMode::Otel => (Naming::Otel, &Buckets::LIBRARIES),
         };
+        if naming != Naming::Default && self.duration_labels.is_some() {
+            return Err(ShownError::Naming.into());
+        }
         let histograms = match self.histograms {
             HistogramsMode::Classic => Histograms::Classic,
             HistogramsMode::Native => Histograms::Native,
@@ -140,7 +150,12 @@ impl SeriesArgs {
                 PathsMode::Off => PathMode::Off,
             },
             naming,
-            shown: Shown { histograms, created_lines },
+            shown: Shown {
+                histograms,
+                created_lines,
+                duration_labels: self.duration_labels.unwrap_or_default(),
+                without: Without::new(&self.without, naming)?,
+            },
             limits: Limits { max_paths, max_series, buckets, exemplars },
             methods: self.known_methods.unwrap_or_default(),
         })

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::metrics::labels::Methods;
-use crate::metrics::store::{HistogramTotals, Key, Row, Snapshot, Store};
+use crate::metrics::store::{HistogramTotals, Key, Row, Snapshot, Store, Traces};
 use crate::metrics::text::Format;
-use crate::metrics::{Family, Naming, Shown, SidecarMetrics, WorkerStats};
+use crate::metrics::{DurationLabels, Family, Naming, Shown, SidecarMetrics, WorkerStats};
 
 use self::sheet::{Labels, Number, Observed, Sheet};
 
@@ -48,10 +48,10 @@ pub struct Page {
     sources: Sources,
     format: Format,
     snapshot: Snapshot,
-    /// Row numbers in the order of their labels.
-    rows: Vec<usize>,
-    /// Runs of `rows` that the profile shows under one set of labels.
-    groups: Vec<Range<usize>>,
+    /// Rows by the labels of requests.
+    groups: Groups,
+    /// Rows by the labels of durations, if those are others.
+    durations: Option<Groups>,
     /// Route numbers in the order of their names.
     routes: Vec<usize>,
     /// Which part of the profile is being written, and which of its items comes next.
@@ -73,8 +73,46 @@ struct Part {
 #[derive(Clone, Copy)]
 enum Items {
     Groups,
+    Durations,
     Routes,
     Once,
+}
+
+/// Rows that are shown as one.
+#[derive(Debug)]
+struct Groups {
+    /// Row numbers in the order of their labels.
+    rows: Vec<usize>,
+    /// Runs of them under one set of labels.
+    runs: Vec<Range<usize>>,
+}
+
+impl Groups {
+    /// Groups what `key` does not tell apart. Names are compared once for each route, and not for
+    /// each of its rows: `ranks` has their order.
+    fn new(
+        snapshot: &Snapshot,
+        (ranks, methods): (&[usize], &Methods),
+        key: impl Fn(Key) -> Key,
+    ) -> Self {
+        let key = |row: &usize| snapshot.rows.get(*row).map(|(full, _)| key(*full));
+        let mut rows: Vec<usize> = (0..snapshot.rows.len()).collect();
+        rows.sort_by_cached_key(|row| {
+            key(row).map(|key| {
+                let rank = ranks.get(key.route.index());
+                (rank, methods.name(key.method), key.status, key.error, key.grpc)
+            })
+        });
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for (position, row) in rows.iter().enumerate() {
+            let first = runs.last().and_then(|last| rows.get(last.start));
+            match (runs.last_mut(), first) {
+                (Some(last), Some(first)) if key(first) == key(row) => last.end = position + 1,
+                _ => runs.push(position..position + 1),
+            }
+        }
+        Self { rows, runs }
+    }
 }
 
 impl Page {
@@ -90,22 +128,24 @@ impl Page {
                 *place = rank;
             }
         }
-        let mut rows: Vec<usize> = (0..snapshot.rows.len()).collect();
-        rows.sort_by_cached_key(|index| {
-            snapshot.rows.get(*index).map(|(key, _)| {
-                let method = sources.methods.name(key.method);
-                (ranks.get(key.route.index()), method, key.status, key.error, key.grpc)
-            })
+        let order = (&*ranks, &sources.methods);
+        let groups = Groups::new(&snapshot, order, |key| match sources.naming {
+            Naming::Default => key,
+            // No label tells why an answer is not whole.
+            Naming::Flask => Key { error: None, grpc: None, ..key },
+            Naming::Otel => Key { error: otel::error_type(key), grpc: None, ..key },
         });
+        let labels = sources.shown.duration_labels;
+        let durations = (labels != DurationLabels::default())
+            .then(|| Groups::new(&snapshot, order, |key| labels.reduce(key)));
         routes.retain(|index| snapshot.routes.get(*index).is_some_and(|r| !r.rows.is_empty()));
-        let groups = groups(sources.naming, &snapshot, &rows);
         let sheet = Sheet::new(format, &sources.shown);
         Self {
             sources,
             format,
             snapshot,
-            rows,
             groups,
+            durations,
             routes,
             part: 0,
             position: 0,
@@ -127,12 +167,16 @@ impl Page {
             self.is_done = true;
             return;
         };
+        if self.sources.shown.without.has(&part.of) {
+            self.part += 1;
+            return;
+        }
         if self.position == 0 {
             self.labels.clear();
             out.family(part.of);
         }
         let count = match part.items {
-            Items::Groups => self.groups.len(),
+            Items::Groups | Items::Durations => self.groups_of(part.items).runs.len(),
             Items::Routes => self.routes.len(),
             Items::Once => 1,
         };
@@ -146,10 +190,22 @@ impl Page {
         }
     }
 
+    fn groups_of(&self, items: Items) -> &Groups {
+        match (items, &self.durations) {
+            (Items::Durations, Some(durations)) => durations,
+            (Items::Groups | Items::Durations | Items::Routes | Items::Once, _) => &self.groups,
+        }
+    }
+
     /// The rows of a group; none is empty.
-    fn group(&self, index: usize) -> impl Iterator<Item = &(Key, Vec<Arc<Row>>)> + Clone {
-        let range = self.groups.get(index).cloned().unwrap_or_default();
-        let rows = self.rows.get(range).unwrap_or_default();
+    fn group(
+        &self,
+        items: Items,
+        index: usize,
+    ) -> impl Iterator<Item = &(Key, Vec<Arc<Row>>)> + Clone {
+        let groups = self.groups_of(items);
+        let range = groups.runs.get(index).cloned().unwrap_or_default();
+        let rows = groups.rows.get(range).unwrap_or_default();
         rows.iter().filter_map(|row| self.snapshot.rows.get(*row))
     }
 
@@ -159,39 +215,44 @@ impl Page {
     }
 
     /// When the first row of a group began to count.
-    fn born(&self, index: usize) -> Option<SystemTime> {
-        born(self.group(index).map(|(_, parts)| parts))
+    fn born(&self, items: Items, index: usize) -> Option<SystemTime> {
+        born(self.group(items, index).map(|(_, parts)| parts))
     }
 
     /// All workers' durations of a group, added up.
     fn durations_of(&self, index: usize) -> HistogramTotals {
-        let parts = self.group(index).flat_map(|(_, parts)| parts);
+        let parts = self.group(Items::Durations, index).flat_map(|(_, parts)| parts);
         HistogramTotals::of(parts.map(|row| &row.durations))
     }
 
     /// All workers' requests of a group, timed or not.
     fn requests_of(&self, index: usize) -> u64 {
-        self.group(index).flat_map(|(_, parts)| parts).map(|row| row.requests()).sum()
+        let parts = self.group(Items::Groups, index).flat_map(|(_, parts)| parts);
+        parts.map(|row| row.requests()).sum()
     }
 
     /// Writes the histogram of a group whose labels are in place.
     fn durations(&self, out: &mut Sheet, index: usize) {
-        let limits = self.sources.store.limits();
-        let with_exemplars = self.format != Format::Text && limits.exemplars;
         let totals = self.durations_of(index);
         if totals.count() == 0 {
             // All of them are only counted.
             return;
         }
-        let exemplar = |bucket| {
-            let parts = self.group(index).flat_map(|(_, parts)| parts);
-            let latest = parts.filter_map(|row| row.exemplar(bucket));
-            if with_exemplars { latest.max_by_key(|exemplar| exemplar.at) } else { None }
-        };
-        let exemplars: Vec<_> = (0..limits.buckets.len()).map(exemplar).collect();
-        let (bounds, born) = (&limits.buckets, self.born(index));
-        let of = Observed { bounds, totals: &totals, born, exemplars: &exemplars };
-        out.histogram(&self.labels, &of);
+        let (bounds, born) =
+            (&self.sources.store.limits().buckets, self.born(Items::Durations, index));
+        let traces = self.traces(Items::Durations, index);
+        out.histogram(&self.labels, &Observed { bounds, totals: &totals, born, traces: &traces });
+    }
+
+    /// The traces of a group, where the format has a place for them.
+    fn traces(&self, items: Items, index: usize) -> Vec<Traces> {
+        let mut traces = Vec::new();
+        if self.format != Format::Text {
+            for row in self.group(items, index).flat_map(|(_, parts)| parts) {
+                row.add_traces_to(&mut traces);
+            }
+        }
+        traces
     }
 
     fn in_flight(&self) -> Number {
@@ -202,27 +263,6 @@ impl Page {
 /// When the first of these rows began to count. A row's first part is its oldest.
 fn born<'a>(rows: impl Iterator<Item = &'a Vec<Arc<Row>>>) -> Option<SystemTime> {
     rows.filter_map(|parts| Some(parts.first()?.durations.born())).min()
-}
-
-/// Runs of rows with the same labels in this profile. The rows are in the order of their labels.
-fn groups(naming: Naming, snapshot: &Snapshot, rows: &[usize]) -> Vec<Range<usize>> {
-    let key = |position: usize| {
-        let row = rows.get(position).and_then(|row| snapshot.rows.get(*row));
-        row.map(|(key, _)| match naming {
-            Naming::Default => *key,
-            // No label tells why an answer is not whole.
-            Naming::Flask => Key { error: None, grpc: None, ..*key },
-            Naming::Otel => Key { error: otel::error_type(*key), grpc: None, ..*key },
-        })
-    };
-    let mut groups: Vec<Range<usize>> = Vec::new();
-    for position in 0..rows.len() {
-        match groups.last_mut() {
-            Some(last) if key(last.start) == key(position) => last.end = position + 1,
-            _ => groups.push(position..position + 1),
-        }
-    }
-    groups
 }
 
 impl Iterator for Page {

@@ -84,6 +84,9 @@ pub struct Counter {
     /// The value.
     #[prost(double, tag = "1")]
     pub value: f64,
+    /// A trace of what it counted last.
+    #[prost(message, optional, tag = "2")]
+    pub exemplar: Option<Exemplar>,
     /// When it was 0.
     #[prost(message, optional, tag = "3")]
     pub created_timestamp: Option<Timestamp>,

@@ -19,7 +19,7 @@ pub use self::deferred::Unnamed;
 pub use self::list::{ListedPath, PathKind, PathState, meaning_of};
 pub use self::naming::Answer;
 pub use self::row::{
-    Exemplar, HistogramRow, HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow, Row,
+    Exemplar, HistogramRow, HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow, Row, Traces,
 };
 pub use self::shard::{Resolved, Settled, Shard};
 
@@ -230,7 +230,7 @@ impl Store {
     }
 
     fn add_row(&self, key: Key) -> Arc<Row> {
-        let row = Arc::new(Row::new(&self.limits.buckets, self.limits.exemplars));
+        let row = Arc::new(Row::new(&self.limits.buckets));
         if let Some(parts) = self.lock().row_mut(key) {
             parts.push(Arc::clone(&row));
         }

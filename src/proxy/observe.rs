@@ -16,7 +16,7 @@ use crate::metrics::{bump, drop_one};
 use crate::paths::is_respelling;
 use crate::proxy::worker::{Tick, Worker};
 
-use self::details::{Details, details, value};
+use self::details::{subject, trace_id, value};
 use self::ending::CountedStatus;
 pub use self::ending::{Ending, ResponseHead};
 pub use self::open::OpenConnection;
@@ -70,7 +70,9 @@ pub struct Observation {
     stream_begun: Option<Tick>,
     request_bytes: u64,
     response_bytes: u64,
-    details: Option<Box<Details>>,
+    /// Of the sampled trace that the request belongs to.
+    trace_id: Option<u128>,
+    subject: Option<Box<Subject>>,
     /// Kept out of every metric but one, by `--exclude-path` or `--exclude-user-agent`.
     excluded: bool,
     ended: bool,
@@ -110,7 +112,8 @@ impl Observation {
             stream_begun: None,
             request_bytes: 0,
             response_bytes: 0,
-            details: details(worker, peer, head, path),
+            trace_id: trace_id(worker, head),
+            subject: subject(worker, peer, head, path),
             excluded,
             ended: false,
             worker: Rc::clone(worker),
@@ -250,13 +253,12 @@ impl Observation {
         let route = worker.shard.settle(&self.route, answer);
         let key = Key { route, method: self.method, status: self.status, error, grpc: self.grpc };
         let is_timed = self.status != 101 && self.stream_begun.is_none();
-        let trace_id = self.details.as_ref().and_then(|details| details.trace_id);
         worker.shard.with_row(&key, |row, buckets| {
             if !is_timed {
                 return row.count_untimed();
             }
             row.durations.record(buckets, nanos);
-            if let Some(trace_id) = trace_id {
+            if let Some(trace_id) = self.trace_id {
                 let exemplar = Exemplar { trace_id, nanos, at: SystemTime::now() };
                 row.keep_exemplar(buckets, exemplar);
             }
@@ -288,8 +290,7 @@ impl Observation {
     }
 
     fn log(&self, route: Option<&Settled>, error: Option<ErrorToken>, nanos: u64) {
-        let subject = self.details.as_ref().and_then(|details| details.subject.as_ref());
-        let (Some(log), Some(subject)) = (&self.worker.access_log, subject) else {
+        let (Some(log), Some(subject)) = (&self.worker.access_log, &self.subject) else {
             return;
         };
         let route = match route {

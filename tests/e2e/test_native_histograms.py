@@ -287,3 +287,52 @@ def test_openmetrics_says_births_on_request(app, processes, proxy):
     found = wait_until(values, "the counter's birth and a scrape")
     assert [value for _, value in found[:2]] == ["0", "1"]
     assert reader.query('{__name__=~".+_created"}') == []
+
+
+@pytest.mark.parametrize("version", ["2.42", "3.5"])
+def test_exemplars_lead_from_a_bucket_and_from_an_error_to_a_trace(app, processes, proxy, version):
+    """In OpenMetrics to 2.42, in native histograms to 3.5."""
+    features = {"2.42": [], "3.5": ["native-histograms"]}[version]
+    sidecar = proxy(app, *ROUTES, "--histograms", "both")
+    client = KeepAlive(sidecar.port)
+    traces = {f"{n:032x}": path for n, path in enumerate(SAMPLED, 1)}
+    for trace, path in traces.items():
+        client("GET", path, traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+    client("GET", "/work/1000/200", traceparent=f"00-{9:032x}-00f067aa0ba902b7-00")
+    client.close()
+    reader = Prometheus(processes, sidecar.metrics_port, version, [*features, "exemplar-storage"])
+
+    def found(query):
+        now = time.time()
+        data = reader.get("query_exemplars", query=query, start=now - 60, end=now + 60)
+        return {
+            (exemplar["labels"]["trace_id"], series["seriesLabels"]["status"])
+            for series in data
+            for exemplar in series["exemplars"]
+        }
+
+    by_status = {(trace, path.rsplit("/", 1)[1]) for trace, path in traces.items()}
+    name = DURATION if version == "3.5" else f"{DURATION}_bucket"
+    wait_until(lambda: found(name) == by_status, "every trace at its bucket")
+    errors = {(trace, status) for trace, status in by_status if status == "500"}
+    wait_until(lambda: found("http_requests_total") == errors, "the error's trace")
+
+
+SAMPLED = ["/work/1000/200", "/work/60000/200", "/work/300000/200", "/work/2000/500"]
+
+
+def test_durations_by_class_and_without_a_family(app, processes, proxy):
+    flags = ["--duration-labels", "path,status_class", "--without", "http_response_start_seconds"]
+    sidecar = proxy(app, *ROUTES, *flags)
+    client = KeepAlive(sidecar.port)
+    for status in (200, 201, 404, 500, 503):
+        assert client("GET", f"/work/1/{status}")[0] == status
+    client.close()
+    samples = sidecar.samples()
+    assert samples.table(f"{DURATION}_count", "path", "status_class", "status", "method") == {
+        ("/work/{micros}/{status}", "2xx", "", ""): 2,
+        ("/work/{micros}/{status}", "4xx", "", ""): 1,
+        ("/work/{micros}/{status}", "5xx", "", ""): 2,
+    }
+    assert len(samples.table("http_requests_total", "status")) == 5
+    assert not samples.has("http_response_start_seconds_count")

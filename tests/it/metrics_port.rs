@@ -341,7 +341,7 @@ fn at_most_two_pages_are_made_at_a_time() {
 }
 
 #[test]
-fn exemplars_come_with_the_flag_and_in_openmetrics_only() {
+fn exemplars_come_with_sampled_traces_and_in_openmetrics() {
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let sampled = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n");
     let unsampled = format!("traceparent: 00-{}-00f067aa0ba902b7-00\r\n", "a".repeat(32));

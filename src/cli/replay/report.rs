@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use redcar::metrics::buckets::Histograms;
 use redcar::metrics::page::{Page, Sources};
 use redcar::metrics::store::{HistogramTotals, Store, meaning_of};
 use redcar::metrics::text::Format;
@@ -26,6 +27,8 @@ pub(super) struct Report {
     paths: Vec<PathUse>,
     rows: usize,
     page: PageSize,
+    /// The page in protobuf, where histograms are not classic there.
+    protobuf: Option<PageSize>,
 }
 
 /// How often a Prometheus comes, unless told otherwise.
@@ -64,7 +67,9 @@ impl Report {
         store: &Arc<Store>,
     ) -> Self {
         let limits = (settings.limits.max_paths, settings.limits.max_series);
-        let page = PageSize::of(settings, store);
+        let page = PageSize::of(settings, store, Format::Text);
+        let protobuf = (settings.shown.histograms != Histograms::Classic)
+            .then(|| PageSize::of(settings, store, Format::Protobuf));
         let snapshot = store.snapshot();
         let mut paths: BTreeMap<String, PathUse> = BTreeMap::new();
         for (key, parts) in &snapshot.rows {
@@ -79,7 +84,7 @@ impl Report {
         }
         let mut paths: Vec<_> = paths.into_values().filter(|path| path.requests > 0).collect();
         paths.sort_by(|a, b| b.requests.cmp(&a.requests).then(a.template.cmp(&b.template)));
-        Self { file, tally, limits, pods, paths, rows: snapshot.rows.len(), page }
+        Self { file, tally, limits, pods, paths, rows: snapshot.rows.len(), page, protobuf }
     }
 
     /// A list that `--routes-file` reads, with everything else in comments.
@@ -110,6 +115,12 @@ impl Report {
             self.page.bytes,
             self.page.gzip_bytes
         );
+        if let Some(PageSize { time_series, bytes, gzip_bytes }) = &self.protobuf {
+            let _ = writeln!(
+                out,
+                "# in protobuf {time_series} time series, {bytes} bytes, {gzip_bytes} with gzip"
+            );
+        }
         if let Some(pods) = self.pods {
             let fleet = self.fleet(pods);
             let _ = writeln!(
@@ -181,6 +192,11 @@ impl Report {
             "time_series": self.page.time_series,
             "scrape_bytes": self.page.bytes,
             "scrape_gzip_bytes": self.page.gzip_bytes,
+            "protobuf": self.protobuf.as_ref().map(|page| serde_json::json!({
+                "time_series": page.time_series,
+                "scrape_bytes": page.bytes,
+                "scrape_gzip_bytes": page.gzip_bytes,
+            })),
             "fleet": fleet,
             "paths": paths,
         });
@@ -196,7 +212,7 @@ fn counts<K: std::fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
 
 impl PageSize {
     /// Renders the page that the proxy would send, and counts.
-    fn of(settings: &SeriesSettings, store: &Arc<Store>) -> Self {
+    fn of(settings: &SeriesSettings, store: &Arc<Store>, format: Format) -> Self {
         let limits = &settings.limits;
         let sources = Sources {
             store: Arc::clone(store),
@@ -209,14 +225,13 @@ impl PageSize {
         };
         let mut size = Self::default();
         let mut gzip = GzEncoder::new(Counter(0), Compression::fast());
-        for piece in Page::new(sources, Format::Text) {
+        let mut page = Page::new(sources, format);
+        for piece in page.by_ref() {
             size.bytes += piece.len();
-            let lines = piece.split(|byte| *byte == b'\n');
-            size.time_series +=
-                lines.filter(|line| !matches!(line.first(), None | Some(b'#'))).count();
             // The counter takes everything.
             let _infallible = gzip.write_all(&piece);
         }
+        size.time_series = page.series();
         size.gzip_bytes = gzip.finish().map_or(0, |counter| counter.0);
         size
     }

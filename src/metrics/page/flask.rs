@@ -12,7 +12,7 @@ pub(super) const PARTS: &[Part] = &[
         of: metrics::FLASK_DURATION,
         items: Items::Groups,
         write: |page, out, index| {
-            let key = page.group(index).next()?.0;
+            let key = page.group(Items::Groups, index).next()?.0;
             page.labels.clear();
             page.labels.push("method", page.sources.methods.name(key.method));
             page.labels.push("path", page.snapshot.route_name(key.route));

@@ -11,7 +11,7 @@ pub(super) const PARTS: &[Part] = &[
         of: metrics::OTEL_DURATION,
         items: Items::Groups,
         write: |page, out, index| {
-            let key = page.group(index).next()?.0;
+            let key = page.group(Items::Groups, index).next()?.0;
             page.otel_labels(key);
             page.durations(out, index);
             Some(())

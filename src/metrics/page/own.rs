@@ -5,17 +5,18 @@ use std::time::SystemTime;
 
 use super::sheet::{Number, Observed, Sheet};
 use super::{Items, Page, Part};
-use crate::metrics::labels::ErrorToken;
-use crate::metrics::store::{HistogramRow, HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow};
-use crate::metrics::{self, WorkerStats};
+use crate::metrics::store::{
+    HistogramRow, HistogramTotals, Key, LASTING_BOUNDS, Lasting, RouteRow,
+};
+use crate::metrics::{self, DurationLabel, DurationLabels, WorkerStats};
 
 pub(super) const PARTS: &[Part] = &[
     Part { of: metrics::REQUESTS, items: Items::Groups, write: Page::requests },
     Part {
         of: metrics::DURATION,
-        items: Items::Groups,
+        items: Items::Durations,
         write: |page, out, index| {
-            page.row_labels(index)?;
+            page.duration_labels(index)?;
             page.durations(out, index);
             Some(())
         },
@@ -68,25 +69,47 @@ pub(super) const PARTS: &[Part] = &[
 ];
 
 impl Page {
-    fn row_labels(&mut self, index: usize) -> Option<()> {
-        let key = self.group(index).next()?.0;
-        self.labels.clear();
-        self.labels.push("method", self.sources.methods.name(key.method));
-        self.labels.push("path", self.snapshot.route_name(key.route));
-        self.labels.push("status", &key.status.to_string());
-        if let Some(error) = key.error {
-            self.labels.push("error", ErrorToken::as_str(error));
-        }
-        if let Some(status) = key.grpc {
-            self.labels.push("grpc_status", status.as_str());
-        }
+    fn duration_labels(&mut self, index: usize) -> Option<()> {
+        let key = self.group(Items::Durations, index).next()?.0;
+        self.row_labels(key, self.sources.shown.duration_labels);
         Some(())
     }
 
+    fn row_labels(&mut self, key: Key, split_by: DurationLabels) {
+        self.labels.clear();
+        for label in DurationLabel::ALL.into_iter().filter(|label| split_by.has(*label)) {
+            let name = label.as_str();
+            match label {
+                DurationLabel::Method => {
+                    self.labels.push(name, self.sources.methods.name(key.method));
+                }
+                DurationLabel::Path => self.labels.push(name, self.snapshot.route_name(key.route)),
+                DurationLabel::Status => self.labels.push(name, &key.status.to_string()),
+                DurationLabel::StatusClass => {
+                    self.labels.push(name, &format!("{}xx", key.status / 100));
+                }
+                DurationLabel::Error => {
+                    if let Some(error) = key.error {
+                        self.labels.push(name, error.as_str());
+                    }
+                }
+                DurationLabel::GrpcStatus => {
+                    if let Some(status) = key.grpc {
+                        self.labels.push(name, status.as_str());
+                    }
+                }
+            }
+        }
+    }
+
     fn requests(&mut self, out: &mut Sheet, index: usize) -> Option<()> {
-        self.row_labels(index)?;
+        let key = self.group(Items::Groups, index).next()?.0;
+        self.row_labels(key, DurationLabels::default());
         let requests = Number::Whole(self.requests_of(index));
-        out.sample(&self.labels, requests, self.born(index));
+        let is_error = key.status >= 500 || key.error.is_some();
+        let traces = if is_error { self.traces(Items::Groups, index) } else { Vec::new() };
+        let newest = traces.into_iter().map(|traces| traces.newest).max_by_key(|trace| trace.at);
+        out.counter(&self.labels, requests, self.born(Items::Groups, index), newest);
         Some(())
     }
 
@@ -102,7 +125,7 @@ impl Page {
         let rows: Vec<_> = self.route_rows(index)?.map(|row| &row.response_start).collect();
         let (totals, born) = (HistogramTotals::of(rows.iter().copied()), born(&rows));
         let bounds = &self.sources.store.limits().buckets;
-        let of = Observed { bounds, totals: &totals, born, exemplars: &[] };
+        let of = Observed { bounds, totals: &totals, born, traces: &[] };
         out.histogram(&self.labels, &of);
         Some(())
     }
@@ -112,7 +135,7 @@ impl Page {
         let rows: Vec<_> = self.route_rows(index)?.filter_map(|row| row.lasting(kind)).collect();
         let (totals, born) = (HistogramTotals::of(rows.iter().copied()), born(&rows));
         if totals.count() > 0 {
-            let of = Observed { bounds: &LASTING_BOUNDS, totals: &totals, born, exemplars: &[] };
+            let of = Observed { bounds: &LASTING_BOUNDS, totals: &totals, born, traces: &[] };
             out.histogram(&self.labels, &of);
         }
         Some(())

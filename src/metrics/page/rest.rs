@@ -15,16 +15,23 @@ impl Page {
     pub(super) fn rest(&mut self, out: &mut Sheet) {
         self.labels.clear();
         let workers = &self.sources.workers;
+        let shown = |of: Family| !self.sources.shown.without.has(&of);
         if let Some(first) = workers.first() {
-            let overhead = HistogramTotals::of(workers.iter().map(|worker| &worker.overhead));
-            out.family(metrics::OVERHEAD);
-            let (totals, born) = (&overhead, Some(first.overhead.born()));
-            let bounds = &first.overhead_bounds;
-            out.histogram(&self.labels, &Observed { bounds, totals, born, exemplars: &[] });
-            let connect = HistogramTotals::of(workers.iter().map(|worker| &worker.connect));
-            out.family(metrics::CONNECT_DURATION);
-            let (totals, bounds) = (&connect, &first.connect_bounds);
-            out.histogram(&self.labels, &Observed { bounds, totals, born, exemplars: &[] });
+            let born = Some(first.overhead.born());
+            if shown(metrics::OVERHEAD) {
+                let totals = HistogramTotals::of(workers.iter().map(|worker| &worker.overhead));
+                let bounds = &first.overhead_bounds;
+                out.family(metrics::OVERHEAD);
+                let of = Observed { bounds, totals: &totals, born, traces: &[] };
+                out.histogram(&self.labels, &of);
+            }
+            if shown(metrics::CONNECT_DURATION) {
+                let totals = HistogramTotals::of(workers.iter().map(|worker| &worker.connect));
+                let bounds = &first.connect_bounds;
+                out.family(metrics::CONNECT_DURATION);
+                let of = Observed { bounds, totals: &totals, born, traces: &[] };
+                out.histogram(&self.labels, &of);
+            }
         }
         self.cold(out);
         self.process(out);
@@ -44,7 +51,7 @@ impl Page {
         let mut samples: Vec<&str> =
             text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
         samples.sort_unstable();
-        for of in CATALOGUE {
+        for of in CATALOGUE.iter().filter(|of| !self.sources.shown.without.has(of)) {
             let is_of = |line: &&&str| {
                 line.strip_prefix(of.name).is_some_and(|rest| rest.starts_with(['{', ' ']))
             };
@@ -87,6 +94,9 @@ impl Page {
     }
 
     fn single(&self, out: &mut Sheet, of: Family, value: Number) {
+        if self.sources.shown.without.has(&of) {
+            return;
+        }
         out.family(of);
         out.sample(&self.labels, value, Some(self.sources.cold.born));
     }

@@ -8,7 +8,7 @@ use prost::encoding::{self, WireType, encode_key, encode_varint};
 
 use crate::metrics::buckets::{Buckets, Histograms, SCHEMA};
 use crate::metrics::proto::{self, LabelPair, MetricType, Timestamp};
-use crate::metrics::store::{Exemplar, HistogramTotals};
+use crate::metrics::store::{Exemplar, HistogramTotals, Traces};
 use crate::metrics::text::{self, Format, Kind, Millis, Nanos};
 use crate::metrics::{Family, Shown};
 
@@ -195,17 +195,36 @@ impl Sheet {
 
     /// Writes a sample of the family that was begun; of a counter, `born` is when it was 0.
     pub(super) fn sample(&mut self, labels: &Labels, value: Number, born: Option<SystemTime>) {
+        self.counter(labels, value, born, None);
+    }
+
+    /// The same of a counter with a trace of what it counted last.
+    pub(super) fn counter(
+        &mut self,
+        labels: &Labels,
+        value: Number,
+        born: Option<SystemTime>,
+        trace: Option<Exemplar>,
+    ) {
         let Some(of) = self.of else { return };
         let born = born.filter(|_| of.kind == Kind::Counter);
         if self.format != Format::Protobuf {
             text::sample(&mut self.text, of.name, &labels.text, value);
+            if let Some(trace) = trace {
+                self.text.pop();
+                push_exemplar(&mut self.text, &trace);
+                self.text.push('\n');
+            }
             self.series += 1;
             return self.created_line(labels, born);
         }
         let value = value.as_double();
-        let created_timestamp = born.map(timestamp);
+        let (exemplar, created_timestamp) =
+            (trace.as_ref().map(exemplar_message), born.map(timestamp));
         match of.kind {
-            Kind::Counter => self.metric(labels, 3, &proto::Counter { value, created_timestamp }),
+            Kind::Counter => {
+                self.metric(labels, 3, &proto::Counter { value, exemplar, created_timestamp });
+            }
             Kind::Gauge => self.metric(labels, 2, &proto::Gauge { value }),
             // Those are written by `histogram`.
             Kind::Histogram => {}
@@ -246,7 +265,7 @@ impl Sheet {
             }
             let mut digits = itoa::Buffer::new();
             out.push_str(digits.format(cumulative));
-            if let Some(Some(exemplar)) = of.exemplars.get(index) {
+            if let Some(exemplar) = of.slowest(index) {
                 push_exemplar(out, exemplar);
             }
             out.push('\n');
@@ -283,7 +302,12 @@ impl Sheet {
             });
             let counts: Vec<_> = counts.collect();
             spans::write(counts.into_iter(), &mut message);
-            message.exemplars.extend(of.exemplars.iter().flatten().map(exemplar_message));
+            let mut exemplars: Vec<_> =
+                of.traces.iter().flat_map(|traces| [traces.newest, traces.slowest]).collect();
+            // Prometheus takes none that is older than the one before.
+            exemplars.sort_by_key(|exemplar| exemplar.at);
+            exemplars.dedup();
+            message.exemplars.extend(exemplars.iter().map(exemplar_message));
             self.series += 1;
         }
         self.metric(labels, 7, &message);
@@ -303,14 +327,22 @@ impl Sheet {
     }
 }
 
+impl Observed<'_> {
+    /// The trace that a bucket of our choice shows: it has a place for one.
+    fn slowest(&self, bucket: usize) -> Option<&Exemplar> {
+        let traces = self.traces.iter().find(|traces| traces.bucket == bucket);
+        traces.map(|traces| &traces.slowest)
+    }
+}
+
 /// One histogram as it is now.
 pub(super) struct Observed<'a> {
     pub(super) bounds: &'a Buckets,
     pub(super) totals: &'a HistogramTotals,
     /// When it was empty.
     pub(super) born: Option<SystemTime>,
-    /// Empty, or one entry per bucket.
-    pub(super) exemplars: &'a [Option<Exemplar>],
+    /// Of the buckets that have any.
+    pub(super) traces: &'a [Traces],
 }
 
 fn push_buckets(buckets: &mut Vec<proto::Bucket>, of: &Observed<'_>) {
@@ -318,7 +350,7 @@ fn push_buckets(buckets: &mut Vec<proto::Bucket>, of: &Observed<'_>) {
     let counts = of.bounds.in_buckets(&of.totals.cells);
     for (index, (upper_bound, count)) in of.bounds.upper_bounds().zip(counts).enumerate() {
         cumulative_count += count;
-        let exemplar = of.exemplars.get(index).and_then(Option::as_ref).map(exemplar_message);
+        let exemplar = of.slowest(index).map(exemplar_message);
         // Prometheus adds the last bucket by itself.
         if upper_bound.is_finite() || exemplar.is_some() {
             buckets.push(proto::Bucket { cumulative_count, upper_bound, exemplar });
@@ -327,20 +359,20 @@ fn push_buckets(buckets: &mut Vec<proto::Bucket>, of: &Observed<'_>) {
 }
 
 fn push_exemplar(out: &mut String, exemplar: &Exemplar) {
-    let Ok(trace_id) = std::str::from_utf8(&exemplar.trace_id) else {
-        return;
-    };
     let at = exemplar.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     out.push_str(" # {");
-    text::label(out, "trace_id", trace_id);
+    text::label(out, "trace_id", &trace_id(exemplar));
     // Writing to a String cannot fail.
     let _ = fmt::Write::write_fmt(out, format_args!("}} {} {}", Nanos(exemplar.nanos), Millis(at)));
 }
 
+fn trace_id(exemplar: &Exemplar) -> String {
+    format!("{:032x}", exemplar.trace_id)
+}
+
 fn exemplar_message(exemplar: &Exemplar) -> proto::Exemplar {
-    let value = String::from_utf8_lossy(&exemplar.trace_id).into_owned();
     proto::Exemplar {
-        label: vec![LabelPair { name: "trace_id".to_owned(), value }],
+        label: vec![LabelPair { name: "trace_id".to_owned(), value: trace_id(exemplar) }],
         value: Number::Seconds(Nanos(exemplar.nanos)).as_double(),
         timestamp: Some(timestamp(exemplar.at)),
     }

@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use prost::Message;
 
 use super::*;
-use crate::metrics::CATALOGUE;
 use crate::metrics::buckets::{Buckets, Histograms, Native, SCHEMA};
 use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::metrics::proto::{Histogram, MetricFamily, MetricType};
-use crate::metrics::store::{Answer, Lasting, Limits, Settled, Shard};
+use crate::metrics::store::{Answer, Exemplar, Lasting, Limits, Settled, Shard};
 use crate::metrics::text::read::samples;
 use crate::metrics::text::{Float, Kind};
+use crate::metrics::{CATALOGUE, Without};
 use crate::paths::Namer;
 
 /// A sidecar with two workers that has counted a few requests.
@@ -305,4 +305,136 @@ fn everything_that_grows_says_when_it_began() {
         assert!(open.contains(line), "{line}\n{open}");
     }
     assert!(!open.contains("redcar_paths_created"), "a gauge has no birth");
+}
+
+/// The labels of a family's series, without `le`, in their order.
+fn labels_of(text: &str, name: &str) -> Vec<String> {
+    let found = samples(text).filter(|sample| sample.name == name).map(|sample| {
+        let labels = sample.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        labels.collect::<Vec<_>>().join(" ")
+    });
+    found.collect()
+}
+
+#[test]
+fn durations_are_split_by_the_chosen_labels_and_requests_by_all() {
+    let mut sources = sources(Naming::Default, Histograms::Classic);
+    let count = "http_request_duration_seconds_count";
+    let total = |text: &str, name: &str| -> f64 {
+        samples(text).filter(|sample| sample.name == name).map(|sample| sample.value).sum()
+    };
+    let all = text(&sources, Format::Text);
+    for (labels, expected) in [
+        (
+            "path,status_class",
+            &[
+                "path=/ status_class=2xx",
+                "path=/users/{id} status_class=2xx",
+                "path=/users/{id} status_class=5xx",
+            ][..],
+        ),
+        (
+            "status_class,method",
+            &[
+                "method=GET status_class=2xx",
+                "method=GET status_class=5xx",
+                "method=POST status_class=2xx",
+            ],
+        ),
+        ("error", &["", "error=downstream_aborted"]),
+        ("none", &[""]),
+    ] {
+        sources.shown.duration_labels = labels.parse().expect("a list");
+        let page = text(&sources, Format::Text);
+        assert_eq!(labels_of(&page, count), expected, "{labels}");
+        assert!((total(&page, count) - total(&all, count)).abs() < 0.1, "{labels}");
+        for name in ["http_requests_total", "http_response_start_seconds_count"] {
+            assert_eq!(labels_of(&page, name), labels_of(&all, name), "{labels}");
+        }
+    }
+}
+
+#[test]
+fn families_are_left_out_on_request_and_no_others() {
+    let mut sources = sources(Naming::Default, Histograms::Both);
+    let names: Vec<String> = [
+        "http_response_start_seconds",
+        "redcar_overhead_seconds",
+        "redcar_paths",
+        "process_open_fds",
+    ]
+    .map(str::to_owned)
+    .into();
+    let all = families(&page(&sources, Format::Protobuf));
+    sources.shown.without = Without::new(&names, Naming::Default).expect("names");
+    let rest = families(&page(&sources, Format::Protobuf));
+    let of = |families: &[MetricFamily]| -> Vec<String> {
+        families.iter().map(|family| family.name.clone()).collect()
+    };
+    let expected: Vec<_> = of(&all).into_iter().filter(|name| !names.contains(name)).collect();
+    assert_eq!((of(&rest), expected.len() + names.len()), (expected.clone(), all.len()));
+    let text = text(&sources, Format::Text);
+    assert!(!names.iter().any(|name| text.contains(&format!("# TYPE {name} "))));
+}
+
+#[test]
+fn traces_are_at_buckets_and_at_the_counter_of_errors() {
+    let sources = sources(Naming::Default, Histograms::Both);
+    let shard = Shard::new(Arc::clone(&sources.store));
+    let at = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    for (status, trace_id, nanos, seconds) in
+        [(200, 1, 20_000_000, 100), (200, 2, 10_000_000, 101), (500, 3, 3_000_000_000, 102)]
+    {
+        let route = shard.settle(&shard.resolve("/users/7"), Answer::of_app(status));
+        let key = Key { route, method: MethodId(1), status, error: None, grpc: None };
+        shard.with_row(&key, |row, buckets| {
+            row.durations.record(buckets, nanos);
+            row.keep_exemplar(buckets, Exemplar { trace_id, nanos, at: at(seconds) });
+        });
+    }
+    assert!(!text(&sources, Format::Text).contains("trace_id"));
+    let open = text(&sources, Format::OpenMetrics);
+    let marked: Vec<_> = open
+        .lines()
+        .filter_map(|line| line.split_once(" # "))
+        .map(|(series, trace)| (series.split(' ').next().expect("a series"), trace))
+        .collect();
+    let labels = "method=\"GET\",path=\"/users/{id}\",status=";
+    let trace = |id: u128, rest: &str| format!("{{trace_id=\"{id:032x}\"}} {rest}");
+    assert_eq!(
+        marked,
+        [
+            (
+                &*format!("http_requests_total{{{labels}\"500\"}}"),
+                &*trace(3, "3.000000000 102.000")
+            ),
+            // The slowest of its bucket.
+            (
+                &format!("http_request_duration_seconds_bucket{{{labels}\"200\",le=\"0.1\"}}"),
+                &trace(1, "0.020000000 100.000")
+            ),
+            (
+                &format!("http_request_duration_seconds_bucket{{{labels}\"500\",le=\"+Inf\"}}"),
+                &trace(3, "3.000000000 102.000")
+            ),
+        ]
+    );
+    let families = families(&page(&sources, Format::Protobuf));
+    let ids = |exemplars: &[crate::metrics::proto::Exemplar]| -> Vec<String> {
+        exemplars.iter().map(|exemplar| exemplar.label[0].value.clone()).collect()
+    };
+    let native: Vec<_> = histograms(&families, "http_request_duration_seconds")
+        .into_iter()
+        .filter(|histogram| !histogram.exemplars.is_empty())
+        .map(|histogram| ids(&histogram.exemplars))
+        .collect();
+    // Newest and slowest, the older first.
+    let id = |number: u128| format!("{number:032x}");
+    assert_eq!(native, [vec![id(1), id(2)], vec![id(3)]]);
+    let counters = families.iter().find(|family| family.name == "http_requests_total");
+    let exemplars =
+        counters.expect("the family").metric.iter().filter_map(|metric| {
+            metric.counter.as_ref().and_then(|counter| counter.exemplar.clone())
+        });
+    assert_eq!(ids(&exemplars.collect::<Vec<_>>()), [id(3)]);
 }

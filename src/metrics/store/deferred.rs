@@ -130,7 +130,7 @@ impl Deferred {
     fn row(&mut self, path: &Unnamed, key: Key<()>, limits: &Limits) -> &Row {
         if self.waiting_mut(path).row(key).is_none() {
             self.rows += 1;
-            let row = Row::new(&limits.buckets, limits.exemplars);
+            let row = Row::new(&limits.buckets);
             self.waiting_mut(path).rows.push((key, row));
         }
         self.waiting_mut(path).row(key).expect("it was there or was added")

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::metrics::buckets::{Buckets, Native};
 
@@ -105,15 +105,51 @@ impl HistogramTotals {
     }
 }
 
-/// A trace to look at for one bucket.
-#[derive(Clone, Debug)]
+/// A trace to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Exemplar {
-    /// 32 hex digits of a W3C `traceparent`.
-    pub trace_id: [u8; 32],
+    /// Of a W3C `traceparent`.
+    pub trace_id: u128,
     /// The observed duration, in nanoseconds.
     pub nanos: u64,
     /// When it was observed.
     pub at: SystemTime,
+}
+
+/// The traces of one bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Traces {
+    /// Which bucket of our choice.
+    pub bucket: usize,
+    /// The last request with a trace.
+    pub newest: Exemplar,
+    /// The slowest request with a trace for [`Self::KEPT`].
+    pub slowest: Exemplar,
+}
+
+impl Traces {
+    /// How long the slowest stays the slowest against newer ones. Nobody keeps the traces of last
+    /// week, and Prometheus takes none that is older than one it has.
+    pub const KEPT: Duration = Duration::from_mins(1);
+
+    fn add(&mut self, other: &Self) {
+        let is_over =
+            other.slowest.at.duration_since(self.slowest.at).is_ok_and(|since| since > Self::KEPT);
+        if is_over || other.slowest.nanos >= self.slowest.nanos {
+            self.slowest = other.slowest;
+        }
+        if other.newest.at >= self.newest.at {
+            self.newest = other.newest;
+        }
+    }
+
+    /// Adds to those of the same bucket.
+    fn add_to(&self, all: &mut Vec<Self>) {
+        match all.iter_mut().find(|own| own.bucket == self.bucket) {
+            Some(own) => own.add(self),
+            None => all.push(*self),
+        }
+    }
 }
 
 /// One row of the hot family on one worker.
@@ -124,17 +160,14 @@ pub struct Row {
     /// Requests that are only counted: upgrades and event streams. A chat that is open for an
     /// hour is no slow request.
     untimed: AtomicU64,
-    exemplars: Option<Box<[Mutex<Option<Exemplar>>]>>,
+    /// Of the buckets that have any: empty unless requests come with traces.
+    traces: Mutex<Vec<Traces>>,
 }
 
 impl Row {
-    pub(super) fn new(bounds: &Buckets, exemplars: bool) -> Self {
-        let slots = || (0..bounds.len()).map(|_| Mutex::new(None)).collect();
-        Self {
-            durations: HistogramRow::new(bounds),
-            untimed: AtomicU64::new(0),
-            exemplars: exemplars.then(slots),
-        }
+    pub(super) fn new(bounds: &Buckets) -> Self {
+        let (durations, untimed) = (HistogramRow::new(bounds), AtomicU64::new(0));
+        Self { durations, untimed, traces: Mutex::default() }
     }
 
     /// Counts a request that is not timed. To be called by the owning thread only.
@@ -152,12 +185,12 @@ impl Row {
         self.durations.count() + self.untimed()
     }
 
-    /// Keeps an exemplar for its bucket, unless the admin thread is just reading that one.
+    /// Keeps an exemplar for its bucket, unless the admin thread is just reading them. To be called
+    /// by the owning thread only. Allocates with the first of a bucket.
     pub fn keep_exemplar(&self, bounds: &Buckets, exemplar: Exemplar) {
-        let slots = self.exemplars.as_deref().unwrap_or_default();
-        let slot = slots.get(bounds.index(exemplar.nanos)).map(Mutex::try_lock);
-        if let Some(Ok(mut slot)) = slot {
-            *slot = Some(exemplar);
+        if let Ok(mut traces) = self.traces.try_lock() {
+            let bucket = bounds.index(exemplar.nanos);
+            Traces { bucket, newest: exemplar, slowest: exemplar }.add_to(&mut traces);
         }
     }
 
@@ -165,17 +198,18 @@ impl Row {
     pub(super) fn absorb(&self, other: &Self) {
         self.durations.absorb(&other.durations);
         bump(&self.untimed, other.untimed());
-        let slots = self.exemplars.as_deref().unwrap_or_default();
-        for (bucket, slot) in slots.iter().enumerate() {
-            if let (Ok(mut slot), Some(exemplar)) = (slot.lock(), other.exemplar(bucket)) {
-                *slot = Some(exemplar);
-            }
+        if let Ok(mut traces) = self.traces.lock() {
+            other.add_traces_to(&mut traces);
         }
     }
 
-    /// The latest exemplar of a bucket.
-    pub fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
-        self.exemplars.as_ref()?.get(bucket)?.lock().ok()?.clone()
+    /// Adds its traces to those of other rows, one entry for each bucket.
+    pub fn add_traces_to(&self, all: &mut Vec<Traces>) {
+        if let Ok(traces) = self.traces.lock() {
+            for own in traces.iter() {
+                own.add_to(all);
+            }
+        }
     }
 }
 
@@ -246,5 +280,47 @@ impl RouteRow {
     /// Request and response body bytes so far.
     pub fn bytes(&self) -> (u64, u64) {
         (self.request_body_bytes.load(Relaxed), self.response_body_bytes.load(Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exemplar(trace_id: u128, nanos: u64, seconds: u64) -> Exemplar {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        Exemplar { trace_id, nanos, at }
+    }
+
+    fn traces_of(rows: &[&Row]) -> Vec<(usize, u128, u128)> {
+        let mut all = Vec::new();
+        for row in rows {
+            row.add_traces_to(&mut all);
+        }
+        all.sort_by_key(|traces| traces.bucket);
+        all.iter().map(|own| (own.bucket, own.newest.trace_id, own.slowest.trace_id)).collect()
+    }
+
+    #[test]
+    fn each_bucket_keeps_its_newest_and_its_slowest_trace_of_a_minute() {
+        let bounds = Buckets::new(&[1.0]).expect("a bound");
+        let (row, other) = (Row::new(&bounds), Row::new(&bounds));
+        assert_eq!(traces_of(&[&row]), []);
+        for (trace, nanos, at) in [(1, 500, 10), (2, 900, 11), (3, 100, 12)] {
+            row.keep_exemplar(&bounds, exemplar(trace, nanos, at));
+        }
+        assert_eq!(traces_of(&[&row]), [(0, 3, 2)]);
+        // Another worker has the newest, and the only one of the other bucket.
+        other.keep_exemplar(&bounds, exemplar(4, 700, 13));
+        other.keep_exemplar(&bounds, exemplar(5, 2_000_000_000, 9));
+        assert_eq!(traces_of(&[&row, &other]), [(0, 4, 2), (1, 5, 5)]);
+        assert_eq!(traces_of(&[&other, &row]), [(0, 4, 2), (1, 5, 5)]);
+        // After a minute the slowest is no longer the slowest.
+        row.keep_exemplar(&bounds, exemplar(6, 50, 71));
+        assert_eq!(traces_of(&[&row]), [(0, 6, 2)]);
+        row.keep_exemplar(&bounds, exemplar(7, 40, 72));
+        assert_eq!(traces_of(&[&row]), [(0, 7, 7)]);
+        row.absorb(&other);
+        assert_eq!(traces_of(&[&row]), [(0, 7, 4), (1, 5, 5)]);
     }
 }

@@ -7,33 +7,32 @@ use crate::logs::access::Subject;
 use crate::paths::without_secrets;
 use crate::proxy::worker::Worker;
 
-/// What only some configurations need.
-pub(super) struct Details {
-    pub(super) subject: Option<Subject>,
-    pub(super) trace_id: Option<[u8; 32]>,
-}
-
-/// Copies what is needed; usually nothing.
-pub(super) fn details(
+/// Copies what a line of the access log needs, where there is one.
+pub(super) fn subject(
     worker: &Worker,
     peer: IpAddr,
     head: &RequestHead<'_>,
     path: Option<&str>,
-) -> Option<Box<Details>> {
-    if worker.access_log.is_none() && !worker.config.limits.exemplars {
-        return None;
-    }
+) -> Option<Box<Subject>> {
+    worker.access_log.as_ref()?;
     let field = |name| value(head.fields, name);
-    let trace_id = worker.config.limits.exemplars.then(|| sampled_trace(field("traceparent")?));
-    let subject = worker.access_log.is_some().then(|| Subject {
+    Some(Box::new(Subject {
         peer,
         method: head.method.into(),
         path: path.map_or_else(|| "-".into(), |path| without_secrets(path).into()),
         version: Some(head.version),
         referer: field("referer").map(|value| without_query(value).into()),
         user_agent: field("user-agent").map(Box::from),
-    });
-    Some(Box::new(Details { subject, trace_id: trace_id.flatten() }))
+    }))
+}
+
+/// The trace that a request belongs to, if it is sampled and exemplars are wanted.
+pub(super) fn trace_id(worker: &Worker, head: &RequestHead<'_>) -> Option<u128> {
+    if worker.config.limits.exemplars {
+        sampled_trace(value(head.fields, "traceparent")?)
+    } else {
+        None
+    }
 }
 
 /// A Referer without what may be secret: query, fragment, credentials, segments of the path.
@@ -57,20 +56,47 @@ pub(super) fn value<'a>(fields: &[Field<'a>], name: &str) -> Option<&'a [u8]> {
     fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
-/// The trace id of a `traceparent` whose sampled flag is set (W3C Trace Context §3.2).
-fn sampled_trace(value: &[u8]) -> Option<[u8; 32]> {
+/// The trace id of a `traceparent` whose sampled flag is set (W3C Trace Context §3.2). Never panics.
+fn sampled_trace(value: &[u8]) -> Option<u128> {
     let mut parts = std::str::from_utf8(value).ok()?.split('-');
-    let (_version, trace, _parent, flags) =
+    let (version, trace, _parent, flags) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
-    let trace: [u8; 32] = trace.as_bytes().try_into().ok()?;
-    (sampled && trace.iter().all(|b| is_hex(*b))).then_some(trace)
+    let is_hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_one =
+        version != "ff" && trace.len() == 32 && [version, trace, flags].map(is_hex) == [true; 3];
+    let is_sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+    let trace = u128::from_str_radix(trace, 16).ok()?;
+    // All zeros are no trace.
+    (is_one && is_sampled && trace != 0).then_some(trace)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_counts_if_it_is_sampled_and_well_formed() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = "00f067aa0ba902b7";
+        for (value, is_sampled) in [
+            (format!("00-{trace}-{parent}-01"), true),
+            (format!("00-{trace}-{parent}-03"), true),
+            (format!("cc-{trace}-{parent}-01-more"), true),
+            (format!("00-{trace}-{parent}-00"), false),
+            (format!("ff-{trace}-{parent}-01"), false),
+            (format!("00-{}-{parent}-01", trace.to_uppercase()), false),
+            (format!("00-{}-{parent}-01", "0".repeat(32)), false),
+            (format!("00-+{}-{parent}-01", "1".repeat(31)), false),
+            (format!("00-{trace}0-{parent}-01"), false),
+            ("00-1-2-01".to_owned(), false),
+            ("nonsense".to_owned(), false),
+            (String::new(), false),
+        ] {
+            let expected = is_sampled.then_some(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+            assert_eq!(sampled_trace(value.as_bytes()), expected, "{value}");
+        }
+        assert_eq!(sampled_trace(b"00-\xff"), None);
+    }
 
     #[test]
     fn a_referer_is_logged_without_what_may_be_secret() {
