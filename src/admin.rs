@@ -427,7 +427,8 @@ impl Admin {
         }
         caller.place.reads(Reader::Lister);
         let is_json = prefers_json(&joined(request.headers(), header::ACCEPT));
-        let listing = Listing::new(self.sources.store.list_paths(), is_json, &self.listings);
+        let (paths, folds) = (self.sources.store.list_paths(), self.sources.store.list_folds());
+        let listing = Listing::new(paths, folds, is_json, &self.listings);
         let mut response = Response::new(AdminBody::Paths(Box::new(listing)));
         let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
         let headers = response.headers_mut();

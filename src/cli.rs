@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use redcar::config::names::NameSource;
 use redcar::config::{
     AccessLogFormat, AddressError, Config, ConfigError, ListenAddr, Timeouts, Upstream,
     UpstreamProtocol, parse_bytes, parse_duration, parse_some_time,
@@ -20,6 +21,7 @@ use redcar::http::rewrite::Forwarded;
 use redcar::net::tls::{Files, Identity, Port};
 
 use self::metrics_port::MetricsPortArgs;
+use self::names::{AccessArgs, NamesArgs};
 pub(crate) use self::series::SeriesSettings;
 use self::series::{ExcludeArgs, SeriesArgs};
 pub(crate) use self::top_flags::TopArgs;
@@ -27,10 +29,12 @@ use self::values::{AccessLogMode, ForwardedMode, Limit, OnDemand, ProtocolMode, 
 pub(crate) use self::values::{LogFormat, LogLevel};
 
 pub(crate) mod activation;
+pub(crate) mod agree;
 pub(crate) mod demo;
 pub(crate) mod log;
 pub(crate) mod manual;
 mod metrics_port;
+mod names;
 pub(crate) mod probe;
 pub(crate) mod replay;
 mod series;
@@ -117,8 +121,21 @@ pub(crate) struct HealthcheckArgs {
 pub(crate) struct PathsArgs {
     /// Access logs, as nginx, Apache, Envoy, `HAProxy`, Traefik, Caddy, AWS load balancers, IIS and
     /// others write them, also with gzip; `-` is standard input.
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present_any = ["merge", "check"])]
     pub(crate) files: Vec<PathBuf>,
+    /// Print instead what these know together, as a file that --names-from reads: metrics ports of
+    /// replicas (`http://10.0.0.7:9464/paths`), a Prometheus, files, as --names-from takes them.
+    #[arg(long, value_name = "URL|FILE", num_args = 1.., conflicts_with_all = ["files", "check"])]
+    pub(crate) merge: Vec<NameSource>,
+    /// Print instead the names of a job's replicas that contradict one another, as this Prometheus
+    /// (`http://prometheus:9090`) has them now. Exit code 1 if there are any.
+    #[arg(long, value_name = "URL", requires = "job", conflicts_with = "files")]
+    pub(crate) check: Option<String>,
+    /// The job of --check.
+    #[arg(long, value_name = "NAME", requires = "check")]
+    pub(crate) job: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// Print JSON instead of a list that --routes-file reads.
     #[arg(long)]
     pub(crate) json: bool,
@@ -180,6 +197,8 @@ pub(crate) struct RunArgs {
     threads: Option<usize>,
     #[command(flatten)]
     series: SeriesArgs,
+    #[command(flatten)]
+    names: NamesArgs,
     #[command(flatten)]
     exclude: ExcludeArgs,
     /// Compress scrapes for scrapers that accept gzip.
@@ -336,6 +355,7 @@ impl RunArgs {
         run.upstream = upstream;
         (run.tls_cert, run.tls_key, run.upstream_ca) = (None, None, None);
         run.metrics_port.forget();
+        run.names = NamesArgs::default();
         run.into_config()
     }
 
@@ -361,6 +381,7 @@ impl RunArgs {
             routes: series.routes,
             route_sources: series.sources,
             path_mode: series.path_mode,
+            names_from: self.names.resolve().validate(series.path_mode)?,
             naming: series.naming,
             shown: series.shown,
             exclusions: self.exclude.resolve()?,

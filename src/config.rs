@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::config::names::NamesFrom;
 use crate::config::routes::{RouteSources, RoutesError};
 use crate::http::rewrite::Forwarded;
 use crate::metrics::labels::Methods;
@@ -21,6 +22,7 @@ pub use crate::paths::PathMode;
 
 mod exclusions;
 mod metrics_port;
+pub mod names;
 pub mod routes;
 mod times;
 
@@ -56,6 +58,12 @@ pub enum ConfigError {
     /// Templates that cannot be had from where they are.
     #[error(transparent)]
     Routes(#[from] RoutesError),
+    /// Names that cannot be had from there.
+    #[error("--names-from {0}: {1}")]
+    NamesFrom(String, String),
+    /// A document that is the app's, where no app is asked.
+    #[error("--openapi {0}: there is no upstream to ask here; give a file")]
+    NoUpstream(String),
     /// Not a pattern of paths.
     #[error("--exclude-path `{0}`: {1}")]
     Glob(String, String),
@@ -144,6 +152,8 @@ pub struct Config {
     pub route_sources: RouteSources,
     /// Where other path labels come from.
     pub path_mode: PathMode,
+    /// Who else knows names of paths.
+    pub names_from: NamesFrom,
     /// What the metrics of requests are called.
     pub naming: Naming,
     /// What is shown of the numbers.

@@ -11,6 +11,7 @@
 //! - [`net`]: bytes and sockets; knows no HTTP.
 //! - [`metrics`]: labels, the catalogue, the store, the page of a scrape; knows no request.
 //! - [`config`]: validated values.
+//! - [`names`]: names of paths from elsewhere: other replicas, a Prometheus, the app itself.
 //! - [`proxy`]: one request from its head to its end.
 //! - [`logs`]: lines for people. [`shutdown`]: who it waits for.
 //! - [`admin`]: the metrics port. [`server`]: binds, owns the threads, runs, drains.
@@ -28,6 +29,7 @@ pub mod config;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+pub mod names;
 pub mod net;
 pub mod paths;
 pub mod proxy;

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{Cli, Command, LogFormat, LogLevel, RunArgs};
+use crate::cli::{Cli, Command, LogFormat, LogLevel, PathsArgs, RunArgs};
 
 /// The allocator: see the measurement in benches/README.md.
 #[global_allocator]
@@ -61,7 +61,7 @@ fn perform(cli: Cli, inherited: io::Result<Inherited>) -> ExitCode {
         Some(Command::Healthcheck(flags)) => cli::probe::healthcheck(&flags),
         Some(Command::Top(flags)) => cli::top::run(&flags),
         Some(Command::Demo(flags)) => cli::demo::run(&flags),
-        Some(Command::Paths(flags)) => cli::replay::run(*flags),
+        Some(Command::Paths(flags)) => paths(*flags),
         Some(Command::Completions { shell }) => {
             let mut out = Vec::new();
             let mut command = Cli::named();
@@ -73,6 +73,14 @@ fn perform(cli: Cli, inherited: io::Result<Inherited>) -> ExitCode {
             Ok(page) => print(&page),
             Err(error) => fail(&error, 1),
         },
+    }
+}
+
+fn paths(flags: PathsArgs) -> ExitCode {
+    match (&flags.check, &flags.job) {
+        (Some(prometheus), Some(job)) => cli::agree::check(prometheus, job, flags.access),
+        _ if !flags.merge.is_empty() => cli::agree::merge(flags.merge, flags.access),
+        _ => cli::replay::run(flags),
     }
 }
 

@@ -11,6 +11,7 @@ use self::detect::{Segment, classify, is_rpc, is_secret};
 use self::files::StaticFile;
 pub use self::known::{Found, Known};
 pub use self::learn::{Decision, Learner, Place, Rules};
+pub use self::names::{Learnable, NameSet, Since, digest, learnable};
 use self::template::Tree;
 pub use self::template::{Template, TemplateError};
 
@@ -20,6 +21,7 @@ mod files;
 mod known;
 mod learn;
 mod locales;
+mod names;
 mod random;
 mod template;
 mod vocabulary;
@@ -148,16 +150,23 @@ impl Namer {
         }
         if self.mode == PathMode::Raw {
             write_name(&path, scratch, push_raw);
-        } else if is_rpc(&path) {
-            scratch.push_str(&path);
-        } else if let Some(file) = StaticFile::of(&path) {
-            write_name(file.folder, scratch, push_detected);
-            scratch.push_str(REST);
-            scratch.push_str(file.extension);
         } else {
-            write_name(&path, scratch, push_detected);
+            detect(&path, scratch);
         }
         Name::Detected(scratch)
+    }
+}
+
+/// Writes what the detectors make of a path into the empty `out`.
+fn detect(path: &str, out: &mut String) {
+    if is_rpc(path) {
+        out.push_str(path);
+    } else if let Some(file) = StaticFile::of(path) {
+        write_name(file.folder, out, push_detected);
+        out.push_str(REST);
+        out.push_str(file.extension);
+    } else {
+        write_name(path, out, push_detected);
     }
 }
 

@@ -20,6 +20,7 @@ use crate::logs::access::AccessLog;
 use crate::metrics::page::Sources;
 use crate::metrics::store::Store;
 use crate::metrics::{ReadTls, SidecarMetrics, TlsState, WorkerStats};
+use crate::names::Source;
 use crate::net::tls::{Alpn, Listener, LoadError, TlsContexts};
 use crate::paths::Namer;
 use crate::proxy::downstream::accept::{Command, WorkerHandle};
@@ -29,10 +30,11 @@ pub use self::listen::Affordable;
 pub use self::reload::Reloader;
 
 use self::listen::open;
+use self::names::Described;
 use self::worker_thread::WorkerThread;
 
 mod listen;
-
+mod names;
 mod reload;
 mod systemd;
 mod worker_thread;
@@ -95,6 +97,9 @@ pub struct Server {
     cold: Arc<SidecarMetrics>,
     tls: TlsContexts,
     admin: admin::Settings,
+    /// Who else knows names of paths.
+    others: Vec<Source>,
+    described: Described,
 }
 
 /// How long the exit waits for the reader of the access log.
@@ -132,6 +137,7 @@ impl Server {
             TlsContexts::load(&config.tls, upstream.as_deref(), OFFER, config.timeouts.header);
         let tls = tls.map_err(StartError::of_file)?;
         let admin = metrics_settings(&config)?;
+        let others = Source::prepare(&config.names_from).map_err(StartError::of_file)?;
         let affordable = Affordable::of(config.max_connections);
         affordable.tell(config.max_connections);
         config.max_connections = affordable.connections;
@@ -144,7 +150,8 @@ impl Server {
         );
         cold.reloaded(true);
         let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
-        Ok(Self { config: Arc::new(config), listener, metrics, store, cold, tls, admin })
+        let (config, described) = (Arc::new(config), Described::default());
+        Ok(Self { config, listener, metrics, store, cold, tls, admin, others, described })
     }
 
     /// Where clients connect; tells the port where 0 was asked for.
@@ -171,6 +178,7 @@ impl Server {
             sources: self.config.route_sources.clone(),
             store: Arc::clone(&self.store),
             cold: Arc::clone(&self.cold),
+            described: self.described.clone(),
         }
     }
 
@@ -198,6 +206,7 @@ impl Server {
             let mut shutdown = pin!(shutdown);
             // Polled before anything is served, so that a signal handler is in place by then.
             let early = poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx))).await;
+            self.ask_for_names();
             let running = self.start()?;
             systemd::is_ready();
             let stop = match early {
@@ -225,8 +234,7 @@ impl Server {
     }
 
     fn start(self) -> Result<Running, StartError> {
-        let config = self.config;
-        let cold = self.cold;
+        let (config, cold, store) = (self.config, self.cold, self.store);
         if let Some(listener) = self.tls.listener.clone() {
             cold.show_tls(state_of(Arc::clone(&listener)));
             // On the main thread, which serves no requests. Ends with its runtime.
@@ -249,13 +257,7 @@ impl Server {
             access_log = Some(log);
         }
         let stats: Vec<_> = (0..config.threads).map(|_| WorkerStats::new()).collect();
-        let (handles, inboxes): (Vec<_>, Vec<_>) = (0..config.threads)
-            .map(|_| {
-                let (commands, inbox) = mpsc::unbounded_channel();
-                let connections = Arc::new(AtomicUsize::new(0));
-                (WorkerHandle { commands, connections }, inbox)
-            })
-            .unzip();
+        let (handles, inboxes): (Vec<_>, Vec<_>) = (0..config.threads).map(|_| handle()).unzip();
         let shared = Shared {
             config: Arc::clone(&config),
             cold: Arc::clone(&cold),
@@ -268,7 +270,7 @@ impl Server {
         for (index, (inbox, stats)) in inboxes.into_iter().zip(&stats).enumerate() {
             let seat = WorkerThread {
                 shared: shared.clone(),
-                store: Arc::clone(&self.store),
+                store: Arc::clone(&store),
                 stats: Arc::clone(stats),
                 listener: listener.take(),
                 handles: handles.clone(),
@@ -279,7 +281,7 @@ impl Server {
                 .push(spawn(&format!("worker-{index}"), move || seat.run(inbox)).map_err(failed)?);
         }
         let sources = Sources {
-            store: self.store,
+            store: Arc::clone(&store),
             cold: Arc::clone(&cold),
             workers: stats,
             methods: config.methods.clone(),
@@ -297,7 +299,7 @@ impl Server {
             spawn("admin", move || run_admin(metrics, sources, admin_health, settings, finished));
         threads.push(admin.map_err(failed)?);
         health.serving.store(true, Relaxed);
-        Ok(Running { config, cold, health, handles, threads, finish, access_log })
+        Ok(Running { config, cold, health, handles, threads, finish, access_log, store })
     }
 }
 
@@ -328,6 +330,12 @@ pub fn metrics_settings(config: &Config) -> Result<admin::Settings, StartError> 
     })
 }
 
+/// How a worker is told things, and where it hears of them.
+fn handle() -> (WorkerHandle, mpsc::UnboundedReceiver<Command>) {
+    let (commands, inbox) = mpsc::unbounded_channel();
+    (WorkerHandle { commands, connections: Arc::new(AtomicUsize::new(0)) }, inbox)
+}
+
 /// What the metrics show of the listener's TLS.
 fn state_of(listener: Arc<Listener>) -> ReadTls {
     Box::new(move || {
@@ -351,6 +359,7 @@ struct Running {
     threads: Vec<JoinHandle<()>>,
     finish: oneshot::Sender<Finish>,
     access_log: Option<AccessLog>,
+    store: Arc<Store>,
 }
 
 impl Running {
@@ -380,6 +389,8 @@ impl Running {
             // An error means that the worker's thread is gone, which is what is waited for.
             let _ended = end.await;
         }
+        // What still waits for others to say its name would be missing in the last scrape.
+        self.store.ask_for_names(false);
         let waits = stop == ShutdownMode::Orderly && self.config.metrics_port.last_scrape;
         let last_scrape_by = waits.then_some(deadline);
         // An error means that the metrics port is closed already.

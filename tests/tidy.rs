@@ -26,10 +26,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("metrics", &["paths"]),
     ("config", &["paths", "http", "net", "metrics"]),
+    ("names", &["paths", "net", "metrics", "config"]),
     ("logs", &["http", "config"]),
     ("proxy", &["paths", "http", "net", "shutdown", "metrics", "config", "logs"]),
     ("admin", &["paths", "net", "shutdown", "metrics", "config"]),
-    ("server", &["paths", "net", "shutdown", "metrics", "config", "logs", "proxy", "admin"]),
+    (
+        "server",
+        &["paths", "net", "shutdown", "metrics", "config", "names", "logs", "proxy", "admin"],
+    ),
 ];
 
 /// Modules of the program, not of the library: they may import all of it.

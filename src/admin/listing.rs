@@ -20,6 +20,8 @@ const WIDTH: usize = 40;
 /// A list under way: an iterator over its pieces.
 pub(super) struct Listing {
     paths: IntoIter<ListedPath>,
+    /// Places whose words are values; in JSON only.
+    folds: Vec<String>,
     is_json: bool,
     stage: Stage,
     /// What a list may hold once: templates that match the same paths.
@@ -38,7 +40,12 @@ enum Stage {
 
 impl Listing {
     /// Lists `paths`, of which the pinned ones win where two match the same.
-    pub(super) fn new(paths: Vec<ListedPath>, is_json: bool, under_way: &Rc<Cell<usize>>) -> Self {
+    pub(super) fn new(
+        paths: Vec<ListedPath>,
+        folds: Vec<String>,
+        is_json: bool,
+        under_way: &Rc<Cell<usize>>,
+    ) -> Self {
         let is_pin =
             |path: &ListedPath| path.kind == PathKind::Pinned && path.state != PathState::Retired;
         let (mut paths, others): (Vec<_>, Vec<_>) = paths.into_iter().partition(is_pin);
@@ -46,6 +53,7 @@ impl Listing {
         under_way.set(under_way.get() + 1);
         Self {
             paths: paths.into_iter(),
+            folds,
             is_json,
             stage: Stage::Begin,
             pinnable: HashSet::new(),
@@ -62,7 +70,10 @@ impl Listing {
             Some(path) if self.is_json => self.json(out, &path),
             Some(path) => self.text(out, &path),
             None => {
-                out.push_str(if self.is_json { "\n]}\n" } else { "" });
+                if self.is_json {
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(out, "\n],\"folds\":{}}}", serde_json::json!(self.folds));
+                }
                 self.stage = Stage::Done;
             }
         }
@@ -98,6 +109,7 @@ impl Listing {
             "kind": kind(path.kind),
             "state": state(path.state),
             "hits": path.hits,
+            "since": path.since_seconds,
         });
         let _ = write!(out, "{entry}");
     }
@@ -143,12 +155,15 @@ mod tests {
     use super::*;
 
     fn listed(template: &str, kind: PathKind) -> ListedPath {
-        ListedPath { template: template.into(), kind, state: PathState::Published, hits: 7 }
+        let since_seconds = Some(1_764_000_000);
+        let (template, state) = (template.into(), PathState::Published);
+        ListedPath { template, kind, state, hits: 7, since_seconds }
     }
 
     fn whole(paths: &[ListedPath], is_json: bool) -> String {
         let under_way = Rc::default();
-        let text = Listing::new(paths.to_vec(), is_json, &under_way).collect();
+        let folds = vec!["/a/{id}".to_owned()];
+        let text = Listing::new(paths.to_vec(), folds, is_json, &under_way).collect();
         assert_eq!(under_way.get(), 0);
         text
     }
@@ -181,8 +196,10 @@ mod tests {
             let value: serde_json::Value =
                 serde_json::from_str(&whole(&paths, true)).expect("JSON");
             let listed = value["paths"].as_array().expect("an array");
+            assert_eq!(value["folds"], serde_json::json!(["/a/{id}"]));
             assert_eq!(listed.len(), count);
             assert!(listed.iter().all(|path| path["kind"] == "learned" && path["hits"] == 7));
+            assert!(listed.iter().all(|path| path["since"] == 1_764_000_000));
         }
     }
 }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use redcar::config::{Config, ListenAddr};
+use redcar::names::Source;
+use redcar::names::described::App;
 use redcar::net::connect::Dialer;
 use redcar::net::tls::{Connector, Date, TlsContexts};
 use redcar::server::{Affordable, OFFER, StartError, metrics_settings, try_bind};
@@ -100,15 +102,57 @@ pub(crate) fn check(config: &Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
+    let others = match Source::prepare(&config.names_from) {
+        Ok(others) => others,
+        Err(error) => return fail(&error, 1),
+    };
     let dialer = Dialer::new(upstream.clone(), tls.connector, config.timeouts.connect);
-    let alpn = runtime.block_on(async { dialer.dial(OFFER).await.map(|dialled| dialled.alpn) });
+    let code = runtime.block_on(async {
+        match dialer.dial(OFFER).await.map(|dialled| dialled.alpn) {
+            Ok(Some(_)) => {
+                print(b"the upstream accepts connections, and its certificate is valid\n")
+            }
+            Ok(None) => print(b"the upstream accepts connections\n"),
+            Err(error) => return fail(&error, 1),
+        };
+        match check_names(
+            &others,
+            &App::new(upstream, dialer, config.route_sources.upstream_places()),
+        )
+        .await
+        {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, 1),
+        }
+    });
     // A name that is being resolved must not hold up the answer.
     runtime.shutdown_background();
-    match alpn {
-        Ok(Some(_)) => print(b"the upstream accepts connections, and its certificate is valid\n"),
-        Ok(None) => print(b"the upstream accepts connections\n"),
-        Err(error) => fail(&error, 1),
+    code
+}
+
+/// Asks everybody for names whom the sidecar would ask.
+async fn check_names(others: &[Source], app: &App) -> Result<(), io::Error> {
+    for place in app.places() {
+        let told = place.as_deref().unwrap_or("");
+        let flag = format!("--openapi upstream:{told}");
+        match app.describe(place.as_deref()).await {
+            Ok(templates) => {
+                print(format!("{flag} has {} templates\n", templates.len()).as_bytes());
+            }
+            Err(error) => return Err(io::Error::other(format!("{flag}: {error}"))),
+        }
     }
+    for source in others {
+        match source.read().await {
+            Ok(reading) => {
+                print(
+                    format!("--names-from {source} has {} names\n", reading.names.len()).as_bytes(),
+                );
+            }
+            Err(error) => return Err(io::Error::other(format!("--names-from {source}: {error}"))),
+        }
+    }
+    Ok(())
 }
 
 /// What this machine allows. The memory that connections may take is in docs/kubernetes.md.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
+use redcar::config::routes::Document;
 use redcar::config::{self, ConfigError, Exclusions};
 use redcar::metrics::store::{Answer, Key, Shard, Store};
 use redcar::paths::Namer;
@@ -108,6 +109,9 @@ fn prepare(
 ) -> Result<(SeriesSettings, Option<Exclusions>, Arc<Store>), ConfigError> {
     let exclusions = flags.exclude.resolve()?;
     let settings = flags.series.resolve(false, false)?;
+    if let Some(place) = settings.sources.upstream_places().into_iter().next() {
+        return Err(ConfigError::NoUpstream(Document::Upstream(place).to_string()));
+    }
     config::check_limits(&settings.limits)?;
     let namer = Namer::new(&settings.routes)?.with_mode(settings.path_mode);
     let store = Store::new(settings.limits.clone(), namer);

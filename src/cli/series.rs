@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use redcar::config::routes::RouteSources;
+use redcar::config::routes::{Document, RouteSources};
 use redcar::config::{ConfigError, Exclusions, PathGlob, PathMode, parse_methods};
 use redcar::metrics::buckets::{Buckets, Histograms, Native};
 use redcar::metrics::labels::Methods;
@@ -31,9 +31,10 @@ pub(crate) struct SeriesArgs {
     )]
     lists: Vec<PathBuf>,
     /// An `OpenAPI` 3 or Swagger 2 document, JSON or YAML, whose paths are pinned; repeatable.
-    /// Read again on SIGHUP.
+    /// `upstream:/openapi.json` asks the app itself for it, `upstream:` at the usual places, as
+    /// soon as it can be connected to, and again when it was away. Read again on SIGHUP.
     #[arg(long = "openapi", value_name = "FILE", env = "REDCAR_OPENAPI", value_delimiter = ',')]
-    documents: Vec<PathBuf>,
+    documents: Vec<Document>,
     /// Where path labels come from: learn (pinned templates, then traffic), pinned (templates
     /// only, the rest is `_UNMATCHED`), raw (the path as it came, capped), off (one label, `_ALL`).
     #[arg(long = "paths", value_name = "MODE", value_enum, default_value_t = PathsMode::Learn, env = "REDCAR_PATHS")]
@@ -141,7 +142,7 @@ impl SeriesArgs {
         };
         let (max_paths, max_series) = (self.max_paths, self.max_series);
         Ok(SeriesSettings {
-            routes: sources.load()?,
+            routes: sources.load(&[])?,
             sources,
             path_mode: match self.path_mode {
                 PathsMode::Learn => PathMode::Learn,

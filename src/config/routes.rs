@@ -4,8 +4,10 @@
 //! reached by a peer.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use crate::net::file;
 use crate::paths::{Template, TemplateError};
@@ -20,7 +22,49 @@ pub struct RouteSources {
     /// Lists of templates, one a line.
     pub lists: Vec<PathBuf>,
     /// `OpenAPI` documents.
-    pub documents: Vec<PathBuf>,
+    pub documents: Vec<Document>,
+}
+
+/// Where an `OpenAPI` document is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Document {
+    /// In a file.
+    File(PathBuf),
+    /// With the app itself, at this path or else at a usual one.
+    Upstream(Option<String>),
+}
+
+impl From<PathBuf> for Document {
+    fn from(file: PathBuf) -> Self {
+        Self::File(file)
+    }
+}
+
+impl FromStr for Document {
+    type Err = RoutesError;
+
+    fn from_str(text: &str) -> Result<Self, RoutesError> {
+        let Some(place) = text.strip_prefix("upstream:") else {
+            return Ok(Self::File(text.into()));
+        };
+        let is_target = |c: char| c.is_ascii_graphic() && c != '#';
+        match place {
+            "" => Ok(Self::Upstream(None)),
+            _ if place.starts_with('/') && place.chars().all(is_target) => {
+                Ok(Self::Upstream(Some(place.to_owned())))
+            }
+            _ => Err(RoutesError::Place(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.display().fmt(f),
+            Self::Upstream(place) => write!(f, "upstream:{}", place.as_deref().unwrap_or("")),
+        }
+    }
 }
 
 /// Why the templates cannot be had.
@@ -29,6 +73,11 @@ pub enum RoutesError {
     /// Two templates on the command line match the same paths.
     #[error("--route: {0}")]
     Flag(TemplateError),
+    /// An upstream's document without a path.
+    #[error(
+        "`{0}`: after `upstream:` comes a path, as in `upstream:/openapi.json`, or nothing for the usual places"
+    )]
+    Place(String),
     /// A file that cannot be read.
     #[error("cannot read {file}: {reason}")]
     Read {
@@ -63,8 +112,17 @@ impl RouteSources {
         !self.lists.is_empty() || !self.documents.is_empty()
     }
 
+    /// The places at which the app is asked for its description.
+    pub fn upstream_places(&self) -> Vec<Option<String>> {
+        let places = self.documents.iter().filter_map(|document| match document {
+            Document::Upstream(place) => Some(place.clone()),
+            Document::File(_) => None,
+        });
+        places.collect()
+    }
+
     /// Reads the files and puts all templates together: the first of those that match the same
-    /// paths wins.
+    /// paths wins. `described` is what the app has said at its places, in their order, if it has.
     ///
     /// Two in flags or lists that differ only by the names of parameters are an error: somebody
     /// wrote both by hand. `OpenAPI` documents may repeat each other and what was pinned by hand.
@@ -72,7 +130,8 @@ impl RouteSources {
     /// # Errors
     ///
     /// [`RoutesError`] with file, line and reason.
-    pub fn load(&self) -> Result<Vec<Template>, RoutesError> {
+    pub fn load(&self, described: &[Vec<Template>]) -> Result<Vec<Template>, RoutesError> {
+        let mut described = described.iter();
         let mut merged = Merged::default();
         for template in &self.templates {
             merged.add(template.clone()).map_err(RoutesError::Flag)?;
@@ -88,19 +147,27 @@ impl RouteSources {
                 })?;
             }
         }
-        for file in &self.documents {
-            let found = openapi::parse(&read(file)?).map_err(|e| e.in_file(file))?;
-            for (path, reason) in &found.left_out {
-                let file = file.display();
-                tracing::warn!(%file, path, %reason, "a path of the OpenAPI document is left out");
-            }
-            for template in found.templates {
+        for document in &self.documents {
+            let templates = match document {
+                Document::File(file) => read_document(file)?,
+                Document::Upstream(_) => described.next().cloned().unwrap_or_default(),
+            };
+            for template in templates {
                 // One that is known already keeps its first name.
                 let _repeated = merged.add(template);
             }
         }
         Ok(merged.templates)
     }
+}
+
+fn read_document(file: &Path) -> Result<Vec<Template>, RoutesError> {
+    let found = openapi::parse(&read(file)?).map_err(|e| e.in_file(file))?;
+    for (path, reason) in &found.left_out {
+        let file = file.display();
+        tracing::warn!(%file, path, %reason, "a path of the OpenAPI document is left out");
+    }
+    Ok(found.templates)
 }
 
 /// Templates without repetition.

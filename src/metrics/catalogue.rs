@@ -203,6 +203,31 @@ pub(super) const PATHS: Family = family(
     &[],
     "Path labels that came from traffic; pinned templates are not counted.",
 );
+pub(super) const PATHS_DIGEST: Family = family(
+    "redcar_paths_digest",
+    Kind::Gauge,
+    &[],
+    "A hash of all names of paths, pinned and learned: replicas with the same names show the same number.",
+);
+/// Places whose words are values.
+pub const PATH_FOLDS: Family = family(
+    "redcar_path_folds",
+    Kind::Gauge,
+    &["path"],
+    "1 for each place whose words count as values, given up to its parameter: what --names-from has to know beside the names.",
+);
+pub(super) const PATH_CONFLICTS: Family = family(
+    "redcar_path_conflicts",
+    Kind::Gauge,
+    &[],
+    "Names from --names-from that would rename what is published here: they wait for the next start.",
+);
+pub(super) const NAMES_READS: Family = family(
+    "redcar_names_reads_total",
+    Kind::Counter,
+    &["result"],
+    "Readings of the sources of --names-from; result is ok or failed. 0 without the flag.",
+);
 pub(super) const PATHS_LIMIT: Family =
     family("redcar_paths_limit", Kind::Gauge, &[], "The value of --max-paths.");
 /// Requests under a coarser label.
@@ -310,6 +335,10 @@ pub const CATALOGUE: &[Family] = &[
     SERIES_LIMIT,
     PATHS,
     PATHS_LIMIT,
+    PATHS_DIGEST,
+    PATH_FOLDS,
+    PATH_CONFLICTS,
+    NAMES_READS,
     OVERFLOW,
     EXCLUDED,
     RELOAD_SUCCESS,

@@ -1,5 +1,6 @@
 //! Whether the upstream can be connected to: one truth for all threads.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::Notify;
@@ -16,6 +17,9 @@ pub struct Reachability {
     doubted: AtomicBool,
     attempts: AtomicU64,
     doubt: Notify,
+    /// How often it has come, or come back.
+    arrivals: AtomicU64,
+    arrival: Notify,
 }
 
 impl Default for Reachability {
@@ -25,6 +29,8 @@ impl Default for Reachability {
             doubted: AtomicBool::new(true),
             attempts: AtomicU64::new(0),
             doubt: Notify::new(),
+            arrivals: AtomicU64::new(0),
+            arrival: Notify::new(),
         }
     }
 }
@@ -34,9 +40,13 @@ impl Reachability {
     pub fn seen(&self, is_up: bool) {
         self.attempts.fetch_add(1, Relaxed);
         let state = if is_up { UP } else { DOWN };
-        self.state.store(state, Relaxed);
+        let before = self.state.swap(state, Relaxed);
         if is_up {
             self.doubted.store(false, Relaxed);
+            if before != UP {
+                self.arrivals.fetch_add(1, Relaxed);
+                self.arrival.notify_waiters();
+            }
         } else {
             self.doubt();
         }
@@ -61,6 +71,25 @@ impl Reachability {
     /// Attempts that told something, by anybody.
     pub fn attempts(&self) -> u64 {
         self.attempts.load(Relaxed)
+    }
+
+    /// Waits until it has come more often than `known`, and tells how often it has. With 0, until
+    /// it has been there at all.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only waits.
+    pub async fn arrives_after(&self, known: u64) -> u64 {
+        loop {
+            let mut arrival = pin!(self.arrival.notified());
+            // Before the look, so that what comes in between is heard.
+            arrival.as_mut().enable();
+            let arrivals = self.arrivals.load(Relaxed);
+            if arrivals > known {
+                return arrivals;
+            }
+            arrival.await;
+        }
     }
 
     /// Waits until somebody should look. One caller.

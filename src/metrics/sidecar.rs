@@ -17,9 +17,9 @@ use crate::metrics::store::HistogramRow;
 
 use super::catalogue::{
     ACCESS_LOG_DROPPED, BUILD_INFO, CONNECTS, DOWNSTREAM, DOWNSTREAM_LIMIT, DOWNSTREAM_TOTAL,
-    DRAINING, EXCLUDED, Family, LOG_DROPPED, OVERFLOW, PATHS, PATHS_LIMIT, REFUSED, RELOAD_SUCCESS,
-    RELOAD_TIMESTAMP, RETRIES, REUSED, SCRAPE_DURATION, SERIES, SERIES_LIMIT, UP,
-    UPSTREAM_CONNECTIONS,
+    DRAINING, EXCLUDED, Family, LOG_DROPPED, NAMES_READS, OVERFLOW, PATH_CONFLICTS, PATHS,
+    PATHS_DIGEST, PATHS_LIMIT, REFUSED, RELOAD_SUCCESS, RELOAD_TIMESTAMP, RETRIES, REUSED,
+    SCRAPE_DURATION, SERIES, SERIES_LIMIT, UP, UPSTREAM_CONNECTIONS,
 };
 pub use super::reachability::Reachability;
 use super::tls::{ReadTls, TlsMetrics};
@@ -68,6 +68,10 @@ pub struct SidecarMetrics {
     pub access_log_lost: OnceLock<Arc<AtomicU64>>,
     series: Gauge,
     paths: Gauge,
+    paths_digest: Gauge,
+    path_conflicts: Gauge,
+    names_read: Counter,
+    names_failed: Counter,
     overflow_paths: Counter,
     overflow_series: Counter,
     excluded: Counter,
@@ -89,6 +93,10 @@ pub struct Collected {
     pub series: usize,
     /// Learned paths.
     pub paths: usize,
+    /// A hash of all names, below 2^52.
+    pub paths_digest: u64,
+    /// Names from elsewhere that wait for the next start.
+    pub path_conflicts: usize,
     /// Requests whose path overflowed.
     pub path_overflows: u64,
     /// Requests whose row overflowed.
@@ -171,6 +179,10 @@ impl SidecarMetrics {
             access_log_lost: OnceLock::new(),
             series: to.gauge(SERIES, None),
             paths: to.gauge(PATHS, None),
+            paths_digest: to.gauge(PATHS_DIGEST, None),
+            path_conflicts: to.gauge(PATH_CONFLICTS, None),
+            names_read: to.counter(NAMES_READS, Some(("result", "ok"))),
+            names_failed: to.counter(NAMES_READS, Some(("result", "failed"))),
             overflow_paths: to.counter(OVERFLOW, Some(("reason", "max_paths"))),
             overflow_series: to.counter(OVERFLOW, Some(("reason", "max_series"))),
             excluded: to.counter(EXCLUDED, None),
@@ -217,13 +229,18 @@ impl SidecarMetrics {
         }
     }
 
+    /// A source of names was read.
+    pub fn names_read(&self, success: bool) {
+        if success { &self.names_read } else { &self.names_failed }.increment(1);
+    }
+
     /// From now on shows what this listener says of its certificate and handshakes.
     pub fn show_tls(&self, read: ReadTls) {
         self.tls.get_or_init(|| TlsMetrics::new(&self.registrar, read));
     }
 
     /// Sets what is derived from elsewhere, then renders all cold metrics as text 0.0.4.
-    #[expect(clippy::cast_precision_loss, reason = "counts of rows and connections")]
+    #[expect(clippy::cast_precision_loss, reason = "counts, and a hash below 2^52")]
     pub fn render(&self, collected: Collected, workers: &[Arc<WorkerStats>]) -> String {
         let sum = |read: fn(&WorkerStats) -> &AtomicU64| -> u64 {
             workers.iter().map(|worker| read(worker).load(Relaxed)).sum()
@@ -231,6 +248,8 @@ impl SidecarMetrics {
         self.up.set(if self.upstream.is_up() { 1.0 } else { 0.0 });
         self.series.set(collected.series as f64);
         self.paths.set(collected.paths as f64);
+        self.paths_digest.set(collected.paths_digest as f64);
+        self.path_conflicts.set(collected.path_conflicts as f64);
         self.overflow_paths.absolute(collected.path_overflows);
         self.overflow_series.absolute(collected.series_overflows);
         self.active.set(sum(|w| &w.upstream_active) as f64);

@@ -8,6 +8,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::paths::{Namer, PathMode, Template, TemplateError};
@@ -15,6 +17,7 @@ use crate::paths::{Namer, PathMode, Template, TemplateError};
 use self::inner::Inner;
 use self::naming::Proven;
 
+pub use self::adopt::{Adopted, Asking};
 pub use self::deferred::Unnamed;
 pub use self::list::{ListedPath, PathKind, PathState, meaning_of};
 pub use self::naming::Answer;
@@ -23,6 +26,7 @@ pub use self::row::{
 };
 pub use self::shard::{Resolved, Settled, Shard};
 
+mod adopt;
 mod deferred;
 mod inner;
 mod list;
@@ -121,6 +125,8 @@ pub struct Store {
     inner: Mutex<Inner>,
     /// Counts the changes of what names paths; a worker that sees another number looks anew.
     generation: AtomicU64,
+    /// A path has no name, and somebody else is to be asked for it: see [`Self::ask_for_names`].
+    unnamed: Notify,
     proven: Proven,
     /// Requests whose path became `_OTHER`.
     pub path_overflows: AtomicU64,
@@ -135,6 +141,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Where the name comes from.
     pub kind: PathKind,
+    /// When it was first published, here or elsewhere, in seconds since the epoch.
+    pub since_seconds: u64,
     /// One per worker that met it.
     pub rows: Vec<Arc<RouteRow>>,
 }
@@ -164,6 +172,7 @@ impl Store {
             inner: Mutex::new(Inner::new(&limits, namer)),
             limits,
             generation: AtomicU64::new(0),
+            unnamed: Notify::new(),
             proven: Proven::default(),
             path_overflows: AtomicU64::new(0),
             series_overflows: AtomicU64::new(0),
@@ -185,7 +194,7 @@ impl Store {
     /// Cost: one reference count per row and worker.
     pub fn snapshot(&self) -> Snapshot {
         let mut inner = self.lock();
-        self.publish_deferred(&mut inner);
+        self.publish_at_scrape(&mut inner);
         Snapshot { rows: inner.rows.clone(), routes: inner.routes.clone() }
     }
 

@@ -44,11 +44,10 @@ pub(super) struct Folds {
 }
 
 /// The route of a path.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Found {
     /// Since when it matches.
     since: Age,
-    added: Age,
     /// Its number.
     pub route: u32,
     /// Its first segment could be any word: the root folds.
@@ -61,6 +60,8 @@ impl Known {
     /// Among all routes that match, the one wins that has matched the longest: since it was added,
     /// or since the nodes on the way to it fold. Routes are only added and nodes only fold, so
     /// what comes later never takes a path away from its route: a path's name never changes.
+    /// Of those that have matched equally long, because they were adopted together, the one wins
+    /// that has a literal where the other has a parameter, segment by segment.
     ///
     /// # Shape
     ///
@@ -72,10 +73,59 @@ impl Known {
         older(word, value)
     }
 
+    /// Tells whether there is a route that would lose paths to `name` if both had been known from
+    /// the beginning: one that has a parameter at the first place where they differ.
+    ///
+    /// # Shape
+    ///
+    /// `name`: as for [`Self::find`], with `{id}` where any segment may stand. Visits at most what
+    /// is below its parameters.
+    pub(super) fn has_inside(&self, name: &str) -> bool {
+        self.has_inside_below(Some(name.strip_prefix('/').unwrap_or(name)), false, true)
+    }
+
+    /// The route of exactly this place.
+    pub(super) fn at(&self, name: &str) -> Option<u32> {
+        let mut segments = name.strip_prefix('/').unwrap_or(name).split('/');
+        let node = segments.try_fold(self, |node, segment| match segment.strip_prefix(ID) {
+            Some(suffix) => node.values.get(suffix),
+            None => node.words.get(segment),
+        })?;
+        node.route.map(|(_, route)| route)
+    }
+
+    fn has_inside_below(&self, rest: Option<&str>, is_inside: bool, is_root: bool) -> bool {
+        let Some(rest) = rest else { return is_inside && self.route.is_some() };
+        let (segment, below) = cut(rest);
+        let has = |child: Option<&Self>, is_inside| {
+            child.is_some_and(|child| child.has_inside_below(below, is_inside, false))
+        };
+        // Where extensions say nothing, `{id}` stands for files, too.
+        let as_file = |suffix: &str| {
+            let is_file = self.folds.files.is_some() && suffix.starts_with('.');
+            has(self.values.get("").filter(|_| is_file), true)
+        };
+        if let Some(suffix) = segment.strip_prefix(ID) {
+            if has(self.values.get(suffix), is_inside) || as_file(suffix) {
+                return true;
+            }
+            // Once an earlier segment has decided, all that can be the same path counts.
+            let values = self.values.iter().filter(|(own, _)| &***own != suffix);
+            let mut others = self.words.values().chain(values.map(|(_, child)| child));
+            return is_inside && others.any(|child| has(Some(child), true));
+        }
+        if has(self.words.get(segment), is_inside) {
+            return true;
+        }
+        let folded = self.folds.of(segment, self.is_collection, !is_root);
+        let suffix = stand_in(segment).filter(|_| folded.is_some());
+        suffix.is_some_and(|suffix| has(self.values.get(suffix), true) || as_file(suffix))
+    }
+
     fn find_below(&self, rest: Option<&str>, since: Age) -> Option<Found> {
         let Some(rest) = rest else {
             let (added, route) = self.route?;
-            return Some(Found { since: added.max(since), added, route, is_any_word: false });
+            return Some(Found { since: added.max(since), route, is_any_word: false });
         };
         let (segment, below) = cut(rest);
         let (word, value) = self.branches(segment, below, since, false);
@@ -136,6 +186,37 @@ impl Known {
         words.chain(self.values.iter_mut().map(|(suffix, child)| (true, &**suffix, child)))
     }
 
+    /// Tells `found` every place that folds, up to its parameter: `/users/{id}`.
+    pub fn each_fold(&self, found: &mut impl FnMut(&str)) {
+        self.each_fold_below(&mut String::new(), found);
+    }
+
+    fn each_fold_below(&self, place: &mut String, found: &mut impl FnMut(&str)) {
+        let length = place.len();
+        if self.folds.words.is_some() {
+            place.push('/');
+            place.push_str(ID);
+            found(place);
+            place.truncate(length);
+        }
+        for (is_value, name, child) in self.sorted() {
+            place.push('/');
+            place.push_str(if is_value { ID } else { "" });
+            place.push_str(name);
+            child.each_fold_below(place, found);
+            place.truncate(length);
+        }
+    }
+
+    /// Every child, as [`Self::children_mut`] tells it: words first, each by name.
+    fn sorted(&self) -> Vec<(bool, &str, &Self)> {
+        let words = self.words.iter().map(|(name, child)| (false, &**name, child));
+        let values = self.values.iter().map(|(suffix, child)| (true, &**suffix, child));
+        let mut children: Vec<_> = words.chain(values).collect();
+        children.sort_unstable_by_key(|(is_value, name, _)| (*is_value, *name));
+        children
+    }
+
     /// Tells `found` every route, and whether one of its parameters stands for words, too.
     pub fn each_route(&self, found: &mut impl FnMut(u32, bool)) {
         self.each_below(false, found);
@@ -145,12 +226,8 @@ impl Known {
         if let Some((_, route)) = self.route {
             found(route, folded);
         }
-        for (children, is_value) in [(&self.words, false), (&self.values, true)] {
-            let mut children: Vec<_> = children.iter().collect();
-            children.sort_unstable_by_key(|(name, _)| *name);
-            for (_, child) in children {
-                child.each_below(folded || (self.folds.words.is_some() && is_value), found);
-            }
+        for (is_value, _, child) in self.sorted() {
+            child.each_below(folded || (self.folds.words.is_some() && is_value), found);
         }
     }
 }
@@ -180,9 +257,11 @@ impl Folds {
     }
 }
 
+/// The one that has matched longer; of equally old ones the first, which says more of the path.
 fn older(one: Option<Found>, other: Option<Found>) -> Option<Found> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
+        (Some(one), Some(other)) if other.since < one.since => Some(other),
+        (Some(one), Some(_)) => Some(one),
         (one, other) => one.or(other),
     }
 }

@@ -17,6 +17,7 @@ use super::vocabulary::{is_collection, is_common_word};
 
 pub use self::rules::Rules;
 
+mod adopt;
 mod fold;
 mod rules;
 
@@ -135,6 +136,11 @@ impl Learner {
     /// Remembers the route of a place.
     pub fn set_route(&mut self, place: &Place, route: u32) {
         self.age += 1;
+        self.hang(place, route);
+    }
+
+    /// Hangs a route into the tree, as old as the last decision.
+    fn hang(&mut self, place: &Place, route: u32) {
         let parents = std::iter::once(0).chain(place.0.iter().copied());
         let mut known = std::mem::take(&mut self.known);
         let way = place.0.iter().zip(parents);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::names::Described;
 use crate::config::routes::RouteSources;
 use crate::metrics::SidecarMetrics;
 use crate::metrics::store::Store;
@@ -13,10 +14,12 @@ pub struct Reloader {
     pub(super) sources: RouteSources,
     pub(super) store: Arc<Store>,
     pub(super) cold: Arc<SidecarMetrics>,
+    pub(super) described: Described,
 }
 
 impl Reloader {
-    /// Pins what the files say now; if they cannot be read or are wrong, nothing changes.
+    /// Pins what the files say now; if they cannot be read or are wrong, nothing changes. Has the
+    /// app asked again, too, if it describes itself.
     ///
     /// Tells in the log and in `redcar_reload_success` how it went. Blocks while it reads.
     ///
@@ -29,10 +32,18 @@ impl Reloader {
             tracing::info!("nothing to read again: there is no --routes-file and no --openapi");
             return;
         }
-        let replaced = self.sources.load().map_err(|error| error.to_string()).and_then(|routes| {
-            let replaced = self.store.replace_pinned(&routes);
-            replaced.map(|()| routes.len()).map_err(|error| error.to_string())
-        });
+        self.described.again.notify_one();
+        self.pin();
+    }
+
+    /// Pins what the files say now and what the app has said last.
+    pub(super) fn pin(&self) {
+        let described = self.described.templates();
+        let replaced =
+            self.sources.load(&described).map_err(|error| error.to_string()).and_then(|routes| {
+                let replaced = self.store.replace_pinned(&routes);
+                replaced.map(|()| routes.len()).map_err(|error| error.to_string())
+            });
         self.cold.reloaded(replaced.is_ok());
         match replaced {
             Ok(routes) => tracing::info!(routes, "the routes were read again"),

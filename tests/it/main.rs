@@ -22,6 +22,7 @@ mod sidecar;
 
 // The claims.
 mod addresses;
+mod asked_names;
 mod both;
 mod corpus;
 mod draining;

@@ -33,11 +33,11 @@ impl Drop for File {
 fn sidecar(backend: &Backend, list: &File, document: &File) -> Sidecar {
     let sources = RouteSources {
         lists: vec![list.0.clone()],
-        documents: vec![document.0.clone()],
+        documents: vec![document.0.clone().into()],
         ..RouteSources::default()
     };
     Sidecar::with(backend, |config| {
-        config.routes = sources.load().unwrap();
+        config.routes = sources.load(&[]).unwrap();
         config.route_sources = sources;
     })
 }

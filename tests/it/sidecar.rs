@@ -40,6 +40,7 @@ pub(crate) fn config(upstream: Upstream) -> Config {
         threads: 1,
         routes: Vec::new(),
         route_sources: RouteSources::default(),
+        names_from: redcar::config::names::NamesFrom::default(),
         path_mode: PathMode::Learn,
         naming: Naming::Default,
         shown: Shown::default(),

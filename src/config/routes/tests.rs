@@ -30,7 +30,7 @@ fn a_list_has_one_template_a_line_and_comments() {
     let text = "\u{feff}# what the app serves\n\n/users/{id}   # people\r\n  /files/{*rest}\n/\n";
     let list = File::new("list", &format!("{text}/users/{{id}}\n"));
     let sources = RouteSources { lists: vec![list.0.clone()], ..RouteSources::default() };
-    assert_eq!(sources.load(), Ok(templates(&["/users/{id}", "/files/{*rest}", "/"])));
+    assert_eq!(sources.load(&[]), Ok(templates(&["/users/{id}", "/files/{*rest}", "/"])));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn an_error_names_file_line_and_what_is_wrong() {
     ] {
         let list = File::new(name, text);
         let sources = RouteSources { lists: vec![list.0.clone()], ..RouteSources::default() };
-        let error = sources.load().expect_err(name).to_string();
+        let error = sources.load(&[]).expect_err(name).to_string();
         let place = format!("{}:{line}: ", list.0.display());
         assert!(error.starts_with(&place) && error.contains(word), "{error}");
     }
@@ -53,12 +53,13 @@ fn an_error_names_file_line_and_what_is_wrong() {
 fn a_file_that_cannot_be_read_is_named() {
     let missing = PathBuf::from("/nowhere/routes.txt");
     let sources = RouteSources { lists: vec![missing], ..RouteSources::default() };
-    let error = sources.load().expect_err("no file").to_string();
+    let error = sources.load(&[]).expect_err("no file").to_string();
     assert!(error.starts_with("cannot read /nowhere/routes.txt: "), "{error}");
     let binary = File::new("binary", "");
     std::fs::write(&binary.0, [0xff, 0xfe]).expect("a writable temporary directory");
-    let sources = RouteSources { documents: vec![binary.0.clone()], ..RouteSources::default() };
-    assert!(sources.load().expect_err("no text").to_string().contains("not UTF-8"));
+    let sources =
+        RouteSources { documents: vec![binary.0.clone().into()], ..RouteSources::default() };
+    assert!(sources.load(&[]).expect_err("no text").to_string().contains("not UTF-8"));
 }
 
 #[test]
@@ -71,16 +72,16 @@ fn what_is_pinned_by_hand_beats_the_document() {
     let sources = RouteSources {
         templates: templates(&["/orders"]),
         lists: vec![list.0.clone()],
-        documents: vec![document.0.clone()],
+        documents: vec![document.0.clone().into()],
     };
-    assert_eq!(sources.load(), Ok(templates(&["/orders", "/users/{name}"])));
+    assert_eq!(sources.load(&[]), Ok(templates(&["/orders", "/users/{name}"])));
 }
 
 #[test]
 fn two_flags_that_match_the_same_paths_are_an_error() {
     let sources =
         RouteSources { templates: templates(&["/a/{b}", "/a/{c}"]), ..RouteSources::default() };
-    let error = sources.load().expect_err("a conflict").to_string();
+    let error = sources.load(&[]).expect_err("a conflict").to_string();
     assert_eq!(error, "--route: `/a/{b}` and `/a/{c}` match the same paths; keep one");
 }
 
@@ -115,4 +116,25 @@ proptest! {
         let conflict = crate::paths::Namer::new(&both).is_err();
         prop_assert_eq!(conflict, a != b && shape(&a) == shape(&b));
     }
+}
+
+#[test]
+fn the_apps_own_description_has_its_place_among_the_sources() {
+    let upstream = |text: &str| text.parse::<Document>();
+    assert_eq!(upstream("upstream:"), Ok(Document::Upstream(None)));
+    assert_eq!(upstream("upstream:/a?b=c"), Ok(Document::Upstream(Some("/a?b=c".to_owned()))));
+    assert_eq!(upstream("api.yaml"), Ok(Document::File("api.yaml".into())));
+    for wrong in ["upstream:openapi.json", "upstream:/a b", "upstream:/a#b"] {
+        let error = upstream(wrong).expect_err(wrong).to_string();
+        assert!(error.contains("upstream:/openapi.json"), "{error}");
+    }
+    let document = File::new("before", "openapi: 3.0.0\npaths: {'/a/{b}': {}}\n");
+    let sources = RouteSources {
+        documents: vec![document.0.clone().into(), Document::Upstream(None)],
+        ..RouteSources::default()
+    };
+    assert_eq!(sources.load(&[]), Ok(templates(&["/a/{b}"])));
+    let described = [templates(&["/a/{c}", "/d"])];
+    assert_eq!(sources.load(&described), Ok(templates(&["/a/{b}", "/d"])));
+    assert_eq!(sources.upstream_places(), [None]);
 }

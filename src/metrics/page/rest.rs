@@ -33,6 +33,7 @@ impl Page {
                 out.histogram(&self.labels, &of);
             }
         }
+        self.folds(out);
         self.cold(out);
         self.process(out);
         out.end();
@@ -41,9 +42,12 @@ impl Page {
     /// The exporter knows neither `OpenMetrics` nor an order; so only its samples are taken over.
     fn cold(&self, out: &mut Sheet) {
         let store = &self.sources.store;
+        let (paths_digest, path_conflicts) = store.agreement();
         let collected = Collected {
             series: self.snapshot.rows.len(),
             paths: store.learned_paths(),
+            paths_digest,
+            path_conflicts,
             path_overflows: store.path_overflows.load(Relaxed),
             series_overflows: store.series_overflows.load(Relaxed),
         };
@@ -63,6 +67,19 @@ impl Page {
                 }
             }
         }
+    }
+
+    fn folds(&mut self, out: &mut Sheet) {
+        let folds = self.sources.store.list_folds();
+        if !folds.is_empty() {
+            out.family(metrics::PATH_FOLDS);
+        }
+        for place in folds {
+            self.labels.clear();
+            self.labels.push("path", &place);
+            out.sample(&self.labels, Number::Whole(1), None);
+        }
+        self.labels.clear();
     }
 
     /// What `/proc` says of this process. What it does not say is left out.

@@ -5,7 +5,7 @@
 //! be renamed or lowered. Everything here happens under the store's lock: it is for paths that
 //! nothing is known of.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
 pub struct Unnamed {
     name: Box<str>,
     /// Its place among those that wait, as long as it has no outcome.
-    place: usize,
+    place: u64,
     /// Set once, under the store's lock, when it waits no longer.
     outcome: OnceLock<RouteId>,
 }
@@ -54,10 +54,11 @@ impl Unnamed {
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
     /// In the order in which it came.
-    waiting: Vec<Waiting>,
-    places: HashMap<Box<str>, usize, RandomState>,
+    waiting: BTreeMap<u64, Waiting>,
+    places: HashMap<Box<str>, u64, RandomState>,
+    /// The place of the next one. None is used twice.
+    next: u64,
     rows: usize,
-    since: Option<Instant>,
 }
 
 /// The requests of one path.
@@ -66,6 +67,9 @@ pub(super) struct Waiting {
     path: Arc<Unnamed>,
     rows: Vec<(Key<()>, Row)>,
     per_path: Option<RouteRow>,
+    since: Instant,
+    /// Answers that said that it exists and that the learner was not told of yet.
+    untold: u32,
 }
 
 impl Waiting {
@@ -85,7 +89,7 @@ impl Waiting {
 impl Deferred {
     /// A path that waits, by its name.
     pub(super) fn find(&self, name: &str) -> Option<Settled> {
-        let waiting = self.waiting.get(*self.places.get(name)?)?;
+        let waiting = self.waiting.get(self.places.get(name)?)?;
         Some(Settled::Waiting(Arc::clone(&waiting.path)))
     }
 
@@ -94,13 +98,53 @@ impl Deferred {
         if let Some(known) = self.find(name) {
             return known;
         }
-        let place = self.waiting.len();
+        let place = self.next;
+        self.next += 1;
         let path = Arc::new(Unnamed { name: name.into(), place, outcome: OnceLock::new() });
-        self.since.get_or_insert_with(Instant::now);
         self.places.insert(name.into(), place);
-        let (rows, per_path) = (Vec::new(), None);
-        self.waiting.push(Waiting { path: Arc::clone(&path), rows, per_path });
+        let (rows, per_path, since) = (Vec::new(), None, Instant::now());
+        let waiting = Waiting { path: Arc::clone(&path), rows, per_path, since, untold: 0 };
+        self.waiting.insert(place, waiting);
         Settled::Waiting(path)
+    }
+
+    /// Has a path wait whose answer the learner is to be told of later.
+    pub(super) fn add_untold(&mut self, name: &str) -> Settled {
+        let settled = self.add(name);
+        if let Settled::Waiting(path) = &settled {
+            let untold = &mut self.waiting_mut(path).untold;
+            *untold = untold.saturating_add(1);
+        }
+        settled
+    }
+
+    /// The place of the next path that will wait: all that wait now are before it.
+    pub(super) fn end(&self) -> u64 {
+        self.next
+    }
+
+    /// Places that are taken, before `end`.
+    pub(super) fn places(&self, end: u64) -> Vec<u64> {
+        self.waiting.range(..end).map(|(place, _)| *place).collect()
+    }
+
+    /// The name at a place, and what the learner is to be told of it now.
+    pub(super) fn tell(&mut self, place: u64) -> Option<(Arc<Unnamed>, u32)> {
+        let waiting = self.waiting.get_mut(&place)?;
+        Some((Arc::clone(&waiting.path), std::mem::take(&mut waiting.untold)))
+    }
+
+    /// Requests of the path at a place.
+    pub(super) fn requests(&self, place: u64) -> u64 {
+        self.waiting.get(&place).map_or(0, Waiting::requests)
+    }
+
+    /// Takes one out. It is to be absorbed.
+    pub(super) fn remove(&mut self, place: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&place)?;
+        self.places.remove(&waiting.path.name);
+        self.rows -= waiting.rows.len();
+        Some(waiting)
     }
 
     /// Tells whether there is no room for one name or row more.
@@ -110,21 +154,17 @@ impl Deferred {
 
     /// Tells whether something has waited long enough.
     pub(super) fn is_overdue(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() >= MAX_WAIT)
-    }
-
-    /// Takes everything out, in the order in which it came. Each is to be absorbed.
-    pub(super) fn take(&mut self) -> Vec<Waiting> {
-        std::mem::take(self).waiting
+        let oldest = self.waiting.values().next();
+        oldest.is_some_and(|waiting| waiting.since.elapsed() >= MAX_WAIT)
     }
 
     /// Every path that waits, and its requests.
     pub(super) fn list(&self) -> impl Iterator<Item = &Waiting> {
-        self.waiting.iter()
+        self.waiting.values()
     }
 
     fn waiting_mut(&mut self, path: &Unnamed) -> &mut Waiting {
-        self.waiting.get_mut(path.place).expect("a path without an outcome waits at its place")
+        self.waiting.get_mut(&path.place).expect("a path without an outcome waits at its place")
     }
 
     fn row(&mut self, path: &Unnamed, key: Key<()>, limits: &Limits) -> &Row {
@@ -147,7 +187,7 @@ impl Store {
     ) -> Result<(), RouteId> {
         let mut inner = self.lock();
         if inner.deferred.is_full() {
-            self.publish_deferred(&mut inner);
+            self.publish_before(&mut inner, u64::MAX);
         }
         if let Some(route) = path.outcome() {
             return Err(route);

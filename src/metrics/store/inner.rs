@@ -1,14 +1,15 @@
 //! The tables behind the store's lock: routes, rows and their budgets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use foldhash::fast::RandomState;
 
 use super::deferred::Deferred;
 use super::naming::{Gate, Naming};
 use super::{CLASS_ROWS, Key, Limits, PathKind, PathMode, Route, RouteId, RouteRow, Row};
-use crate::paths::{Learner, Namer, Template};
+use crate::paths::{Learner, Namer, Template, digest};
 
 /// What the lock guards.
 #[derive(Debug)]
@@ -24,6 +25,14 @@ pub(super) struct Inner {
     pub(super) gate: Gate,
     pub(super) naming: Arc<Naming>,
     pub(super) deferred: Deferred,
+    /// Paths without a name wait until others were asked for it.
+    pub(super) asks: bool,
+    /// A scrape has come since the paths at the places before this one began to wait.
+    pub(super) scraped_before: u64,
+    /// Names from elsewhere that wait for the next start: they would rename what is published.
+    pub(super) conflicts: BTreeSet<Box<str>>,
+    /// The digest of the names in force, for this many routes and changes of the pinned ones.
+    digest: (usize, u64, u64),
     /// Rows of the store itself, for what was recorded before it had a name.
     pub(super) own_rows: HashMap<u64, Arc<Row>, RandomState>,
     pub(super) own_routes: HashMap<RouteId, Arc<RouteRow>, RandomState>,
@@ -42,6 +51,10 @@ impl Inner {
             gate: Gate::default(),
             naming: Arc::default(),
             deferred: Deferred::default(),
+            asks: false,
+            scraped_before: 0,
+            conflicts: BTreeSet::new(),
+            digest: (0, 0, 0),
             own_rows: HashMap::default(),
             own_routes: HashMap::default(),
         };
@@ -83,6 +96,18 @@ impl Inner {
         }
     }
 
+    /// A digest of the names in force: pinned ones, and learned ones that are not reserved.
+    pub(super) fn digest(&mut self) -> u64 {
+        let (routes, pins) = (self.routes.len(), self.naming.pins);
+        if (self.digest.0, self.digest.1) != (routes, pins) {
+            let pinned = self.naming.pinned.iter().filter_map(|r| self.routes.get(r.index()));
+            let learned = self.routes.iter().filter(|route| route.kind == PathKind::Learned);
+            let names = pinned.chain(learned).map(|route| &*route.name);
+            self.digest = (routes, pins, digest(names));
+        }
+        self.digest.2
+    }
+
     /// Tells whether `max_paths` is reached.
     pub(super) fn is_full(&self) -> bool {
         self.learned >= self.max_paths
@@ -107,7 +132,9 @@ impl Inner {
     fn add_route(&mut self, name: &str, kind: PathKind) -> RouteId {
         let id = RouteId(u32::try_from(self.routes.len()).unwrap_or(0));
         let name: Arc<str> = name.into();
-        self.routes.push(Route { name: Arc::clone(&name), kind, rows: Vec::new() });
+        let since_seconds = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        let route = Route { name: Arc::clone(&name), kind, since_seconds, rows: Vec::new() };
+        self.routes.push(route);
         self.route_index.insert(name, id);
         id
     }

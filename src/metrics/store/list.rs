@@ -40,6 +40,9 @@ pub struct ListedPath {
     pub state: PathState,
     /// Requests that ended under this name.
     pub hits: u64,
+    /// When the name was first published, here or elsewhere, in seconds since the epoch; `None` if
+    /// it is not published yet, or reserved.
+    pub since_seconds: Option<u64>,
 }
 
 /// What a label that is no path stands for.
@@ -54,6 +57,14 @@ pub fn meaning_of(label: &str) -> Option<&'static str> {
 }
 
 impl Store {
+    /// The places whose words are values, each up to its parameter, in the order of the alphabet.
+    pub fn list_folds(&self) -> Vec<String> {
+        let naming = Arc::clone(&self.lock().naming);
+        let mut folds = Vec::new();
+        naming.known.each_fold(&mut |place| folds.push(place.to_owned()));
+        folds
+    }
+
     /// Every route that exists, and what may become one, by name. For people: sums up all rows.
     /// Publishes nothing.
     pub fn list_paths(&self) -> Vec<ListedPath> {
@@ -65,6 +76,7 @@ impl Store {
             kind: PathKind::Learned,
             state: PathState::Provisional,
             hits: waiting.requests(),
+            since_seconds: None,
         });
         let mut listed: Vec<_> = provisional.collect();
         drop(inner);
@@ -91,7 +103,9 @@ impl Store {
             }
         }
         listed.extend(routes.into_iter().zip(states).zip(hits).map(|((route, state), hits)| {
-            ListedPath { template: route.name, kind: route.kind, state, hits }
+            let (template, kind) = (route.name, route.kind);
+            let since_seconds = (kind != PathKind::Reserved).then_some(route.since_seconds);
+            ListedPath { template, kind, state, hits, since_seconds }
         }));
         listed.sort_by(|a, b| a.template.cmp(&b.template));
         listed

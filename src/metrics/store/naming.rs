@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::inner::Inner;
 use super::{PathMode, RouteId, Settled, Store};
-use crate::paths::{Decision, Found, Known, Namer, Place};
+use crate::paths::{Decision, Found, Known, Name, Namer, Place};
 
 /// What workers name paths with; replaced as a whole when it changes.
 #[derive(Clone, Debug, Default)]
@@ -167,7 +167,11 @@ impl Store {
             return Settled::Named(RouteId::OTHER);
         }
         if inner.deferred.is_overdue() || inner.deferred.is_full() {
-            self.publish_deferred(&mut inner);
+            self.publish_before(&mut inner, u64::MAX);
+        }
+        if inner.asks {
+            self.unnamed.notify_one();
+            return inner.deferred.add_untold(name);
         }
         let mut decision = inner.learner.observe(name);
         if inner.mode() == PathMode::Raw {
@@ -206,7 +210,7 @@ impl Store {
     }
 
     /// Lets the workers know what was learned, if anything was.
-    fn spread(&self, inner: &mut Inner) {
+    pub(super) fn spread(&self, inner: &mut Inner) {
         if inner.learner.take_changed() {
             let known = Arc::new(inner.learner.known().clone());
             inner.naming = Arc::new(Naming { known, ..(*inner.naming).clone() });
@@ -214,23 +218,72 @@ impl Store {
         }
     }
 
-    /// Names what has no name yet, for good; what is still open was `_UNMATCHED`.
-    pub(super) fn publish_deferred(&self, inner: &mut Inner) {
-        for waiting in inner.deferred.take() {
-            let known = inner.learner.known().find(waiting.name());
-            let route = match known {
-                Some(found) => RouteId(found.route),
-                None => self.name_now(inner, waiting.name(), waiting.requests()),
-            };
-            self.absorb(inner, route, waiting);
+    /// What a scrape is about to show is named, for good; where others are asked for names first,
+    /// it is shown by the next one.
+    pub(super) fn publish_at_scrape(&self, inner: &mut Inner) {
+        if inner.asks && !inner.deferred.is_overdue() {
+            inner.scraped_before = inner.deferred.end();
+            if inner.deferred.list().next().is_some() {
+                self.unnamed.notify_one();
+            }
+        } else {
+            self.publish_before(inner, u64::MAX);
+        }
+    }
+
+    /// Names what has waited at the places before `end`; what is still open then was `_UNMATCHED`.
+    pub(super) fn publish_before(&self, inner: &mut Inner, end: u64) {
+        for place in inner.deferred.places(end) {
+            let route = self.name_waiting(inner, place, true);
+            self.take_out(inner, place, route);
         }
         self.spread(inner);
     }
 
-    fn name_now(&self, inner: &mut Inner, name: &str, requests: u64) -> RouteId {
-        match inner.learner.decide(name) {
-            Decision::Named(label, place) => self.name_place(inner, &label, &place, requests),
-            Decision::Open => RouteId::UNMATCHED,
+    /// Tells the learner what it was not told of a path that waits, and what it is called then; if
+    /// the learner has to `decide`, there always is an answer.
+    pub(super) fn name_waiting(
+        &self,
+        inner: &mut Inner,
+        place: u64,
+        decide: bool,
+    ) -> Option<RouteId> {
+        /// With so many a word is named in any case.
+        const ENOUGH: u32 = 32;
+        let (path, untold) = inner.deferred.tell(place)?;
+        // Templates may have been pinned meanwhile: the app has described itself.
+        let mut scratch = String::new();
+        if let Name::Pinned(index) = inner.naming.namer.name(path.name(), &mut scratch) {
+            return inner.naming.pinned.get(index).copied();
+        }
+        if let Some(found) = inner.learner.known().find(path.name()) {
+            return Some(RouteId(found.route));
+        }
+        let mut decision = Decision::Open;
+        for _ in 0..untold.min(ENOUGH) {
+            decision = inner.learner.observe(path.name());
+            if decision != Decision::Open {
+                break;
+            }
+        }
+        if decide && decision == Decision::Open {
+            decision = inner.learner.decide(path.name());
+        }
+        match decision {
+            Decision::Named(label, place_of_route) => {
+                let requests = inner.deferred.requests(place);
+                Some(self.name_place(inner, &label, &place_of_route, requests))
+            }
+            Decision::Open => decide.then_some(RouteId::UNMATCHED),
+        }
+    }
+
+    /// Counts what has waited under its route, if it has one.
+    pub(super) fn take_out(&self, inner: &mut Inner, place: u64, route: Option<RouteId>) {
+        if let Some(route) = route
+            && let Some(waiting) = inner.deferred.remove(place)
+        {
+            self.absorb(inner, route, waiting);
         }
     }
 }

@@ -164,5 +164,6 @@ fn a_row_is_as_old_as_the_first_request_that_it_counts() {
     assert_eq!(born(), first);
 }
 
+mod agreeing_tests;
 mod kinds_tests;
 mod learning_tests;

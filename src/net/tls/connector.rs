@@ -45,6 +45,20 @@ impl Connector {
         Self::verifying(host, &format!("--upstream https://{host}"), (CA, ca), None)
     }
 
+    /// Prepares to ask `host` for names of paths, verified as [`Self::load`] does, with the roots
+    /// of the flag `ca.0`; `place` is the flag and its value that name the host.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn of_source(
+        host: &str,
+        place: &str,
+        ca: (&str, Option<&Path>),
+    ) -> Result<Self, LoadError> {
+        Self::verifying(host, place, ca, None)
+    }
+
     /// Prepares to read the metrics port of `host`, verified as [`Self::load`] does; `identity` is
     /// shown if it is asked for.
     ///

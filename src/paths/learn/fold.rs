@@ -66,16 +66,23 @@ impl Learner {
         let undecided = self.undecided(node);
         let is_store = self.is_store(undecided.iter().map(|(word, _)| &**word));
         let folds = &mut self.at_mut(node).folds;
-        folds.words = folds.words.or(age);
         folds.all = folds.all.or(age.filter(|_| is_full));
         folds.files = folds.files.or(age.filter(|_| is_store));
+        for (_, child) in &undecided {
+            if self.at(*child).hits >= self.rules.kept_hits {
+                self.at_mut(*child).decided = true;
+            }
+        }
+        self.fold_now(node);
+    }
+
+    /// Makes all undecided words values, since the last decision.
+    pub(super) fn fold_now(&mut self, node: usize) {
+        let age = self.age;
+        self.at_mut(node).folds.words.get_or_insert(age);
         self.is_stale = true;
         self.changed = true;
-        for (word, child) in undecided {
-            if self.at(child).hits >= self.rules.kept_hits {
-                self.at_mut(child).decided = true;
-                continue;
-            }
+        for (word, child) in self.undecided(node) {
             let Some(suffix) = self.stand_in(node, &word) else { continue };
             let into = self.value_or_new(node, suffix);
             self.at_mut(node).words.remove(&word);

@@ -82,6 +82,7 @@ pub(super) fn config(upstream: Upstream) -> Config {
         threads: 1,
         routes: Vec::new(),
         route_sources: crate::config::routes::RouteSources::default(),
+        names_from: crate::config::names::NamesFrom::default(),
         path_mode: PathMode::Off,
         naming: Naming::Default,
         shown: crate::metrics::Shown::default(),
