@@ -249,6 +249,16 @@ pub(crate) struct RunArgs {
     /// Envoy and Node's larger setting allow, cookies included.
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_bytes, env = "REDCAR_MAX_HEADER_BYTES", help_heading = "Limits")]
     max_header_bytes: usize,
+    /// Bytes of an HTTP/2 request head, and of its trailers, each field with 32 more (RFC 9113
+    /// §6.5.2); beyond, 431. As much as `HAProxy` and nginx take: a few bytes on the wire may stand
+    /// for all of it, on each of 100 streams.
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = parse_bytes, env = "REDCAR_MAX_HTTP2_HEADER_BYTES", help_heading = "Limits")]
+    max_http2_header_bytes: usize,
+    /// Bytes that are kept for clients and the app in all: heads, what waits to be read or sent,
+    /// handshakes. Default: half of what the memory limit of the control group leaves beside 24
+    /// MiB, or 256 MiB. Beyond, who holds most and moves least is cut off, and requests get 503.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, env = "REDCAR_MAX_BUFFERED_BYTES", help_heading = "Limits")]
+    max_buffered_bytes: Option<usize>,
     /// What the app is spoken to in: HTTP/2 (by ALPN, or with prior knowledge) for clients that
     /// speak it where the app does, else HTTP/1.1; or always one of them.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ProtocolMode::Auto, env = "REDCAR_UPSTREAM_PROTOCOL", help_heading = "Forwarding")]
@@ -398,6 +408,8 @@ impl RunArgs {
             },
             max_connections: self.max_connections,
             max_header_bytes: self.max_header_bytes,
+            max_http2_header_bytes: self.max_http2_header_bytes,
+            max_buffered_bytes: self.max_buffered_bytes,
             forwarded: match self.forwarded {
                 ForwardedMode::Append => Forwarded::Append,
                 ForwardedMode::Replace => Forwarded::Replace,

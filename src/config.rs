@@ -170,6 +170,10 @@ pub struct Config {
     pub max_connections: usize,
     /// Bytes of a request head.
     pub max_header_bytes: usize,
+    /// Bytes of an HTTP/2 request head, as RFC 9113 §6.5.2 counts them, and of its trailers.
+    pub max_http2_header_bytes: usize,
+    /// Bytes that are kept for peers in all; without it the machine's memory decides.
+    pub max_buffered_bytes: Option<usize>,
     /// What becomes of `X-Forwarded-*`.
     pub forwarded: Forwarded,
     /// Whether requests get a `Via` field.
@@ -204,6 +208,8 @@ impl Config {
     pub const MIN_SERIES: usize = 64;
     /// Smallest `--max-header-bytes`. RFC 9112 §3 recommends 8000 bytes for the request line alone.
     pub const MIN_HEADER_BYTES: usize = 8192;
+    /// Smallest `--max-buffered-bytes`: some requests of the largest kind.
+    pub const MIN_BUFFERED_BYTES: usize = 1 << 20;
 
     /// Checks what no single flag can: ranges and combinations.
     ///
@@ -221,6 +227,14 @@ impl Config {
         }
         if !(Self::MIN_HEADER_BYTES..=16 << 20).contains(&self.max_header_bytes) {
             out_of_range("--max-header-bytes", "8KiB to 16MiB", self.max_header_bytes)?;
+        }
+        if !(Self::MIN_HEADER_BYTES..=16 << 20).contains(&self.max_http2_header_bytes) {
+            let value = self.max_http2_header_bytes;
+            out_of_range("--max-http2-header-bytes", "8KiB to 16MiB", value)?;
+        }
+        let buffered = self.max_buffered_bytes.unwrap_or(Self::MIN_BUFFERED_BYTES);
+        if !(Self::MIN_BUFFERED_BYTES..=1 << 40).contains(&buffered) {
+            out_of_range("--max-buffered-bytes", "1MiB to 1TiB", buffered)?;
         }
         if self.tls.upstream_ca.is_some() && self.upstream.tls_host().is_none() {
             return Err(ConfigError::UpstreamCa(self.upstream.to_string()));

@@ -1,6 +1,7 @@
 //! Bytes and sockets: connecting, transports, TLS, timers. Knows no HTTP.
 
 pub mod address;
+pub mod budget;
 pub mod coalesce;
 pub mod connect;
 pub mod file;

@@ -9,6 +9,7 @@ pub mod downstream;
 pub mod error;
 pub mod exchange;
 pub mod handle;
+pub mod keeper;
 mod local_response;
 pub mod observe;
 pub mod request;

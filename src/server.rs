@@ -21,19 +21,23 @@ use crate::metrics::page::Sources;
 use crate::metrics::store::Store;
 use crate::metrics::{ReadTls, SidecarMetrics, TlsState, WorkerStats};
 use crate::names::Source;
+use crate::net::budget::Budget;
 use crate::net::tls::{Alpn, Listener, LoadError, TlsContexts};
 use crate::paths::Namer;
 use crate::proxy::downstream::accept::{Command, WorkerHandle};
+use crate::proxy::upstream::Descriptors;
 use crate::proxy::worker::Shared;
 
 pub use self::listen::Affordable;
 pub use self::reload::Reloader;
 
 use self::listen::open;
+use self::memory::{affordable_bytes, limit_bytes};
 use self::names::Described;
 use self::worker_thread::WorkerThread;
 
 mod listen;
+mod memory;
 mod names;
 mod reload;
 mod systemd;
@@ -100,6 +104,8 @@ pub struct Server {
     /// Who else knows names of paths.
     others: Vec<Source>,
     described: Described,
+    budget: Arc<Budget>,
+    descriptors: Arc<Descriptors>,
 }
 
 /// How long the exit waits for the reader of the access log.
@@ -141,6 +147,7 @@ impl Server {
         let affordable = Affordable::of(config.max_connections);
         affordable.tell(config.max_connections);
         config.max_connections = affordable.connections;
+        let descriptors = Descriptors::new(affordable.descriptors());
         let listener = open("--listen", inherited.listen, config.listen)?;
         let metrics = open("--metrics", inherited.metrics, config.metrics)?;
         let cold = SidecarMetrics::new(
@@ -148,10 +155,26 @@ impl Server {
             config.limits.max_paths,
             config.max_connections,
         );
+        let buffered = config.max_buffered_bytes;
+        let buffered = buffered.unwrap_or_else(|| affordable_bytes(limit_bytes()));
+        let budget = Budget::new(buffered);
+        let held = Arc::clone(&budget);
+        cold.show_buffered(budget.limit_bytes(), Box::new(move || held.held_bytes()));
         cold.reloaded(true);
         let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
-        let (config, described) = (Arc::new(config), Described::default());
-        Ok(Self { config, listener, metrics, store, cold, tls, admin, others, described })
+        Ok(Self {
+            config: Arc::new(config),
+            listener,
+            metrics,
+            store,
+            cold,
+            tls,
+            admin,
+            others,
+            described: Described::default(),
+            budget,
+            descriptors,
+        })
     }
 
     /// Where clients connect; tells the port where 0 was asked for.
@@ -257,13 +280,15 @@ impl Server {
             access_log = Some(log);
         }
         let stats: Vec<_> = (0..config.threads).map(|_| WorkerStats::new()).collect();
-        let (handles, inboxes): (Vec<_>, Vec<_>) = (0..config.threads).map(|_| handle()).unzip();
+        let (handles, inboxes) = handles(config.threads);
         let shared = Shared {
             config: Arc::clone(&config),
             cold: Arc::clone(&cold),
             access_log: access_log.clone(),
             tls: self.tls.clone(),
             waits: Arc::clone(&health.waits),
+            budget: self.budget,
+            descriptors: self.descriptors,
         };
         let (ready, started) = std::sync::mpsc::channel();
         let mut listener = Some(self.listener);
@@ -330,10 +355,13 @@ pub fn metrics_settings(config: &Config) -> Result<admin::Settings, StartError> 
     })
 }
 
-/// How a worker is told things, and where it hears of them.
-fn handle() -> (WorkerHandle, mpsc::UnboundedReceiver<Command>) {
-    let (commands, inbox) = mpsc::unbounded_channel();
-    (WorkerHandle { commands, connections: Arc::new(AtomicUsize::new(0)) }, inbox)
+/// How the accept loop sees its workers, and what they are told by.
+fn handles(threads: usize) -> (Vec<WorkerHandle>, Vec<mpsc::UnboundedReceiver<Command>>) {
+    let pairs = (0..threads).map(|_| {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        (WorkerHandle { commands, connections: Arc::new(AtomicUsize::new(0)) }, inbox)
+    });
+    pairs.unzip()
 }
 
 /// What the metrics show of the listener's TLS.

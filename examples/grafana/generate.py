@@ -603,6 +603,23 @@ def clients(d):
         "ops",
         8,
     )
+    d.series(
+        "Buffered bytes",
+        meaning("redcar_buffered_bytes"),
+        [
+            (f"redcar_buffered_bytes{{{TARGET}}}", "{{instance}}"),
+            (f"redcar_buffered_bytes_limit{{{TARGET}}}", "limit of {{instance}}"),
+        ],
+        "bytes",
+        8,
+    )
+    d.series(
+        "Shed for room",
+        meaning("redcar_shed_total"),
+        [(f"sum by (reason) ({rate('redcar_shed_total', TARGET)})", "{{reason}}")],
+        "ops",
+        8,
+    )
     calls = rate("http_requests_total", f'{PATH},grpc_status!=""')
     d.series(
         "gRPC calls by status",

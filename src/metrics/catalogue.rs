@@ -146,6 +146,24 @@ pub(super) const DOWNSTREAM: Family =
     family("redcar_downstream_connections", Kind::Gauge, &["protocol"], "Open client connections.");
 pub(super) const DOWNSTREAM_LIMIT: Family =
     family("redcar_downstream_connections_limit", Kind::Gauge, &[], "Client connections at most.");
+pub(super) const BUFFERED: Family = family(
+    "redcar_buffered_bytes",
+    Kind::Gauge,
+    &[],
+    "Bytes that are kept for clients and the app: heads, what waits to be read or sent, handshakes.",
+);
+pub(super) const BUFFERED_LIMIT: Family = family(
+    "redcar_buffered_bytes_limit",
+    Kind::Gauge,
+    &[],
+    "Bytes that are kept at most; at three quarters of it generosity ends.",
+);
+pub(super) const SHED: Family = family(
+    "redcar_shed_total",
+    Kind::Counter,
+    &["reason"],
+    "What was turned away or ended so that others have room; reason is request, connection, idle, large or flood.",
+);
 // Without `_accepted` its family in OpenMetrics, which has no `_total`, would be the gauge above.
 pub(super) const DOWNSTREAM_TOTAL: Family = family(
     "redcar_downstream_connections_accepted_total",
@@ -326,6 +344,9 @@ pub const CATALOGUE: &[Family] = &[
     DOWNSTREAM_LIMIT,
     DOWNSTREAM_TOTAL,
     REFUSED,
+    BUFFERED,
+    BUFFERED_LIMIT,
+    SHED,
     TLS_HANDSHAKES,
     TLS_EXPIRY,
     TLS_RELOAD,

@@ -97,11 +97,13 @@ pub enum ErrorToken {
     TlsCertificateError,
     /// The upstream ended the TLS handshake with an alert.
     TlsAlertReceived,
+    /// There was no room to keep it, or it was cut off to make room.
+    Overloaded,
 }
 
 impl ErrorToken {
     /// Every token, in the order of its number.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ConnectionRefused,
         Self::ConnectionTerminated,
         Self::ConnectionTimeout,
@@ -121,6 +123,7 @@ impl ErrorToken {
         Self::TlsProtocolError,
         Self::TlsCertificateError,
         Self::TlsAlertReceived,
+        Self::Overloaded,
     ];
 
     /// The label value.
@@ -145,6 +148,7 @@ impl ErrorToken {
             Self::TlsProtocolError => "tls_protocol_error",
             Self::TlsCertificateError => "tls_certificate_error",
             Self::TlsAlertReceived => "tls_alert_received",
+            Self::Overloaded => "overloaded",
         }
     }
 
@@ -163,9 +167,10 @@ impl ErrorToken {
             Self::ConnectionTimeout | Self::DnsError | Self::DestinationUnavailable => {
                 Side::Network
             }
-            Self::ConnectionLimitReached | Self::ProxyInternalError | Self::Draining => {
-                Side::Sidecar
-            }
+            Self::ConnectionLimitReached
+            | Self::ProxyInternalError
+            | Self::Draining
+            | Self::Overloaded => Side::Sidecar,
             Self::HttpRequestError
             | Self::DownstreamAborted
             | Self::DownstreamBodyError
@@ -289,6 +294,6 @@ mod tests {
             assert_eq!(ErrorToken::from_name(token.as_str()), Some(token));
         }
         assert_eq!(ErrorToken::from_index(0), None);
-        assert_eq!(ErrorToken::from_index(20), None);
+        assert_eq!(ErrorToken::from_index(21), None);
     }
 }

@@ -16,10 +16,7 @@ use crate::metrics::labels::ErrorToken;
 use crate::metrics::store::HistogramRow;
 
 use super::catalogue::{
-    ACCESS_LOG_DROPPED, BUILD_INFO, CONNECTS, DOWNSTREAM, DOWNSTREAM_LIMIT, DOWNSTREAM_TOTAL,
-    DRAINING, EXCLUDED, Family, LOG_DROPPED, NAMES_READS, OVERFLOW, PATH_CONFLICTS, PATHS,
-    PATHS_DIGEST, PATHS_LIMIT, REFUSED, RELOAD_SUCCESS, RELOAD_TIMESTAMP, RETRIES, REUSED,
-    SCRAPE_DURATION, SERIES, SERIES_LIMIT, UP, UPSTREAM_CONNECTIONS,
+    ACCESS_LOG_DROPPED, BUFFERED, BUFFERED_LIMIT, BUILD_INFO, CONNECTS, DOWNSTREAM, DOWNSTREAM_LIMIT, DOWNSTREAM_TOTAL, DRAINING, EXCLUDED, Family, LOG_DROPPED, NAMES_READS, OVERFLOW, PATHS, PATHS_DIGEST, PATHS_LIMIT, PATH_CONFLICTS, REFUSED, RELOAD_SUCCESS, RELOAD_TIMESTAMP, RETRIES, REUSED, SCRAPE_DURATION, SERIES, SERIES_LIMIT, SHED, UP, UPSTREAM_CONNECTIONS,
 };
 pub use super::reachability::Reachability;
 use super::tls::{ReadTls, TlsMetrics};
@@ -30,6 +27,40 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const REVISION: &str = env!("REDCAR_REVISION");
 /// The compiler this build was made with.
 pub const RUSTC: &str = env!("REDCAR_RUSTC");
+
+/// Asks for a number of bytes.
+pub type ReadBytes = Box<dyn Fn() -> usize + Send + Sync>;
+
+/// What had to go so that others have room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shed {
+    /// A request, or a part of its head; it got 503, or `REFUSED_STREAM`.
+    Request,
+    /// A new connection.
+    Connection,
+    /// A connection that was idle.
+    Idle,
+    /// A connection that held much and moved little.
+    Large,
+    /// A connection whose frames carried nothing.
+    Flood,
+}
+
+impl Shed {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 5] =
+        [Self::Request, Self::Connection, Self::Idle, Self::Large, Self::Flood];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Connection => "connection",
+            Self::Idle => "idle",
+            Self::Large => "large",
+            Self::Flood => "flood",
+        }
+    }
+}
 
 /// Handles of the cold metrics, registered once.
 pub struct SidecarMetrics {
@@ -60,6 +91,10 @@ pub struct SidecarMetrics {
     pub refused_max_connections: Counter,
     /// Connections that could not be accepted, mostly for want of file descriptors.
     pub refused_accept_error: Counter,
+    shed: [Counter; Shed::ALL.len()],
+    buffered: Gauge,
+    buffered_limit: Gauge,
+    read_buffered: OnceLock<ReadBytes>,
     log_dropped: Counter,
     /// Lines of the program's own log that were lost, once there is one.
     pub log_lost: OnceLock<Arc<AtomicU64>>,
@@ -173,6 +208,10 @@ impl SidecarMetrics {
             downstream_http2_total: to.counter(DOWNSTREAM_TOTAL, Some(("protocol", "http2"))),
             refused_max_connections: to.counter(REFUSED, Some(("reason", "max_connections"))),
             refused_accept_error: to.counter(REFUSED, Some(("reason", "accept_error"))),
+            shed: Shed::ALL.map(|shed| to.counter(SHED, Some(("reason", shed.as_str())))),
+            buffered: to.gauge(BUFFERED, None),
+            buffered_limit: to.gauge(BUFFERED_LIMIT, None),
+            read_buffered: OnceLock::new(),
             log_dropped: to.counter(LOG_DROPPED, None),
             log_lost: OnceLock::new(),
             access_log_dropped: to.counter(ACCESS_LOG_DROPPED, None),
@@ -220,6 +259,20 @@ impl SidecarMetrics {
         }
     }
 
+    /// Counts what had to go so that others have room.
+    pub fn shed(&self, what: Shed, count: u64) {
+        if let Some(counter) = self.shed.get(what as usize) {
+            counter.increment(count);
+        }
+    }
+
+    /// From now on shows how many bytes are kept for peers, of `limit_bytes` at most.
+    #[expect(clippy::cast_precision_loss, reason = "below 2^52")]
+    pub fn show_buffered(&self, limit_bytes: usize, read: ReadBytes) {
+        self.buffered_limit.set(limit_bytes as f64);
+        self.read_buffered.get_or_init(|| read);
+    }
+
     /// The files of routes were read, at the start or again. A failure leaves the time as it is.
     pub fn reloaded(&self, success: bool) {
         self.reload_success.set(if success { 1.0 } else { 0.0 });
@@ -261,6 +314,7 @@ impl SidecarMetrics {
         {
             counter.absolute(lost.get().map_or(0, |lost| lost.load(Relaxed)));
         }
+        self.buffered.set(self.read_buffered.get().map_or(0, |read| read()) as f64);
         if let Some(tls) = self.tls.get() {
             tls.collect();
         }

@@ -6,11 +6,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{Error, IoSlice};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::ReadBuf;
 use tokio::task::coop::has_budget_remaining;
 
+use crate::net::budget::{Holder, Kept, Level};
 use crate::net::coalesce::coalesced;
 
 pub use self::io::{Hearing, TransportIo, Verdict};
@@ -28,6 +30,9 @@ mod socket;
 
 /// Bytes that may be read ahead while nobody wants them: some pipelined requests.
 const MAX_AHEAD_BYTES: usize = 64 * 1024;
+
+/// How much of that is read at a time.
+const AHEAD_PIECE_BYTES: usize = 16 * 1024;
 
 /// Room that an idle connection may keep for bytes read ahead.
 const MAX_IDLE_ROOM_BYTES: usize = 512;
@@ -65,8 +70,10 @@ pub enum PassError {
 /// One connection. Not `Sync`.
 pub struct Transport {
     socket: RefCell<Socket>,
+    /// Whose memory it uses.
+    holder: Rc<Holder>,
     /// Read, but not used yet.
-    ahead: RefCell<Vec<u8>>,
+    ahead: RefCell<Kept>,
     /// The peer has sent its FIN.
     eof: Cell<bool>,
     sent: Cell<bool>,
@@ -80,12 +87,13 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Takes over a connected socket.
-    pub fn new(socket: Socket) -> Self {
+    /// Takes over a connected socket. What is kept of it is charged to `holder`.
+    pub fn new(socket: Socket, holder: &Rc<Holder>) -> Self {
         Self {
+            holder: Rc::clone(holder),
             buffers: socket.is_tls(),
             socket: RefCell::new(socket),
-            ahead: RefCell::default(),
+            ahead: RefCell::new(Kept::new(holder)),
             eof: Cell::new(false),
             sent: Cell::new(false),
             received: Cell::new(false),
@@ -100,6 +108,11 @@ impl Transport {
         if !self.patient.replace(true) {
             self.socket.borrow().be_patient();
         }
+    }
+
+    /// To whom is charged what is kept of it.
+    pub fn holder(&self) -> &Rc<Holder> {
+        &self.holder
     }
 
     /// Forgets what went over the connection before, and which task read it.
@@ -173,12 +186,7 @@ impl Transport {
     /// Gives bytes back that belong to whatever is read next; they go before all others.
     pub fn put_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            let mut ahead = self.ahead.borrow_mut();
-            if ahead.is_empty() {
-                ahead.extend_from_slice(bytes);
-            } else {
-                ahead.splice(..0, bytes.iter().copied());
-            }
+            self.ahead.borrow_mut().prepend(bytes);
         }
     }
 
@@ -234,6 +242,7 @@ impl Transport {
             self.eof.set(true);
         } else {
             self.received.set(true);
+            self.holder.moves();
         }
         count
     }
@@ -247,10 +256,7 @@ impl Transport {
         if let (Some(to), Some(from)) = (buffer.get_mut(..count), ahead.get(..count)) {
             to.copy_from_slice(from);
         }
-        ahead.drain(..count);
-        if ahead.is_empty() && ahead.capacity() > MAX_IDLE_ROOM_BYTES {
-            *ahead = Vec::new();
-        }
+        ahead.consume(count, MAX_IDLE_ROOM_BYTES);
         count
     }
 
@@ -320,15 +326,18 @@ impl Transport {
     pub fn poll_gone(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Error> {
         loop {
             let waiting = self.ahead.borrow().len();
-            if self.eof.get() || waiting >= MAX_AHEAD_BYTES {
+            let is_much =
+                waiting >= MAX_AHEAD_BYTES || (waiting > 0 && self.holder.level() != Level::Ample);
+            if self.eof.get() || is_much {
                 return Poll::Pending;
             }
-            let mut room = ReadBuf::new(scratch);
+            let piece = scratch.len().min(AHEAD_PIECE_BYTES);
+            let mut room = ReadBuf::new(scratch.get_mut(..piece).unwrap_or_default());
             match self.poll_socket(cx, &mut room) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(error),
                 Poll::Ready(Ok(())) if room.filled().is_empty() => self.eof.set(true),
-                Poll::Ready(Ok(())) => self.ahead.borrow_mut().extend_from_slice(room.filled()),
+                Poll::Ready(Ok(())) => self.ahead.borrow_mut().extend(room.filled()),
             }
         }
     }
@@ -351,6 +360,7 @@ impl Transport {
         };
         if matches!(written, Poll::Ready(Ok(count)) if count > 0) {
             self.sent.set(true);
+            self.holder.moves();
             if self.buffers
                 && let Poll::Ready(Err(error)) = socket.poll_flush(cx)
             {

@@ -75,6 +75,13 @@ impl Source {
         }
     }
 
+    /// The recipient takes no more for now.
+    fn waits(&self) {
+        if let Self::Frames(source) = self {
+            source.waits();
+        }
+    }
+
     fn trailers(&self) -> Result<Vec<Field<'_>>, SourceError> {
         match self {
             Self::None => Ok(Vec::new()),
@@ -114,6 +121,15 @@ impl Sink {
         }
     }
 
+    /// How large a piece should be that is read of what goes here.
+    fn piece_bytes(&mut self, wanted: usize) -> usize {
+        match self {
+            Self::None => wanted,
+            Self::Wire(sink) => sink.piece_bytes(wanted),
+            Self::Frames(sink) => sink.piece_bytes(wanted),
+        }
+    }
+
     fn send(
         &mut self,
         cx: &mut Context<'_>,
@@ -124,7 +140,7 @@ impl Sink {
             Self::None => Ok(()),
             Self::Wire(sink) => sink.send(cx, data, end),
             Self::Frames(sink) => {
-                sink.send(Bytes::copy_from_slice(data), end);
+                sink.send(data, end);
                 Ok(())
             }
         }
@@ -140,7 +156,7 @@ impl Sink {
             Self::None => Ok(()),
             Self::Wire(sink) => sink.send(cx, &data, end),
             Self::Frames(sink) => {
-                sink.send(data, end);
+                sink.send_bytes(data, end);
                 Ok(())
             }
         }
@@ -188,7 +204,7 @@ impl Pump {
     ) -> Poll<Result<(), PumpError>> {
         let turn_ends = self.bytes + BYTES_PER_TURN as u64;
         for _ in 0..PIECES_PER_TURN {
-            ready!(self.sink.poll_flush(cx)).map_err(PumpError::Sink)?;
+            ready!(self.poll_flush(cx))?;
             if let Some(failure) = self.failure.take() {
                 return Poll::Ready(Err(PumpError::Source(failure)));
             }
@@ -198,12 +214,15 @@ impl Pump {
             if self.bytes >= turn_ends {
                 break;
             }
+            let most = self.sink.piece_bytes(usize::MAX);
             match &mut self.source {
                 Source::None => self.ended = true,
                 Source::Frames(_) => ready!(self.poll_frame(cx))?,
-                Source::Wire(_) => ready!(self.poll_wire(cx, scratch))?,
+                Source::Wire(_) => ready!(self.poll_wire(cx, scratch, most))?,
             }
         }
+        // At once, so that what waits on a connection is known before another of its streams reads.
+        ready!(self.poll_flush(cx))?;
         give_way(cx);
         Poll::Pending
     }
@@ -213,6 +232,7 @@ impl Pump {
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
+        piece_bytes: usize,
     ) -> Poll<Result<(), PumpError>> {
         let Source::Wire(source) = &mut self.source else {
             return Poll::Ready(Ok(()));
@@ -223,7 +243,7 @@ impl Pump {
             && let Some((from, most)) = source.passing()
             && !from.has_ahead()
         {
-            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            let most = usize::try_from(most).unwrap_or(usize::MAX).min(piece_bytes);
             let passed = sink.pass(cx, from, most, scratch).map_err(PumpError::of)?;
             self.pace = Pace::after_pass(passed, sink.is_blocked());
             match passed {
@@ -243,7 +263,9 @@ impl Pump {
         }
         // What came with the head says nothing of how the rest comes.
         let was_ahead = source.has_ahead();
-        let count = ready!(source.poll_read(cx, scratch)).map_err(PumpError::Source)?;
+        let most = piece_bytes.min(scratch.len());
+        let (room, _) = scratch.split_at_mut(most);
+        let count = ready!(source.poll_read(cx, room)).map_err(PumpError::Source)?;
         let moved = if count == 0 {
             self.ended = true;
             self.sink.send(cx, &[], Some(&[]))
@@ -255,6 +277,14 @@ impl Pump {
             self.pace = Pace::after_read(count, self.sink.is_blocked());
         }
         Poll::Ready(moved.map_err(PumpError::Sink))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        let flushed = self.sink.poll_flush(cx);
+        if flushed.is_pending() {
+            self.source.waits();
+        }
+        flushed.map_err(PumpError::Sink)
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {

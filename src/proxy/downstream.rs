@@ -19,10 +19,12 @@ use crate::http::response::{
     write_switch,
 };
 use crate::http::rewrite::{Named, Recipient, ResponseFields};
+use crate::net::budget::{Charge, Holder};
 use crate::net::timer::Timer;
 use crate::net::transport::{Socket, Transport};
 use crate::proxy::body::{Delimiter, FrameSink, FrameSource, Sink, Source, WireSink, WireSource};
 use crate::proxy::downstream::h2::watch::Seen;
+use crate::proxy::upstream::Turn;
 use crate::proxy::worker::{Tick, Worker};
 
 pub use self::closing::close;
@@ -53,11 +55,11 @@ pub struct ClientConnection {
 
 impl ClientConnection {
     /// Takes over an accepted socket.
-    pub fn new(socket: Socket, peer: SocketAddr, first_look: Instant) -> Self {
+    pub fn new(socket: Socket, peer: SocketAddr, first_look: Instant, holder: &Rc<Holder>) -> Self {
         let peer = peer.ip().to_canonical();
         let scheme = if matches!(socket, Socket::TlsServer(_)) { "https" } else { "http" };
         Self {
-            link: Rc::new(Transport::new(socket)),
+            link: Rc::new(Transport::new(socket, holder)),
             peer,
             address: peer.to_string().into(),
             scheme,
@@ -165,6 +167,10 @@ pub struct Stream {
     pub seen: Rc<Seen>,
     /// What the client may still get of interim answers.
     pub interim_room_bytes: usize,
+    /// What its head costs, as long as it or a copy is kept.
+    pub head: Charge,
+    /// Whether others of its connection run.
+    pub turn: Turn,
 }
 
 impl Stream {
@@ -188,6 +194,22 @@ impl<'a> Downstream<'a> {
         }
     }
 
+    /// To whom is charged what is kept for it.
+    pub fn holder(&self) -> &Rc<Holder> {
+        match self {
+            Self::Http1(client) => client.connection.link.holder(),
+            Self::Http2(stream) => stream.seen.holder(),
+        }
+    }
+
+    /// Which of its client's connections to the app it would have.
+    pub fn turn(&self) -> Turn {
+        match self {
+            Self::Http1(_) => Turn::First,
+            Self::Http2(stream) => stream.turn,
+        }
+    }
+
     /// The request's body.
     pub fn source(&mut self, length: BodyLength, named: Named, max_trailer_bytes: usize) -> Source {
         match self {
@@ -198,7 +220,13 @@ impl<'a> Downstream<'a> {
             Self::Http2(stream) => match stream.body.take() {
                 Some(body) => {
                     let seen = Some(Rc::clone(&stream.seen));
-                    Source::Frames(Box::new(FrameSource::new(body, max_trailer_bytes, seen)))
+                    let charge = stream.seen.holder().charge();
+                    Source::Frames(Box::new(FrameSource::new(
+                        body,
+                        max_trailer_bytes,
+                        seen,
+                        (charge, h2::STREAM_WINDOW_BYTES as usize),
+                    )))
                 }
                 None => Source::None,
             },
@@ -338,7 +366,8 @@ impl<'a> Downstream<'a> {
                 let written = write_forwarded(head, to, keep, date, &mut response);
                 let ended = head.body.is_empty();
                 let sent = stream.respond.send_response(response, ended).map_err(broken)?;
-                Ok((written, Sink::Frames(Box::new(FrameSink::new(sent, ended)))))
+                let (seen, charge) = (Some(Rc::clone(&stream.seen)), stream.seen.holder().charge());
+                Ok((written, Sink::Frames(Box::new(FrameSink::new(sent, ended, seen, charge)))))
             }
         }
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::http::rewrite::RequestError;
+use crate::net::timer::Timer;
 use crate::proxy::body::{Pump, PumpError, Sink, SourceError};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::error::ProxyError;
@@ -134,6 +135,8 @@ struct Sides<'a> {
     half_close: HalfClose,
     said_continue: Continue,
     stall: Stall,
+    /// Fires when an HTTP/2 client should have sent more; none before it had to be waited for.
+    sender: Option<Timer>,
 }
 
 /// One request and its answer.
@@ -152,7 +155,7 @@ impl<'a> Exchange<'a> {
     ) -> Box<Self> {
         let named = std::mem::take(&mut request.named);
         let source = downstream.source(request.body, named, worker.config.max_header_bytes);
-        let (sink, reader) = begin(&mut upstream, &mut request);
+        let (sink, reader) = begin(&mut upstream, &mut request, downstream.holder());
         let state = if request.expects_continue { Upload::Held } else { Upload::Running };
         let deadline = HeadDeadline::new(state, &worker.config.timeouts);
         request.observation.upstream_write_begun();
@@ -167,6 +170,7 @@ impl<'a> Exchange<'a> {
             half_close: HalfClose::Open,
             said_continue: Continue::Upstream,
             stall: Stall::new(),
+            sender: None,
         };
         Box::new(Self { sides, phase: Phase::AwaitingHead(AwaitingHead { reader, deadline }) })
     }
@@ -191,7 +195,8 @@ impl<'a> Exchange<'a> {
             sink.resend(&lease.link);
             HeadReader::Http1(Vec::new())
         } else {
-            let (sink, reader) = begin(&mut upstream, &mut sides.request);
+            let (sink, reader) =
+                begin(&mut upstream, &mut sides.request, sides.downstream.holder());
             sides.upload.sink = sink;
             reader
         };

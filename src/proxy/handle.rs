@@ -110,7 +110,7 @@ async fn connect(
     observation: &mut Observation,
 ) -> Result<PooledConnection, ProxyError> {
     let begun = observation.now();
-    let mut connecting = std::pin::pin!(pool.connect(protocol));
+    let mut connecting = std::pin::pin!(pool.connect(protocol, downstream.turn()));
     let result = poll_fn(|cx| {
         if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
             return Poll::Ready(result);

@@ -12,7 +12,7 @@ use crate::http::h1::RequestHead;
 use crate::logs::access::{self, Subject};
 use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::metrics::store::{Answer, Exemplar, Key, Lasting, Resolved, RouteId, Settled};
-use crate::metrics::{bump, drop_one};
+use crate::metrics::{Shed, bump, drop_one};
 use crate::paths::is_respelling;
 use crate::proxy::worker::{Tick, Worker};
 
@@ -320,6 +320,7 @@ impl Drop for Observation {
             Some(ending) => ending,
             None if std::thread::panicking() => Ending::Panicked,
             None if self.worker.drain.is_cut() => Ending::CutOff,
+            None if self.worker.shedding.get() => Ending::Shed,
             None => Ending::Dropped,
         };
         self.end(Outcome { ending, end: self.worker.now() });
@@ -329,11 +330,21 @@ impl Drop for Observation {
 /// Counts and logs a request that never became one: its head did not parse, or did not come in
 /// time.
 pub fn record_unparsed(worker: &Worker, peer: IpAddr, status: u16) {
+    record_headless(worker, peer, status, ErrorToken::HttpRequestError);
+}
+
+/// Records a request for whose head there is no room.
+pub fn record_shed(worker: &Worker, peer: IpAddr) {
+    worker.cold.shed(Shed::Request, 1);
+    record_headless(worker, peer, 503, ErrorToken::Overloaded);
+}
+
+fn record_headless(worker: &Worker, peer: IpAddr, status: u16, error: ErrorToken) {
     let key = Key {
         route: Settled::Named(RouteId::UNPARSED),
         method: MethodId::OTHER,
         status,
-        error: Some(ErrorToken::HttpRequestError),
+        error: Some(error),
         grpc: None,
     };
     bump(&worker.stats.started);
@@ -342,7 +353,7 @@ pub fn record_unparsed(worker: &Worker, peer: IpAddr, status: u16) {
     if let Some(log) = &worker.access_log {
         let outcome = access::Outcome {
             status,
-            error: ErrorToken::HttpRequestError.as_str(),
+            error: error.as_str(),
             route: &worker.shard.route_name(&key.route),
             bytes: 0,
             duration: Duration::ZERO,

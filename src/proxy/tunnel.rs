@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 
+use crate::net::budget::{Charge, Holder};
 use crate::net::timer::Timer;
 use crate::net::transport::{Pace, PassError, Passed, Scratch, Transport};
 use crate::net::turn::give_way;
@@ -25,6 +26,8 @@ struct Direction {
     from: Rc<Transport>,
     to: Rc<Transport>,
     waiting: Vec<u8>,
+    /// For what waits.
+    charge: Charge,
     at: usize,
     pace: Pace,
     ended: bool,
@@ -39,9 +42,10 @@ pub struct Tunnel {
 }
 
 impl Direction {
-    fn new(from: &Rc<Transport>, to: &Rc<Transport>) -> Self {
+    fn new(from: &Rc<Transport>, to: &Rc<Transport>, holder: &Rc<Holder>) -> Self {
         let (from, to) = (Rc::clone(from), Rc::clone(to));
-        Self { from, to, waiting: Vec::new(), at: 0, pace: Pace::Read, ended: false }
+        let charge = holder.charge();
+        Self { from, to, waiting: Vec::new(), charge, at: 0, pace: Pace::Read, ended: false }
     }
 
     /// Moves bytes until the end, which is passed on.
@@ -52,6 +56,7 @@ impl Direction {
             }
             // Its room is needed seldom.
             self.waiting = Vec::new();
+            self.charge.set(0);
             self.at = 0;
             ready!(self.to.poll_flush(cx))?;
             if self.ended {
@@ -63,6 +68,7 @@ impl Direction {
                     .from
                     .pass(cx, to, usize::MAX, (scratch, rest))
                     .map_err(|(PassError::From(error) | PassError::To(error))| error)?;
+                self.charge.set(self.waiting.capacity());
                 self.pace = Pace::after_pass(passed, !self.waiting.is_empty());
                 match passed {
                     Passed::Bytes(_) => continue,
@@ -74,6 +80,8 @@ impl Direction {
                     Passed::Unable => {}
                 }
             }
+            let most = self.charge.holder().piece_bytes(scratch.len()).min(scratch.len());
+            let (scratch, _) = scratch.split_at_mut(most);
             let count = ready!(self.from.poll_read(cx, scratch))?;
             if count == 0 {
                 self.ended = true;
@@ -85,6 +93,7 @@ impl Direction {
                 Poll::Pending => 0,
             };
             self.waiting.extend_from_slice(bytes.get(written..).unwrap_or_default());
+            self.charge.set(self.waiting.capacity());
             self.pace = Pace::after_read(count, written < count);
         }
         give_way(cx);
@@ -95,8 +104,9 @@ impl Direction {
 impl Tunnel {
     /// Gets ready to splice a client's connection with an upstream's.
     pub fn new(downstream: &Rc<Transport>, upstream: &Rc<Transport>) -> Self {
-        let (up, down) =
-            (Direction::new(downstream, upstream), Direction::new(upstream, downstream));
+        let holder = downstream.holder();
+        let up = Direction::new(downstream, upstream, holder);
+        let down = Direction::new(upstream, downstream, holder);
         Self { up, down, lease: None, open: None }
     }
 

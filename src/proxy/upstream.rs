@@ -12,6 +12,7 @@ use crate::config::{Upstream, UpstreamProtocol};
 use crate::logs::seldom::Changes;
 use crate::metrics::labels::ErrorToken;
 use crate::metrics::{SidecarMetrics, bump};
+use crate::net::budget::Holder;
 use crate::net::connect::{ConnectError, Dialer, Dialled};
 use crate::net::tls::Alpn;
 use crate::net::transport::{Transport, Verdict};
@@ -21,14 +22,16 @@ use crate::proxy::worker::{Tick, Worker};
 use self::counted::{Counted, Use};
 use self::speech::{Speech, VERDICT_LIMIT, VERDICT_WAIT};
 
-pub use self::h2::PooledStream;
+pub use self::h2::{PooledStream, STREAM_WINDOW_BYTES};
 pub use self::lease::PooledHttp1;
+pub use self::spare::{ClientPlace, Descriptors};
 
 mod counted;
 mod h2;
 mod lease;
 mod life;
 mod prober;
+mod spare;
 mod speech;
 
 /// What a request is sent on. Dropping it tells the upstream that nobody waits.
@@ -68,6 +71,15 @@ pub enum Protocol {
     Grpc,
 }
 
+/// Which of a client's connections to the app one would be, of those that it has at one time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// The one that each client has to itself.
+    First,
+    /// One more, for another stream.
+    Further,
+}
+
 /// How long a connection may have been idle to carry a request that cannot be sent again. Shorter
 /// than any server's keep-alive (Gunicorn takes whole seconds), long enough for busy ones.
 const FRESH: Duration = Duration::from_millis(500);
@@ -83,6 +95,8 @@ struct Idle {
 /// One worker's connections to the upstream.
 pub struct Pool {
     worker: Rc<Worker>,
+    /// Of what is kept for the app, apart from what its clients hold.
+    holder: Rc<Holder>,
     /// Host of a request that names none.
     pub(crate) authority: Box<str>,
     dialer: Dialer,
@@ -103,6 +117,7 @@ impl Pool {
             dialer: Dialer::new(upstream, tls, config.timeouts.connect),
             speech: Speech::new(config.upstream_protocol),
             worker: Rc::clone(worker),
+            holder: worker.holders.of_nobody(),
             idle: RefCell::default(),
             sweeping: Cell::new(false),
             streams: h2::Connections::default(),
@@ -167,6 +182,9 @@ impl Pool {
 
     /// Opens a connection, or finds one that was opened meanwhile.
     ///
+    /// A further one for the same client waits until there is a file descriptor for it, as long as
+    /// connecting may take.
+    ///
     /// Connecting is TCP and TLS, within `--connect-timeout`; what the app says then, and when, is
     /// no matter of connecting.
     ///
@@ -180,6 +198,7 @@ impl Pool {
     pub async fn connect(
         self: &Rc<Self>,
         protocol: Protocol,
+        turn: Turn,
     ) -> Result<PooledConnection, ProxyError> {
         let mut over = pin!(tokio::time::sleep(self.worker.config.timeouts.connect));
         while self.speech.goes_by_http2(protocol) {
@@ -208,8 +227,17 @@ impl Pool {
         {
             return Ok(PooledConnection::Wire(lease));
         }
+        let further = match turn {
+            Turn::First => None,
+            Turn::Further => {
+                let place = self.worker.descriptors.further(self.worker.config.timeouts.connect);
+                Some(place.await.map_err(ProxyError::ConnectionLimitReached)?)
+            }
+        };
         let Dialled { socket, .. } = self.dial(&[Alpn::Http1]).await?;
-        Ok(PooledConnection::Wire(self.fresh(Rc::new(Transport::new(socket)))))
+        let link = Rc::new(Transport::new(socket, &self.holder));
+        let counted = Counted::new(&self.worker.stats, Use::Active, further);
+        Ok(PooledConnection::Wire(self.lease(link, counted, false)))
     }
 
     /// Connects for HTTP/2. `None`: the request goes by HTTP/1.1, on another connection.
@@ -219,7 +247,7 @@ impl Pool {
     ) -> Result<Option<PooledConnection>, ProxyError> {
         self.speech.still_refused()?;
         let Dialled { socket, alpn } = self.dial(BOTH).await?;
-        let link = Rc::new(Transport::new(socket));
+        let link = Rc::new(Transport::new(socket, &self.holder));
         match alpn {
             Some(Alpn::Http2) => {
                 self.speech.learned(Verdict::Http2);
@@ -308,7 +336,7 @@ impl Pool {
     }
 
     fn fresh(self: &Rc<Self>, link: Rc<Transport>) -> PooledHttp1 {
-        self.lease(link, Counted::new(&self.worker.stats, Use::Active), false)
+        self.lease(link, Counted::new(&self.worker.stats, Use::Active, None), false)
     }
 
     fn lease(self: &Rc<Self>, link: Rc<Transport>, counted: Counted, reused: bool) -> PooledHttp1 {

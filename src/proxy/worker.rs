@@ -3,7 +3,7 @@
 //! Held in an `Rc`: the compiler refuses to let it leave its thread, which is what makes the
 //! single-writer rows of `series` sound without a lock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,8 +12,10 @@ use crate::config::Config;
 use crate::logs::access::AccessLog;
 use crate::metrics::store::Shard;
 use crate::metrics::{SidecarMetrics, WorkerStats};
+use crate::net::budget::{Budget, Holders};
 use crate::net::tls::TlsContexts;
 use crate::net::transport::Scratch;
+use crate::proxy::upstream::Descriptors;
 use crate::shutdown::{Drain, PreStopHooks};
 
 /// A reading of the worker's clock, in ticks; only differences have a meaning.
@@ -72,6 +74,10 @@ pub struct Shared {
     pub tls: TlsContexts,
     /// Open waits of `/wait-for-drain`.
     pub waits: Arc<PreStopHooks>,
+    /// The account of what is kept for peers.
+    pub budget: Arc<Budget>,
+    /// Descriptors for connections.
+    pub descriptors: Arc<Descriptors>,
 }
 
 /// One data-plane thread's state.
@@ -90,6 +96,12 @@ pub struct Worker {
     pub tls: TlsContexts,
     /// Open waits of `/wait-for-drain`: answers close their connections meanwhile.
     pub waits: Arc<PreStopHooks>,
+    /// Its connections, and what is kept for them.
+    pub holders: Rc<Holders>,
+    /// Descriptors for connections, of the process.
+    pub descriptors: Arc<Descriptors>,
+    /// What ends now was cut off by the account.
+    pub shedding: Cell<bool>,
     /// Who the shutdown waits for.
     pub drain: Rc<Drain>,
     /// Where bytes are read and decoded before they are written on. Empty between two polls.
@@ -111,7 +123,8 @@ const DATE_NANOS: u64 = 50_000_000;
 impl Worker {
     /// Puts a worker's parts together.
     pub fn new(common: Shared, shard: Shard, stats: Arc<WorkerStats>) -> Rc<Self> {
-        let Shared { config, cold, access_log, tls, waits } = common;
+        let Shared { config, cold, access_log, tls, waits, budget, descriptors } = common;
+        let holders = Holders::new(budget);
         let (drain, clock) = (Rc::default(), Clock::new());
         let scratch = RefCell::default();
         let date = RefCell::new(Date { text: "".into(), second: 0, read: None });
@@ -123,11 +136,21 @@ impl Worker {
             access_log,
             tls,
             waits,
+            holders,
+            descriptors,
+            shedding: Cell::new(false),
             drain,
             scratch,
             clock,
             date,
         })
+    }
+
+    /// Has the account cut off what `end` drops; requests in it are recorded as that.
+    pub fn shed(&self, end: impl FnOnce()) {
+        self.shedding.set(true);
+        end();
+        self.shedding.set(false);
     }
 
     /// Reads the clock: about 10 ns, against 24 ns of `Instant::now` (measured).

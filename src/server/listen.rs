@@ -17,7 +17,8 @@ const BACKLOG: i32 = 4096;
 const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// File descriptors that are not for clients: both listeners, the runtimes' own, scrapers.
+/// File descriptors that are not for clients: both listeners, the runtimes' own, scrapers, and
+/// connections that were refused and linger.
 const RESERVED_DESCRIPTORS: usize = 160;
 
 /// Takes the socket that there is for a flag, or binds its address.
@@ -113,5 +114,10 @@ impl Affordable {
         } else {
             tracing::info!(open_files, max_connections, "limits of this machine");
         }
+    }
+
+    /// Descriptors for clients and the app together; `usize::MAX` where nothing limits them.
+    pub(super) fn descriptors(self) -> usize {
+        self.open_files.map_or(usize::MAX, |files| files.saturating_sub(RESERVED_DESCRIPTORS))
     }
 }

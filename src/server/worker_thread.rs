@@ -11,6 +11,7 @@ use super::local_runtime;
 use crate::metrics::WorkerStats;
 use crate::metrics::store::{Shard, Store};
 use crate::proxy::downstream::accept::{self, Acceptor, Command, WorkerHandle};
+use crate::proxy::keeper::keep_room;
 use crate::proxy::upstream::Pool;
 use crate::proxy::worker::{Shared, Worker};
 
@@ -63,6 +64,7 @@ impl WorkerThread {
             } else {
                 drop(accept_ended);
             }
+            drop(tokio::task::spawn_local(keep_room(Rc::clone(&worker))));
             let ended = serve(&worker, &acceptor, &mut inbox, accept_end).await;
             pool.close_idle();
             ended
@@ -86,15 +88,17 @@ async fn serve(
 ) -> Option<oneshot::Sender<()>> {
     loop {
         match inbox.recv().await {
-            Some(Command::Serve(socket, peer)) => acceptor.serve_handed_over(socket, peer),
+            Some(Command::Serve(socket, peer, place)) => {
+                acceptor.serve_handed_over(socket, peer, place);
+            }
             Some(Command::Drain { closed, ended, deadline }) => {
                 worker.drain.start();
                 // An error is what is waited for: the accept loop has dropped its end.
                 // It may also be stuck for want of descriptors, but not beyond the deadline.
                 let _accept_ended = tokio::time::timeout_at(deadline, accept_end).await;
                 drop(closed);
-                while let Ok(Command::Serve(socket, peer)) = inbox.try_recv() {
-                    acceptor.serve_handed_over(socket, peer);
+                while let Ok(Command::Serve(socket, peer, place)) = inbox.try_recv() {
+                    acceptor.serve_handed_over(socket, peer, place);
                 }
                 if tokio::time::timeout_at(deadline, worker.drain.finished()).await.is_err() {
                     tracing::warn!("--shutdown-timeout is over: cutting off what is left");

@@ -192,8 +192,10 @@ class Proxy:
         log_level="info",
         listen="127.0.0.1:0",
         metrics="127.0.0.1:0",
+        within=(),
     ):
-        argv = [PROXY, "--metrics", metrics, "--upstream", str(upstream)]
+        """`within` is a command that runs the sidecar, with its arguments behind its own."""
+        argv = [*within, PROXY, "--metrics", metrics, "--upstream", str(upstream)]
         argv += ["--log-format", "json", "--log-level", log_level]
         argv += ["--listen", listen] if listen else []
         self.process = processes.spawn("proxy", [*argv, *flags], env=env)

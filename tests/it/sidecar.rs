@@ -63,6 +63,8 @@ pub(crate) fn config(upstream: Upstream) -> Config {
         },
         max_connections: 1000,
         max_header_bytes: 64 * 1024,
+        max_http2_header_bytes: 16 * 1024,
+        max_buffered_bytes: None,
         forwarded: Forwarded::Off,
         via: false,
         access_log: None,

@@ -187,14 +187,22 @@ fn a_client_that_resets_is_noticed_while_the_upstream_does_not_read_its_body() {
 }
 
 #[test]
-fn a_connection_over_the_limit_gets_a_503() {
-    let backend = Backend::answering(OK);
+fn a_connection_over_the_limit_gets_a_503_where_none_is_idle() {
+    let gate = Gate::default();
+    let reads = gate.clone();
+    let backend = Backend::start(move |connection| {
+        while connection.head().is_some() {
+            reads.wait();
+            connection.send(OK);
+        }
+    });
     let sidecar = Sidecar::with(&backend, |config| config.max_connections = 2);
     sidecar.metric("redcar_downstream_connections_limit").eventually_is(2);
     let mut held: Vec<_> = (0..2).map(|_| sidecar.client()).collect();
     for client in &mut held {
-        assert_eq!(client.get("/").status(), 200);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     }
+    sidecar.metric("http_requests_in_flight").eventually_is(2);
     let mut third = sidecar.client();
     third.send_what_is_taken("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let answer = third.answer();
@@ -204,8 +212,13 @@ fn a_connection_over_the_limit_gets_a_503() {
         .metric("redcar_downstream_connections_refused_total")
         .label("reason", "max_connections")
         .eventually_is(1);
+    gate.open();
+    for client in &mut held {
+        assert_eq!(client.answer().status(), 200);
+    }
+    // Now the oldest one is idle and gives way.
+    assert_eq!(sidecar.client().get("/").status(), 200);
     held.clear();
     sidecar.metric("redcar_downstream_connections").eventually_is(0);
-    assert_eq!(sidecar.client().get("/").status(), 200);
     sidecar.ends_after(3);
 }

@@ -48,6 +48,7 @@ const ERRORS = {
   destination_unavailable: ['network', 'no way to the address in --upstream'],
   connection_limit_reached: ['sidecar', 'has no file descriptor or local port left'],
   proxy_internal_error: ['sidecar', 'has a defect; see its log'],
+  overloaded: ['sidecar', 'had no room to keep the request, or cut it off for others'],
   draining: ['sidecar', 'was shut down before the answer was complete'],
   http_request_error: ['client', 'sent a request that may not be forwarded'],
   downstream_aborted: ['client', 'went away before the answer was complete'],

@@ -5,6 +5,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::*;
+use crate::net::budget::{Budget, Holders};
 
 const KIB: usize = 1024;
 
@@ -17,14 +18,16 @@ async fn tcp() -> (Transport, std::net::TcpStream) {
     socket.set_nonblocking(true).expect("a socket");
     let socket = tokio::net::TcpStream::from_std(socket).expect("in a runtime");
     socket.writable().await.expect("it lives");
-    (Transport::new(Socket::Tcp(socket)), peer)
+    let holder = Holders::new(Budget::new(1 << 30)).open();
+    (Transport::new(Socket::Tcp(socket), &holder), peer)
 }
 
 fn unix() -> (Transport, std::os::unix::net::UnixStream) {
     let (socket, peer) = std::os::unix::net::UnixStream::pair().expect("two descriptors");
     socket.set_nonblocking(true).expect("a socket");
     let socket = tokio::net::UnixStream::from_std(socket).expect("in a runtime");
-    (Transport::new(Socket::Unix(socket)), peer)
+    let holder = Holders::new(Budget::new(1 << 30)).open();
+    (Transport::new(Socket::Unix(socket), &holder), peer)
 }
 
 /// Bytes that show where they belong.

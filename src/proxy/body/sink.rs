@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::http::h1::Field;
 use crate::http::rewrite::Fields;
+use crate::net::budget::{Charge, Holder};
 use crate::net::transport::{PassError, Passed, Scratch, Transport};
 
 /// How a body is delimited on its way out.
@@ -26,6 +27,7 @@ pub struct WireSink {
     at: usize,
     /// What was to pass was not taken, and waits on the side that it comes from.
     is_full: bool,
+    charge: Charge,
     /// Bytes that the socket has taken.
     pub written_bytes: u64,
 }
@@ -33,14 +35,32 @@ pub struct WireSink {
 impl WireSink {
     /// A message whose head is `head`, to go over `link`.
     pub fn new(link: &Rc<Transport>, head: Vec<u8>, delimiter: Delimiter) -> Self {
+        Self::charged(link, link.holder(), head, delimiter)
+    }
+
+    /// The same; what is kept is charged to somebody else.
+    pub fn charged(
+        link: &Rc<Transport>,
+        holder: &Rc<Holder>,
+        head: Vec<u8>,
+        delimiter: Delimiter,
+    ) -> Self {
+        let charge = holder.charge();
+        charge.set(head.capacity());
         Self {
             link: Rc::clone(link),
             delimiter,
             out: head,
             at: 0,
             is_full: false,
+            charge,
             written_bytes: 0,
         }
+    }
+
+    /// How much should be read at once of what goes here.
+    pub(super) fn piece_bytes(&self, wanted: usize) -> usize {
+        self.charge.holder().piece_bytes(wanted)
     }
 
     /// Sends the same head over another connection. Only before any body.
@@ -58,6 +78,7 @@ impl WireSink {
 
     /// Puts bytes in place of what waits.
     pub fn put(&mut self, out: Vec<u8>) {
+        self.charge.set(out.capacity());
         self.out = out;
         self.at = 0;
     }

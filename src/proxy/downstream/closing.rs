@@ -34,6 +34,8 @@ pub async fn close(downstream: &ClientConnection) {
 async fn discard(downstream: &ClientConnection) {
     let mut scratch = vec![0; 16 * 1024];
     loop {
+        // Whoever sends at full speed must not keep others waiting.
+        tokio::task::yield_now().await;
         let read = poll_fn(|cx| downstream.link.poll_read(cx, &mut scratch));
         let read = tokio::time::timeout(LINGER_SILENCE, read).await;
         if !matches!(read, Ok(Ok(count)) if count > 0) {

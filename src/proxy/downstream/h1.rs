@@ -11,12 +11,14 @@ use tokio::time::{Instant, Sleep};
 
 use crate::http::h1::{HeadError, parse_request, slots};
 use crate::http::response::OwnResponse;
+use crate::metrics::Shed;
+use crate::net::budget::{Holder, Kept};
 use crate::net::tls::Alpn;
 use crate::net::transport::Socket;
 use crate::proxy::downstream::h2;
 use crate::proxy::downstream::{ClientConnection, close, last_words};
 use crate::proxy::handle;
-use crate::proxy::observe::record_unparsed;
+use crate::proxy::observe::{record_shed, record_unparsed};
 use crate::proxy::request::{Disposition, Request};
 use crate::proxy::upstream::Pool;
 use crate::proxy::worker::{Tick, Worker};
@@ -34,12 +36,20 @@ const MAX_TARGET_BYTES: usize = 65_534;
 /// What a client begins an HTTP/2 connection with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What a connection costs while nothing larger is kept for it (measured), and what one does during
+/// a TLS handshake, and behind it.
+const CONNECTION_BYTES: usize = 3 * 1024;
+const HANDSHAKE_BYTES: usize = 32 * 1024;
+const TLS_BYTES: usize = 28 * 1024;
+
 /// What comes next on a connection.
 enum Event {
     /// A request.
     Request(Box<Request>),
     /// What was read is no request.
     Refused(HeadError),
+    /// There is no room for what was read.
+    Overloaded,
     /// The client speaks HTTP/2.
     Http2,
     /// Nothing more, or nothing in time.
@@ -53,10 +63,33 @@ pub async fn serve(
     (socket, peer): (Socket, SocketAddr),
     guard: Guard,
 ) {
+    let holder = worker.holders.open();
+    let conversation = converse(Rc::clone(&worker), pool, (socket, peer), guard, &holder);
+    let mut conversation = Box::pin(conversation);
+    if holder.unless_cut(conversation.as_mut()).await.is_none() {
+        worker.shed(|| drop(conversation));
+    }
+}
+
+async fn converse(
+    worker: Rc<Worker>,
+    pool: Rc<Pool>,
+    (socket, peer): (Socket, SocketAddr),
+    guard: Guard,
+    holder: &Rc<Holder>,
+) {
+    let price = holder.charge();
+    price.set(CONNECTION_BYTES);
+    if worker.tls.listener.is_some() && price.try_set(HANDSHAKE_BYTES).is_err() {
+        return worker.cold.shed(Shed::Connection, 1);
+    }
     let (socket, alpn) = match (&worker.tls.listener, socket) {
         (Some(listener), Socket::Tcp(socket)) => {
             match Box::pin(listener.accept(socket, || needs_tls(&worker))).await {
-                Ok((stream, alpn)) => (Socket::TlsServer(Box::new(stream)), Some(alpn)),
+                Ok((stream, alpn)) => {
+                    price.set(TLS_BYTES);
+                    (Socket::TlsServer(Box::new(stream)), Some(alpn))
+                }
                 Err(error) => {
                     // Counted by the listener. It is no request.
                     tracing::debug!(%error, "a client's handshake failed");
@@ -68,7 +101,7 @@ pub async fn serve(
     };
     let timeouts = &worker.config.timeouts;
     let first_look = Instant::now() + timeouts.header.min(timeouts.idle);
-    let downstream = ClientConnection::new(socket, peer, first_look);
+    let downstream = ClientConnection::new(socket, peer, first_look, holder);
     let mut requests = Requests::new(&worker, &pool, &downstream, &guard);
     requests.is_http2 = alpn == Some(Alpn::Http2);
     let mut is_first = true;
@@ -79,7 +112,16 @@ pub async fn serve(
         }
         is_first = false;
         let request = match event {
-            Event::Request(request) => request,
+            Event::Request(request) => {
+                holder.works();
+                request
+            }
+            Event::Overloaded => {
+                record_shed(&worker, peer.ip().to_canonical());
+                let overloaded = OwnResponse::error(StatusCode::SERVICE_UNAVAILABLE, &"overloaded");
+                downstream.turn_away(&worker, &overloaded);
+                break;
+            }
             Event::Refused(error) => {
                 refuse(&worker, &downstream, error);
                 break;
@@ -94,7 +136,10 @@ pub async fn serve(
         // On the heap, as long as there is a request.
         let handled = handle::handle(&worker, &pool, (&downstream).into(), request);
         match Box::pin(handled).await {
-            Disposition::Keep => requests.idle_since = Some(worker.now()),
+            Disposition::Keep => {
+                requests.idle_since = Some(worker.now());
+                holder.rests();
+            }
             Disposition::Close => break,
             Disposition::Abort => return downstream.link.abort(),
             Disposition::Switched(tunnel) => {
@@ -115,7 +160,7 @@ struct Requests<'a> {
     /// ALPN has chosen HTTP/2.
     is_http2: bool,
     /// A head so far, where it came in pieces.
-    partial: Vec<u8>,
+    partial: Kept,
     opened: Instant,
     head_since: Option<Instant>,
     idle_since: Option<Tick>,
@@ -136,7 +181,7 @@ impl<'a> Requests<'a> {
             downstream,
             guard,
             is_http2: false,
-            partial: Vec::new(),
+            partial: Kept::new(downstream.link.holder()),
             opened,
             head_since: None,
             idle_since: None,
@@ -157,23 +202,21 @@ impl<'a> Requests<'a> {
             let (read, _) = scratch.split_at(count);
             let event = if self.partial.is_empty() {
                 self.take(read)
-            } else {
-                let mut bytes = std::mem::take(&mut self.partial);
+            } else if read.contains(&b'\n') || self.partial.len() + read.len() > self.limit() {
+                let mut bytes = self.partial.take();
                 bytes.extend_from_slice(read);
+                self.take(&bytes)
+            } else {
                 // Without a new line no head has become complete: a client that sends single
                 // bytes must not have everything parsed anew for each.
-                if read.contains(&b'\n') || bytes.len() > self.limit() {
-                    self.take(&bytes)
-                } else {
-                    self.partial = bytes;
-                    None
-                }
+                self.partial.try_extend(read).err().map(|_full| Event::Overloaded)
             };
             if let Some(event) = event {
                 return Poll::Ready(event);
             }
         }
-        if self.partial.is_empty() && self.is_over(cx) {
+        let should_leave = self.downstream.link.holder().should_leave();
+        if self.partial.is_empty() && (should_leave || self.is_over(cx)) {
             return Poll::Ready(Event::End);
         }
         self.poll_limits(cx)
@@ -192,8 +235,7 @@ impl<'a> Requests<'a> {
                 return Some(Event::Http2);
             }
             if PREFACE.starts_with(bytes) {
-                self.keep(bytes);
-                return None;
+                return self.keep(bytes);
             }
             if self.is_http2 {
                 // RFC 9113 §3.4. An answer in HTTP/1 would be one more protocol that nobody chose.
@@ -213,6 +255,9 @@ impl<'a> Requests<'a> {
                 if head.target.len() > MAX_TARGET_BYTES {
                     return Some(Event::Refused(HeadError::TargetTooLong));
                 }
+                if !self.downstream.link.holder().admits(size) {
+                    return Some(Event::Overloaded);
+                }
                 self.head_since = None;
                 let ClientConnection { peer, address, scheme, .. } = self.downstream;
                 let client = (*peer, &**address, *scheme);
@@ -222,8 +267,7 @@ impl<'a> Requests<'a> {
                 return Some(Event::Request(Box::new(request)));
             }
             Ok(None) if bytes.len() <= self.limit() => {
-                self.keep(bytes);
-                return None;
+                return self.keep(bytes);
             }
             Ok(_) => beyond(self.limit(), bytes),
             Err(error) => error,
@@ -231,14 +275,19 @@ impl<'a> Requests<'a> {
         Some(Event::Refused(refused))
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        self.partial = bytes.to_vec();
+    /// Keeps the beginning of a head.
+    fn keep(&mut self, bytes: &[u8]) -> Option<Event> {
+        if self.partial.try_extend(bytes).is_err() {
+            return Some(Event::Overloaded);
+        }
+        self.downstream.link.holder().works();
         if self.head_since.is_none() {
             let now = Instant::now();
             self.head_since = Some(now);
             let limit = now + self.worker.config.timeouts.header;
             self.downstream.timer.borrow_mut().arm_by(limit);
         }
+        None
     }
 
     /// Tells whether a draining connection has been silent for long enough.

@@ -5,10 +5,10 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,34 +17,52 @@ use h2::{Reason, RecvStream};
 use http::StatusCode;
 use http::request::Parts;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::http::h1::{RequestHead, Version};
 use crate::http::h2::{cookie, request_body, request_fields, stateless_block};
 use crate::http::response::{OwnResponse, Persistence, write_own};
 use crate::http::rewrite::Recipient;
-use crate::metrics::SidecarMetrics;
+use crate::metrics::{Shed, SidecarMetrics};
+use crate::net::budget::Charge;
 use crate::net::transport::TransportIo;
 use crate::proxy::downstream::h2::watch::{RefusalBlock, Seen, Watched};
 use crate::proxy::downstream::{ClientConnection, Downstream, Stream, close};
 use crate::proxy::handle;
-use crate::proxy::observe::record_unparsed;
+use crate::proxy::observe::{record_shed, record_unparsed};
 use crate::proxy::request::Request;
-use crate::proxy::upstream::Pool;
+use crate::proxy::upstream::{Pool, Turn};
 use crate::proxy::worker::Worker;
 use crate::shutdown::Guard;
 
+pub(crate) mod room;
 pub(crate) mod watch;
 
 /// Streams at one time. RFC 9113 §6.5.2 recommends at least 100.
 const MAX_STREAMS: u32 = 100;
 /// Window of one stream: what a client may have on the way. The protocol's own default.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+pub(super) const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Window of a connection: that of all its streams together, so that only the app that does not
 /// read an upload holds it back, and no other upload of the connection.
 const CONNECTION_WINDOW_BYTES: u32 = MAX_STREAMS * STREAM_WINDOW_BYTES;
-/// What a stream buffers before its sender has to wait.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// What a stream buffers before its sender has to wait: as much as its client's window takes. What
+/// all of them have together is bounded by `SendQueue`. With a bound for each, a stream that drains
+/// slowly would be filled with ever smaller frames.
+const SEND_BUFFER_BYTES: usize = i32::MAX as usize;
+/// What the heads of a connection's requests may take in sum, decoded, until they are answered;
+/// beyond, streams are refused, which may be tried again.
+const MAX_HEADS_BYTES: usize = 512 * 1024;
+/// What a connection costs beside what it did in HTTP/1 (measured).
+const CONNECTION_BYTES: usize = 18 * 1024;
+/// What a running request costs beside its head (measured).
+const STREAM_BYTES: usize = 6 * 1024;
+/// What a field takes beside its bytes, as the library keeps it.
+const FIELD_BYTES: usize = 104;
+/// Streams that are taken before other tasks get a turn.
+const STREAMS_PER_TURN: u32 = 16;
+/// How long a client that floods, or breaks the protocol, has to read why its connection ends.
+/// Nothing is read of it meanwhile.
+const FAREWELL: Duration = Duration::from_millis(250);
 /// Streams that a client may reset before they were looked at; beyond, the connection ends. A
 /// browser that leaves a page cancels all that it has open in one segment.
 const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
@@ -92,18 +110,44 @@ struct Shared {
     seen: Rc<Seen>,
     /// Tasks that run, also of streams that were reset.
     running: Cell<usize>,
+    /// What the heads of their requests take.
+    heads_bytes: Cell<usize>,
+    /// The client has broken the protocol.
+    broke: Cell<bool>,
     ended: Notify,
 }
 
 impl Shared {
+    /// The client is to go elsewhere: others need its place, or a hook waits for that.
     fn is_sent_away(&self) -> bool {
-        self.worker.waits.wants_close(self.downstream.opened)
+        self.seen.holder().should_leave() || self.worker.waits.wants_close(self.downstream.opened)
     }
 
     /// Counts the requests that the library has refused by itself.
     fn count_refused(&self) {
         for status in self.seen.take_refused() {
             record_unparsed(&self.worker, self.downstream.peer, status);
+        }
+    }
+
+    /// A charge for a request's head, if there is room for it.
+    fn admit(&self, head_bytes: usize) -> Option<Charge> {
+        let sum = self.heads_bytes.get() + head_bytes;
+        let charge = self.seen.holder().charge();
+        if sum > MAX_HEADS_BYTES || charge.try_set(STREAM_BYTES + head_bytes).is_err() {
+            return None;
+        }
+        self.heads_bytes.set(sum);
+        Some(charge)
+    }
+
+    /// The connection is ended, since it takes what others need.
+    fn shed(&self, why: Shed) {
+        self.count_refused();
+        if why == Shed::Request {
+            record_shed(&self.worker, self.downstream.peer);
+        } else {
+            self.worker.cold.shed(why, 1);
         }
     }
 
@@ -124,6 +168,7 @@ impl Shared {
     fn failed(&self, error: &h2::Error) {
         tracing::debug!(%error, "HTTP/2 connection ended");
         self.count_refused();
+        self.broke.set(error.is_library());
         match error.reason() {
             _ if !error.is_library() => {}
             // The library reads no more than a few frames of one head.
@@ -135,11 +180,16 @@ impl Shared {
 }
 
 /// Counts a task as long as it lives.
-struct Running(Rc<Shared>);
+struct Running(Rc<Shared>, usize);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.set(self.0.running.get() - 1);
+        let Self(shared, head_bytes) = self;
+        shared.running.set(shared.running.get() - 1);
+        shared.heads_bytes.set(shared.heads_bytes.get() - *head_bytes);
+        if shared.running.get() == 0 {
+            shared.seen.holder().rests();
+        }
         self.0.ended.notify_one();
     }
 }
@@ -166,9 +216,14 @@ impl Drop for CountedHttp2 {
 
 /// Serves a connection whose client speaks HTTP/2 to its end.
 pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: ClientConnection, guard: Guard) {
-    let max_header_bytes = worker.config.max_header_bytes;
+    let max_header_bytes = worker.config.max_http2_header_bytes;
+    let holder = Rc::clone(downstream.link.holder());
+    let price = holder.charge();
+    if price.try_set(CONNECTION_BYTES).is_err() {
+        return worker.cold.shed(Shed::Connection, 1);
+    }
     // Compression may have taken three eighths off (RFC 7541, Appendix B).
-    let seen = Rc::new(Seen::default());
+    let seen = Seen::new(&holder);
     let io = TransportIo::new(&downstream.link, None);
     let io = Watched::new(io, &seen, max_header_bytes / 8 * 5, refusal_block(&worker));
     let max_header_bytes = u32::try_from(max_header_bytes).unwrap_or(u32::MAX);
@@ -186,14 +241,104 @@ pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: ClientConnect
         Ok(Err(error)) => return tracing::debug!(%error, "no HTTP/2 connection"),
         Err(_elapsed) => return tracing::debug!("no HTTP/2 connection in time"),
     };
-    let (running, ended) = (Cell::new(0), Notify::new());
-    let shared = Rc::new(Shared { worker, pool, downstream, seen, running, ended });
+    let shared = Rc::new(Shared {
+        worker,
+        pool,
+        downstream,
+        seen,
+        running: Cell::new(0),
+        heads_bytes: Cell::new(0),
+        broke: Cell::new(false),
+        ended: Notify::new(),
+    });
     let _counted = CountedHttp2::new(&shared.worker);
     accept(&shared, connection, &guard).await;
     while shared.running.get() > 0 {
         shared.ended.notified().await;
     }
-    close(&shared.downstream).await;
+    if shared.seen.ends().is_some() || shared.broke.get() {
+        tokio::time::sleep(FAREWELL).await;
+    } else {
+        close(&shared.downstream).await;
+    }
+}
+
+/// How far the end of a connection is, and when the next step is due.
+struct Ending {
+    stage: Stage,
+    /// What a client has not read yet would be lost if it sends something to a closed socket.
+    owes: Owes,
+    idle: Pin<Box<Sleep>>,
+    idle_limit: Duration,
+}
+
+impl Ending {
+    fn new(idle_limit: Duration) -> Self {
+        let idle = Box::pin(tokio::time::sleep(idle_limit));
+        Self { stage: Stage::Open, owes: Owes::Nothing, idle, idle_limit }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.idle.as_mut().reset(Instant::now() + stage.pause(self.idle_limit));
+    }
+
+    /// Asks the client to open no more streams, unless that was done.
+    fn ask(&mut self, shared: &Shared, connection: &mut Connection<Watched<TransportIo>, Bytes>) {
+        if self.stage == Stage::Open {
+            self.owes = shared.owes(connection);
+            self.enter(Stage::Asked);
+            connection.graceful_shutdown();
+        }
+    }
+
+    /// A stream was accepted.
+    fn accepted(&mut self) {
+        self.enter(self.stage);
+        if self.stage != Stage::Open {
+            self.owes = Owes::Perhaps;
+        }
+    }
+
+    /// Takes the steps that are due. Ready when nothing is waited for any more.
+    fn poll(
+        &mut self,
+        shared: &Shared,
+        connection: &mut Connection<Watched<TransportIo>, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if self.stage != Stage::Told
+            && let Some(why) = shared.seen.ends()
+        {
+            shared.shed(why);
+            self.enter(Stage::Told);
+            self.idle.as_mut().reset(Instant::now() + LEAVE_GRACE);
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            cx.waker().wake_by_ref();
+        }
+        while self.idle.as_mut().poll(cx).is_ready() {
+            // The library may still hold the end of an answer whose task is over.
+            let is_idle = shared.running.get() == 0 && !connection.has_streams();
+            let next = match self.stage {
+                Stage::Open if is_idle => {
+                    connection.graceful_shutdown();
+                    Stage::Asked
+                }
+                // A request that crosses this GOAWAY is above its last stream: it may be sent
+                // again (RFC 9113 §6.8).
+                Stage::Asked if is_idle => {
+                    self.owes = Owes::Perhaps;
+                    connection.abrupt_shutdown(Reason::NO_ERROR);
+                    Stage::Told
+                }
+                Stage::Told => return Poll::Ready(()),
+                Stage::Open | Stage::Asked => self.stage,
+            };
+            cx.waker().wake_by_ref();
+            self.enter(next);
+        }
+        Poll::Pending
+    }
 }
 
 /// Takes streams until the connection ends, has been idle for too long, or drains.
@@ -202,19 +347,17 @@ async fn accept(
     mut connection: Connection<Watched<TransportIo>, Bytes>,
     guard: &Guard,
 ) {
-    let idle_limit = shared.worker.config.timeouts.idle;
-    let mut stage = Stage::Open;
-    let mut idle = pin!(tokio::time::sleep(idle_limit));
-    // What a client has not read yet would be lost if it sends something to a closed socket.
-    let mut owes = Owes::Nothing;
+    let mut ending = Ending::new(shared.worker.config.timeouts.idle);
+    let mut taken: u32 = 0;
     loop {
+        let mut is_new_turn = false;
         let next = poll_fn(|cx| {
+            if std::mem::replace(&mut is_new_turn, true) {
+                shared.seen.begin_turn();
+            }
             // A hook waits for the traffic to go elsewhere; or the shutdown has begun.
-            if stage == Stage::Open && (guard.is_draining(cx) || shared.is_sent_away()) {
-                stage = Stage::Asked;
-                owes = shared.owes(&connection);
-                idle.as_mut().reset(Instant::now() + LEAVE_GRACE);
-                connection.graceful_shutdown();
+            if guard.is_draining(cx) || shared.is_sent_away() {
+                ending.ask(shared, &mut connection);
             }
             // A reset stream counts as long as its task runs: resetting is no way around a limit.
             let full = shared.running.get() >= 2 * MAX_STREAMS as usize;
@@ -227,33 +370,12 @@ async fn accept(
             if full && let Poll::Ready(result) = connection.poll_closed(cx) {
                 return Poll::Ready(result.err().map(Err));
             }
-            while idle.as_mut().poll(cx).is_ready() {
-                // The library may still hold the end of an answer whose task is over.
-                let is_idle = shared.running.get() == 0 && !connection.has_streams();
-                match stage {
-                    Stage::Open if is_idle => {
-                        stage = Stage::Asked;
-                        connection.graceful_shutdown();
-                    }
-                    // A request that crosses this GOAWAY is above its last stream: it may be sent
-                    // again (RFC 9113 §6.8).
-                    Stage::Asked if is_idle => {
-                        stage = Stage::Told;
-                        owes = Owes::Perhaps;
-                        connection.abrupt_shutdown(Reason::NO_ERROR);
-                    }
-                    Stage::Told => return Poll::Ready(None),
-                    Stage::Open | Stage::Asked => {}
-                }
-                cx.waker().wake_by_ref();
-                idle.as_mut().reset(Instant::now() + stage.pause(idle_limit));
-            }
-            Poll::Pending
+            ending.poll(shared, &mut connection, cx).map(|()| None)
         });
         match next.await {
             None => {
                 shared.count_refused();
-                return match owes {
+                return match ending.owes {
                     Owes::Nothing => {}
                     Owes::Perhaps => shared.downstream.mark_unread(),
                 };
@@ -261,31 +383,55 @@ async fn accept(
             Some(Err(error)) => return shared.failed(&error),
             Some(Ok((request, respond))) => {
                 shared.seen.accepted(respond.stream_id().as_u32());
-                idle.as_mut().reset(Instant::now() + stage.pause(idle_limit));
-                if stage != Stage::Open {
-                    owes = Owes::Perhaps;
-                }
+                ending.accepted();
                 spawn(shared, request, respond);
+                taken = taken.wrapping_add(1);
+                if taken.is_multiple_of(STREAMS_PER_TURN) {
+                    tokio::task::yield_now().await;
+                    shared.seen.begin_turn();
+                }
             }
         }
     }
 }
 
-fn spawn(shared: &Rc<Shared>, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+fn spawn(
+    shared: &Rc<Shared>,
+    request: http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let (parts, body) = request.into_parts();
+    let head_bytes = decoded_bytes(&parts);
+    let Some(head) = shared.admit(head_bytes) else {
+        record_shed(&shared.worker, shared.downstream.peer);
+        return respond.send_reset(Reason::REFUSED_STREAM);
+    };
+    let turn = if shared.running.get() == 0 { Turn::First } else { Turn::Further };
     shared.running.set(shared.running.get() + 1);
-    let running = Running(Rc::clone(shared));
+    shared.seen.holder().works();
+    let running = Running(Rc::clone(shared), head_bytes);
     drop(tokio::task::spawn_local(async move {
         let shared = &running.0;
-        let (parts, body) = request.into_parts();
         let request = parse(shared, &parts, &body);
+        drop(parts);
         let front = Downstream::Http2(Box::new(Stream {
             respond,
             body: Some(body),
             seen: Rc::clone(&shared.seen),
             interim_room_bytes: shared.worker.config.max_header_bytes,
+            head,
+            turn,
         }));
-        // What becomes of the connection is the library's affair.
-        let _after = handle::handle(&shared.worker, &shared.pool, front, Box::new(request)).await;
+        let handled = handle::handle(&shared.worker, &shared.pool, front, Box::new(request));
+        let mut handled = pin!(Some(handled));
+        poll_fn(|cx| match handled.as_mut().as_pin_mut() {
+            Some(_) if shared.seen.holder().is_cut() => Poll::Ready(()),
+            // What becomes of the connection is the library's affair.
+            Some(handled) => handled.poll(cx).map(|_after| ()),
+            None => Poll::Ready(()),
+        })
+        .await;
+        shared.worker.shed(|| handled.set(None));
     }));
 }
 
@@ -299,6 +445,14 @@ fn refusal_block(worker: &Rc<Worker>) -> RefusalBlock {
         write_own(&bare, to, Persistence::Keep, &worker.date(), &mut head);
         stateless_block(&head)
     })
+}
+
+/// What a head takes as long as it is kept.
+fn decoded_bytes(parts: &Parts) -> usize {
+    let fields = parts.headers.iter();
+    let fields = fields.map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len());
+    let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    target + fields.sum::<usize>()
 }
 
 /// Makes a request of a stream's head. One that is malformed is answered with 400 and counted, as

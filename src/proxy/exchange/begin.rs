@@ -1,13 +1,21 @@
 //! The request's head on its way to the upstream.
 
+use std::rc::Rc;
+
 use super::head::HeadReader;
 use crate::http::h1::BodyLength;
+use crate::net::budget::Holder;
 use crate::proxy::body::{Delimiter, FrameSink, Sink, WireSink};
 use crate::proxy::request::{Outgoing, Request};
 use crate::proxy::upstream::{PooledConnection, Protocol};
 
 /// Hands the request's head to the upstream, and tells where its answer will come from.
-pub(super) fn begin(upstream: &mut PooledConnection, request: &mut Request) -> (Sink, HeadReader) {
+/// What the request keeps is charged to `holder`.
+pub(super) fn begin(
+    upstream: &mut PooledConnection,
+    request: &mut Request,
+    holder: &Rc<Holder>,
+) -> (Sink, HeadReader) {
     let delimiter = match request.body {
         BodyLength::Chunked => Delimiter::Chunked,
         BodyLength::None | BodyLength::Known(_) | BodyLength::UntilClose => Delimiter::Plain,
@@ -21,7 +29,10 @@ pub(super) fn begin(upstream: &mut PooledConnection, request: &mut Request) -> (
             request.protocol = Protocol::Http1;
             let outgoing = std::mem::replace(&mut request.outgoing, Outgoing::Http1(Vec::new()));
             let head = outgoing.into_http1(request.body);
-            (Sink::Wire(WireSink::new(&lease.link, head, delimiter)), HeadReader::Http1(Vec::new()))
+            (
+                Sink::Wire(WireSink::charged(&lease.link, holder, head, delimiter)),
+                HeadReader::Http1(Vec::new()),
+            )
         }
         PooledConnection::Stream(lease) => {
             let Outgoing::Http2(head) = &request.outgoing else {
@@ -31,7 +42,7 @@ pub(super) fn begin(upstream: &mut PooledConnection, request: &mut Request) -> (
             let ended = !request.has_body();
             match lease.send.send_request((**head).clone(), ended) {
                 Ok((response, stream)) => (
-                    Sink::Frames(Box::new(FrameSink::new(stream, ended))),
+                    Sink::Frames(Box::new(FrameSink::new(stream, ended, None, holder.charge()))),
                     HeadReader::Http2(response),
                 ),
                 Err(error) => {

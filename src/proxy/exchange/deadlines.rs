@@ -20,6 +20,10 @@ use crate::proxy::upstream::PooledConnection;
 /// waits by itself.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
+/// How often it is looked within `--idle-timeout` whether bytes move: the limit strikes at most a
+/// quarter later than it should.
+const LOOKS: u32 = 4;
+
 /// What is waited for, with a limit, before the answer's head. Each state of the upload has a timer
 /// of its own or none, so that no timer outlives what it was armed for.
 pub(super) struct HeadDeadline {
@@ -135,8 +139,7 @@ impl Sides<'_> {
         match (self.downstream.http1(), answer) {
             (Some(client), answer) => self.poll_connection(client, answer.as_deref(), cx),
             (None, Some(answer)) => self.poll_reader(answer, cx),
-            // A client that only sends nothing may have a call open in which it is the app's turn.
-            (None, None) => Ok(()),
+            (None, None) => self.poll_sender(cx),
         }
     }
 
@@ -164,7 +167,8 @@ impl Sides<'_> {
             if self.stall.is_over(timeouts.idle, moved) && self.waits_for_client(answer) {
                 return Err(Abort::Slow);
             }
-            let pause = if half_closed { RESET_CHECK } else { timeouts.idle.min(timeouts.header) };
+            let pause = (timeouts.idle / LOOKS).min(timeouts.header);
+            let pause = if half_closed { RESET_CHECK } else { pause };
             timer.arm(Instant::now() + pause);
         }
         Ok(())
@@ -217,21 +221,40 @@ impl Sides<'_> {
             return Ok(());
         }
         let limit = self.worker.config.timeouts.idle;
-        let timer = answer.reader.get_or_insert_with(|| Timer::new(Instant::now() + limit));
+        let timer = answer.reader.get_or_insert_with(|| Timer::new(Instant::now() + limit / LOOKS));
         while timer.has_fired(cx) {
             if self.stall.is_over(limit, answer.pump.bytes) {
                 return Err(Abort::Slow);
             }
-            timer.arm(Instant::now() + limit);
+            timer.arm(Instant::now() + limit / LOOKS);
         }
         Ok(())
     }
 
+    /// An HTTP/2 client that stops within its upload does so, too; unless in a call, or behind the
+    /// answer's head: it may be the app's turn.
+    fn poll_sender(&mut self, cx: &mut Context<'_>) -> Result<(), Abort> {
+        if self.request.is_grpc || !self.sends() {
+            return Ok(());
+        }
+        let (limit, moved) = (self.worker.config.timeouts.idle, self.upload.bytes);
+        let look = || Instant::now() + limit / LOOKS;
+        while self.sender.get_or_insert_with(|| Timer::new(look())).has_fired(cx) {
+            if self.stall.is_over(limit, moved) {
+                return Err(Abort::Slow);
+            }
+            self.sender = Some(Timer::new(look()));
+        }
+        Ok(())
+    }
+
+    /// It is the client's turn to send more of its upload.
+    fn sends(&self) -> bool {
+        self.state == Upload::Running && !self.upload.has_ended() && !self.upload.sink.is_blocked()
+    }
+
     fn waits_for_client(&self, answer: Option<&Answer>) -> bool {
-        let sends = self.state == Upload::Running
-            && !self.upload.has_ended()
-            && !self.upload.sink.is_blocked();
-        sends
+        self.sends()
             || self.downstream.holds_interim()
             || answer.is_some_and(|answer| answer.pump.sink.is_blocked())
     }

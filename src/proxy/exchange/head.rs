@@ -18,9 +18,10 @@ use crate::http::rewrite::{Named, ResponseFields};
 use crate::net::timer::Timer;
 use crate::net::transport::Transport;
 use crate::proxy::body::{FrameSource, Pump, Source, WireSource};
+use crate::proxy::downstream::Downstream;
 use crate::proxy::error::ProxyError;
 use crate::proxy::observe;
-use crate::proxy::upstream::PooledConnection;
+use crate::proxy::upstream::{PooledConnection, STREAM_WINDOW_BYTES};
 
 /// Where the answer's head comes from.
 pub(super) enum HeadReader {
@@ -57,6 +58,7 @@ impl Answer {
 }
 
 /// What the bytes of a head were.
+#[expect(clippy::large_enum_variant, reason = "looked at once, never kept")]
 enum Head {
     Incomplete,
     /// An interim answer of so many bytes.
@@ -93,9 +95,17 @@ impl Sides<'_> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Phase, ExchangeError>> {
         let worker = self.worker;
+        // What comes behind the head may have to wait for the client, and a connection of HTTP/2
+        // has many of them.
+        let most = match &self.downstream {
+            Downstream::Http1(_) => usize::MAX,
+            Downstream::Http2(stream) => stream.seen.holder().first_piece_bytes(),
+        };
         loop {
             let mut scratch = worker.scratch.borrow_mut();
-            let count = match ready!(transport.poll_read(cx, scratch.head_room())) {
+            let room = scratch.head_room();
+            let (room, _) = room.split_at_mut(most.min(room.len()));
+            let count = match ready!(transport.poll_read(cx, room)) {
                 Ok(0) => return Poll::Ready(Err(self.ended(transport, None))),
                 Ok(count) => count,
                 Err(error) => return Poll::Ready(Err(self.ended(transport, Some(error)))),
@@ -199,12 +209,14 @@ impl Sides<'_> {
         };
         self.check_size(&parts.headers)?;
         let fields: Vec<_> = fields(&parts.headers).collect();
+        let room = (self.downstream.holder().charge(), STREAM_WINDOW_BYTES as usize);
         let (to_head, ended) = (self.request.to.to_head, stream.is_end_stream());
         let body = response_body(parts.status, &parts.headers, to_head, ended).map_err(protocol)?;
         let head = http2_head(parts.status, &fields, body);
         let max_trailer_bytes = self.worker.config.max_header_bytes;
-        let source =
-            |_: Named| Source::Frames(Box::new(FrameSource::new(stream, max_trailer_bytes, None)));
+        let source = |_: Named| {
+            Source::Frames(Box::new(FrameSource::new(stream, max_trailer_bytes, None, room)))
+        };
         Poll::Ready(self.final_head(&head, source))
     }
 

@@ -21,6 +21,8 @@ pub enum Ending {
     Panicked,
     /// The shutdown cut it off.
     CutOff,
+    /// The account of buffered bytes cut its connection off.
+    Shed,
     /// Its task was dropped, which only a client's leaving does otherwise.
     Dropped,
 }
@@ -63,6 +65,7 @@ impl Ending {
             }
             Self::Panicked => (ErrorToken::ProxyInternalError, SentOr(500)),
             Self::CutOff => (ErrorToken::Draining, SentOr(503)),
+            Self::Shed => (ErrorToken::Overloaded, SentOr(503)),
             Self::Dropped => (ErrorToken::DownstreamAborted, SentOr(CLIENT_CLOSED_REQUEST)),
         };
         (Some(error), status)
@@ -89,6 +92,7 @@ mod tests {
             (Ending::ClientLeft(Unseen), Some(E::DownstreamAborted), Unsent(499)),
             (Ending::Panicked, Some(E::ProxyInternalError), SentOr(500)),
             (Ending::CutOff, Some(E::Draining), SentOr(503)),
+            (Ending::Shed, Some(E::Overloaded), SentOr(503)),
             (Ending::Dropped, Some(E::DownstreamAborted), SentOr(499)),
         ] {
             assert_eq!(ending.counts_as(), (error, status), "{ending:?}");

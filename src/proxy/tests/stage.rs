@@ -22,10 +22,11 @@ use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::{ErrorToken, Methods};
 use crate::metrics::store::{HistogramTotals, Limits, Shard, Store};
 use crate::metrics::{Naming, SidecarMetrics, WorkerStats};
+use crate::net::budget::Budget;
 use crate::net::transport::Socket;
 use crate::paths::Namer;
 use crate::proxy::downstream::h1::serve;
-use crate::proxy::upstream::Pool;
+use crate::proxy::upstream::{Descriptors, Pool};
 use crate::proxy::worker::{Shared, Worker};
 
 pub(super) const fn ms(millis: u64) -> Duration {
@@ -105,6 +106,8 @@ pub(super) fn config(upstream: Upstream) -> Config {
         },
         max_connections: 100,
         max_header_bytes: 64 * 1024,
+        max_http2_header_bytes: 16 * 1024,
+        max_buffered_bytes: None,
         forwarded: Forwarded::Off,
         via: false,
         access_log: None,
@@ -123,6 +126,8 @@ pub(super) fn workplace(config: Config) -> (Rc<Worker>, Rc<Pool>, Arc<Store>) {
         access_log: None,
         tls: crate::net::tls::TlsContexts::default(),
         waits: Arc::default(),
+        budget: Budget::new(256 << 20),
+        descriptors: Descriptors::new(usize::MAX),
     };
     let worker = Worker::new(common, Shard::new(Arc::clone(&store)), WorkerStats::new());
     let pool = Pool::new(&worker);

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::spare::FurtherPlace;
 use crate::metrics::{WorkerStats, bump, drop_one};
 
 /// What a connection does.
@@ -18,12 +19,14 @@ pub(super) enum Use {
 pub(super) struct Counted {
     stats: Arc<WorkerStats>,
     now: Cell<Use>,
+    /// It is one more than its client has to itself.
+    _further: Option<FurtherPlace>,
 }
 
 impl Counted {
-    pub(super) fn new(stats: &Arc<WorkerStats>, now: Use) -> Self {
+    pub(super) fn new(stats: &Arc<WorkerStats>, now: Use, further: Option<FurtherPlace>) -> Self {
         bump(gauge(stats, now));
-        Self { stats: Arc::clone(stats), now: Cell::new(now) }
+        Self { stats: Arc::clone(stats), now: Cell::new(now), _further: further }
     }
 
     pub(super) fn set(&self, now: Use) {

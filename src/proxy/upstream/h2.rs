@@ -22,7 +22,7 @@ use crate::proxy::error::ProxyError;
 /// not read. Two of the largest segments of loopback: with one, an app that leaves Nagle's
 /// algorithm on sends its last bytes only after a delayed acknowledgement, each time (1.6 MB/s,
 /// measured).
-const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 
 /// Window of a connection: the largest there is (RFC 9113 §6.9.1), so that only streams hold their
 /// senders back. With less, some streams whose clients do not read would hold up all others.
@@ -160,7 +160,7 @@ impl Connections {
 /// Makes HTTP/2 of a connected socket. Whether the upstream takes it as such, its first bytes will
 /// tell. Dropping what is returned ends the connection.
 pub(super) async fn open(pool: &Rc<Pool>, link: Rc<Transport>) -> Result<Shared, ProxyError> {
-    let life = Life::new(&link, Counted::new(&pool.worker.stats, Use::Idle));
+    let life = Life::new(&link, Counted::new(&pool.worker.stats, Use::Idle, None));
     let mut builder = Builder::new();
     builder
         .enable_push(false)

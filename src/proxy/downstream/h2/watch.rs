@@ -13,6 +13,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::room::{Patience, SendQueue};
+use crate::metrics::Shed;
+use crate::net::budget::{Charge, Holder};
+use crate::net::turn::give_way;
+
 /// Bytes before a frame's payload (RFC 9113 §4.1).
 const HEAD_BYTES: usize = 9;
 /// `PRI * HTTP/2.0` and so on, before the client's first frame.
@@ -20,14 +25,21 @@ const PREFACE_BYTES: usize = 24;
 /// Streams that are remembered; more than the library lets a client begin and break.
 const MAX_REMEMBERED: usize = 4096;
 
+/// What the library may keep of a head whose end has not come: a list of 16 KiB in many fields.
+const PARTIAL_HEAD_BYTES: usize = 48 * 1024;
+
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
 
+/// Frames, and bytes, that are read before other tasks get a turn.
+const FRAMES_PER_TURN: u32 = 16;
+const BYTES_PER_TURN: usize = 64 * 1024;
+
 /// What was seen of one connection.
-#[derive(Default)]
 pub struct Seen {
     /// Streams that the client began, and that were neither accepted nor refused so far.
     begun: RefCell<VecDeque<u32>>,
@@ -40,9 +52,71 @@ pub struct Seen {
     cut_trailers: RefCell<VecDeque<u32>>,
     /// The client wants a smaller table of header compression than there is at first.
     has_small_table: Cell<bool>,
+    holder: Rc<Holder>,
+    /// What its streams wait to send.
+    pub queue: SendQueue,
+    /// What the beginning of a head may become.
+    head: Charge,
+    patience: Patience,
+    /// Frames and bytes that were read in this turn.
+    turn: Cell<(u32, usize)>,
+    /// Why the connection has to end.
+    ends: Cell<Option<Shed>>,
 }
 
 impl Seen {
+    /// Nothing so far, of a connection of `holder`.
+    pub fn new(holder: &Rc<Holder>) -> Rc<Self> {
+        Rc::new(Self {
+            begun: RefCell::default(),
+            refused: RefCell::default(),
+            malformed: RefCell::default(),
+            cut_trailers: RefCell::default(),
+            has_small_table: Cell::new(false),
+            holder: Rc::clone(holder),
+            queue: SendQueue::new(holder),
+            head: holder.charge(),
+            patience: Patience::new(),
+            turn: Cell::new((0, 0)),
+            ends: Cell::new(None),
+        })
+    }
+
+    /// To whom is charged what is kept for the connection.
+    pub fn holder(&self) -> &Rc<Holder> {
+        &self.holder
+    }
+
+    /// Other tasks have had their turn.
+    pub fn begin_turn(&self) {
+        self.turn.set((0, 0));
+    }
+
+    /// Why the connection has to end at once, if it has to.
+    pub fn ends(&self) -> Option<Shed> {
+        self.ends.get()
+    }
+
+    /// A frame came that carries something, or not.
+    fn came(&self, frame: FrameHead, is_last_of_head: bool) {
+        let (frames, bytes) = self.turn.get();
+        self.turn.set((frames + 1, bytes));
+        match frame.kind {
+            HEADERS | CONTINUATION => self.patience.restore(),
+            DATA if frame.payload > 0 => self.patience.restore(),
+            _ if self.patience.spend() => {}
+            _ => self.ends.set(Some(Shed::Flood)),
+        }
+        match frame.kind {
+            HEADERS | CONTINUATION if is_last_of_head => self.head.set(0),
+            HEADERS if self.head.try_set(PARTIAL_HEAD_BYTES).is_err() => {
+                self.ends.set(Some(Shed::Request));
+            }
+            RST_STREAM => self.queue.forget(frame.stream),
+            _ => {}
+        }
+    }
+
     /// The library has handed out a stream.
     pub fn accepted(&self, stream: u32) {
         self.forget(stream);
@@ -159,7 +233,9 @@ impl Inbound {
 
     fn begin(&mut self, frame: FrameHead) {
         const ACK: u8 = 1;
+        const END_HEADERS: u8 = 4;
         self.skip = frame.payload;
+        self.seen.came(frame, frame.flags & END_HEADERS != 0);
         let is_settings = frame.kind == SETTINGS && frame.flags & ACK == 0;
         self.setting = is_settings.then_some(([0; 6], 0));
         self.trailers = match (frame.kind, self.trailers) {
@@ -264,7 +340,16 @@ impl Outbound {
 
     /// A frame is on its way.
     fn began(&self, frame: FrameHead, payload: &[u8]) {
-        if !matches!(frame.kind, HEADERS | RST_STREAM) || !self.seen.forget(frame.stream) {
+        match frame.kind {
+            DATA => {
+                self.seen.patience.restore();
+                return self.seen.queue.sent(frame.stream, frame.payload);
+            }
+            RST_STREAM => self.seen.queue.forget(frame.stream),
+            HEADERS => {}
+            _ => return,
+        }
+        if !self.seen.forget(frame.stream) {
             return;
         }
         let status = match frame.kind {
@@ -320,9 +405,20 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let seen = &this.inbound.seen;
+        if seen.ends().is_some() {
+            // Its task looks after each turn. Nothing more is read.
+            return Poll::Pending;
+        }
+        let (frames, bytes) = seen.turn.get();
+        if frames >= FRAMES_PER_TURN || bytes >= BYTES_PER_TURN {
+            give_way(cx);
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
         let (_, read) = buffer.filled().split_at(before);
+        seen.turn.set((frames, bytes + read.len()));
         this.inbound.read(read);
         Poll::Ready(Ok(()))
     }
@@ -388,6 +484,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::net::budget::{Budget, Holders};
 
     /// Takes so many bytes of each write.
     struct Slow {
@@ -417,6 +514,10 @@ mod tests {
 
     fn block() -> RefusalBlock {
         Box::new(|| vec![9; 300])
+    }
+
+    fn fresh() -> Rc<Seen> {
+        Seen::new(&Holders::new(Budget::new(1 << 30)).open())
     }
 
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -453,7 +554,7 @@ mod tests {
         let data = frame(0, 0, 3, &[9; 50]);
         let (head, payload) = data.split_at(HEAD_BYTES);
         for at_once in 1..80 {
-            let seen = Rc::new(Seen::default());
+            let seen = fresh();
             for stream in [1, 3, 5, 7, 9, 11] {
                 remember(&seen.begun, stream);
             }
@@ -496,7 +597,7 @@ mod tests {
 
     #[test]
     fn no_answer_goes_to_a_client_with_a_small_table() {
-        let seen = Rc::new(Seen::default());
+        let seen = fresh();
         let mut io = Watched::new((), &seen, 1000, block());
         io.inbound.read(&[b'x'; PREFACE_BYTES]);
         io.inbound.read(&frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0x10, 0]));
@@ -525,7 +626,7 @@ mod tests {
                 frame(HEADERS, 5, 5, &[]),
             ]
             .concat();
-            let seen = Rc::new(Seen::default());
+            let seen = fresh();
             let mut io = Watched::new((), &seen, 1000, block());
             for piece in bytes.chunks(size) {
                 io.inbound.read(piece);
@@ -540,10 +641,10 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 1..200),
             at_once in 1_usize..50,
         ) {
-            let seen = Rc::new(Seen::default());
+            let seen = fresh();
             let mut io = Watched::new((), &seen, 10, block());
             io.inbound.read(&bytes);
-            let got = written(&Rc::new(Seen::default()), at_once, &bytes, &[]);
+            let got = written(&fresh(), at_once, &bytes, &[]);
             prop_assert_eq!(got, bytes);
         }
     }

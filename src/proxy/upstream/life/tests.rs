@@ -8,6 +8,7 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::metrics::WorkerStats;
+use crate::net::budget::{Budget, Holders};
 use crate::net::transport::{Socket, TransportIo};
 
 const MS: Duration = Duration::from_millis(1);
@@ -40,8 +41,9 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let (own, peer) = UnixStream::pair().unwrap();
-        let link = Rc::new(Transport::new(Socket::Unix(own)));
-        let life = Life::new(&link, Counted::new(&WorkerStats::new(), Use::Idle));
+        let holder = Holders::new(Budget::new(1 << 20)).open();
+        let link = Rc::new(Transport::new(Socket::Unix(own), &holder));
+        let life = Life::new(&link, Counted::new(&WorkerStats::new(), Use::Idle, None));
         let io = TransportIo::new(&link, Some(&life.hearing));
         Self { life, sent: Sent(Rc::default(), Instant::now()), io, peer }
     }
