@@ -107,6 +107,8 @@ impl App {
             Socket::Unix(stream) => get(stream, &question).await?,
             Socket::TlsClient(stream) => get(stream, &question).await?,
             Socket::TlsServer(stream) => get(stream, &question).await?,
+            #[cfg(test)]
+            Socket::Memory(stream) => get(stream, &question).await?,
         };
         // A large document takes a second to read.
         let parsed = tokio::task::spawn_blocking(move || {

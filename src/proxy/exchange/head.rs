@@ -58,7 +58,6 @@ impl Answer {
 }
 
 /// What the bytes of a head were.
-#[expect(clippy::large_enum_variant, reason = "looked at once, never kept")]
 enum Head {
     Incomplete,
     /// An interim answer of so many bytes.
