@@ -3,6 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+#[path = "../../fuzz/checks/framing.rs"]
+mod framing;
 #[path = "../../fuzz/checks/headers.rs"]
 mod headers;
 #[path = "../../fuzz/checks/paths.rs"]
@@ -32,6 +34,12 @@ fn text(check: impl Fn(&str)) -> impl Fn(&[u8]) {
 #[test]
 fn whatever_the_bytes_are_what_is_sent_on_is_a_head() {
     replay("headers", headers::check);
+}
+
+#[test]
+fn where_a_request_ends_is_the_same_for_every_recipient() {
+    replay("framing", framing::check);
+    replay("headers", framing::check);
 }
 
 #[test]
