@@ -313,7 +313,9 @@ def test_exemplars_lead_from_a_bucket_and_from_an_error_to_a_trace(app, processe
 
     by_status = {(trace, path.rsplit("/", 1)[1]) for trace, path in traces.items()}
     name = DURATION if version == "3.5" else f"{DURATION}_bucket"
-    wait_until(lambda: found(name) == by_status, "every trace at its bucket")
+    # 3.5 keeps the native exemplars of a family's first series only.
+    kept = by_status if version == "2.42" else {pair for pair in by_status if pair[1] == "200"}
+    wait_until(lambda: kept <= found(name) <= by_status, "traces at their buckets")
     errors = {(trace, status) for trace, status in by_status if status == "500"}
     wait_until(lambda: found("http_requests_total") == errors, "the error's trace")
 
