@@ -71,6 +71,6 @@ def test_the_page_of_flags_has_every_flag_with_its_default():
 def test_the_readme_names_only_flags_that_exist():
     known = set(flags_of_the_program())
     # Of sub-commands and of other programs.
-    known |= {"--once", "--impatient", "--release", "--tag", "--build", "--config"}
+    known |= {"--once", "--impatient", "--release", "--path", "--tag", "--build", "--config"}
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", (REPO / "README.md").read_text()))
     assert named <= known, named - known
