@@ -6,7 +6,7 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use super::*;
 use crate::metrics::buckets::Buckets;
-use crate::metrics::store::{Limits, Resolved, Settled, Shard};
+use crate::metrics::store::{Answer, Limits, Resolved, Settled, Shard};
 use crate::paths::{Namer, Rules, Since};
 
 const MS: Duration = Duration::from_millis(1);
@@ -20,7 +20,7 @@ struct Replica {
 
 impl Replica {
     fn serves(&self, path: &str) -> Settled {
-        self.shard.settle(&self.shard.resolve(path), 200, true)
+        self.shard.settle(&self.shard.resolve(path), Answer::of_app(200))
     }
 
     fn knows(&self, path: &str) -> bool {

@@ -296,7 +296,10 @@ impl Learner {
         if let Some(child) = self.value(node, suffix) {
             return child;
         }
-        let suffix = self.at(node).folds.suffix(suffix);
+        self.add_value(node, self.at(node).folds.suffix(suffix))
+    }
+
+    fn add_value(&mut self, node: usize, suffix: &str) -> usize {
         let child = self.add(format!("{ID}{suffix}").into(), true);
         self.at_mut(node).values.insert(suffix.into(), child);
         child

@@ -161,9 +161,19 @@ pub fn learnable(template: &Template) -> Option<Learnable> {
         let (parameter, tail) = after.split_once('}')?;
         name.push_str(text);
         example.push_str(text);
-        name.push_str(if parameter.starts_with('*') { "{*rest}" } else { ID });
         example.push_str(VALUE);
         rest = tail;
+        if !parameter.starts_with('*') {
+            name.push_str(ID);
+            continue;
+        }
+        name.push_str("{*rest}");
+        // Static files: pictures and the like have one label.
+        if rest == ".{ext}" {
+            name.push_str(rest);
+            example.push_str(".png");
+            rest = "";
+        }
     }
     name.push_str(rest);
     example.push_str(rest);
@@ -186,8 +196,14 @@ mod tests {
 
     /// Names that meet each other: words, values and tails at few places.
     fn names() -> impl Strategy<Value = NameSet> {
-        let segment =
-            prop_oneof!["[abc]wort", Just("{id}".to_owned()), Just("settings".to_owned())];
+        let segment = prop_oneof![
+            "item1|no|awort:cancel|awort[.]csv",
+            Just("{id}.csv".to_owned()),
+            Just("{id}:cancel".to_owned()),
+            "[abc]wort",
+            Just("{id}".to_owned()),
+            Just("settings".to_owned())
+        ];
         let name = vec(segment, 1..4).prop_map(|parts| template(&format!("/{}", parts.join("/"))));
         let since = prop_oneof![Just(Since::UNKNOWN), (0..5_u64).prop_map(Since::seconds)];
         (vec((name, since), 0..8), 0..3).prop_map(|(names, folds)| {
@@ -225,9 +241,12 @@ mod tests {
         }
         let mut name = String::new();
         detect(path, &mut name);
-        let route = learner.known().find(&name)?;
-        Some(labels[route as usize].clone())
+        let found = learner.known().find(&name)?;
+        Some(labels[found.route as usize].clone())
     }
+
+    const SEGMENTS: &str =
+        "[abc]wort|7|settings|item1|no|7[.]csv|7:cancel|bwort:cancel|bwort[.]csv";
 
     proptest! {
         #[test]
@@ -240,7 +259,9 @@ mod tests {
 
         #[test]
         fn replicas_with_the_same_set_have_the_same_labels(
-            a in names(), b in names(), path in vec("[abc]wort|7|settings", 1..4)
+            a in names(),
+            b in names(),
+            path in vec(SEGMENTS, 1..4),
         ) {
             let path = format!("/{}", path.join("/"));
             prop_assert_eq!(label(&merged(&[&a, &b]), &path), label(&merged(&[&b, &a]), &path));
@@ -299,7 +320,9 @@ mod tests {
             ("/", "/"),
             ("/users/{name}/keys", "/users/{id}/keys"),
             ("/orders/{id}:cancel", "/orders/{id}:cancel"),
-            ("/static/{id}.js", "/static/{id}.js"),
+            ("/exports/{id}.csv", "/exports/{id}.csv"),
+            ("/static/{*path}.js", "/static/{*rest}.js"),
+            ("/media/{*rest}.{ext}", "/media/{*rest}.{ext}"),
             ("/shop.v1.Orders/ListOrders", "/shop.v1.Orders/ListOrders"),
         ] {
             let found = learnable(&template(text)).expect(text);
@@ -310,6 +333,8 @@ mod tests {
             "/reset/eyJhbGciOiJIUzI1NiJ9",
             "/u/anna@example.org",
             "/files/{*rest}",
+            "/files/{*rest}.csv",
+            "/static/{id}.js",
             "/compare/{a}...{b}",
             "/item-{id}",
             "/pa%20th",

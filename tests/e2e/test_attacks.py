@@ -87,13 +87,17 @@ def test_f3_answers_that_nobody_reads(subject):
         for _ in range(100):
             s = attackers.connect(http2_port(subject), receive_buffer=4096)
             heads = [
-                f.frame(
-                    f.HEADERS, f.END_STREAM | f.END_HEADERS, 2 * n + 1, f.block(get("/big"))
-                )
+                f.frame(f.HEADERS, f.END_STREAM | f.END_HEADERS, 2 * n + 1, f.block(get("/big")))
                 for n in range(30)
             ]
             attackers.send(s, opening + b"".join(heads))
-        judge("F3 answers that nobody reads", subject, before, bystander.result(), "100 × 30 × 128 KiB")
+        judge(
+            "F3 answers that nobody reads",
+            subject,
+            before,
+            bystander.result(),
+            "100 × 30 × 128 KiB",
+        )
     if subject.name == "redcar":
         ended(subject.sidecar)
 

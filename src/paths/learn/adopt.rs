@@ -4,7 +4,6 @@
 //! order in which it came.
 
 use super::super::ID;
-use super::super::known::child_name;
 use super::{Learner, Place, segments};
 
 impl Learner {
@@ -22,12 +21,14 @@ impl Learner {
     pub fn adopt(&mut self, name: &str, route: u32) -> bool {
         let (mut node, mut place) = (0, Vec::new());
         for segment in segments(name) {
-            let child = self.child(node, segment);
-            let child = child.unwrap_or_else(|| {
-                // Somebody has seen it often enough to name it.
-                self.count_new(node, segment, 2);
-                self.add_child(node, segment, true)
-            });
+            let child = match segment.strip_prefix(ID) {
+                Some(suffix) => self.adopt_value(node, suffix),
+                None => self.word(node, segment).unwrap_or_else(|| {
+                    // Somebody has seen it often enough to name it.
+                    self.count_new(node, segment, 2);
+                    self.add_word(node, segment)
+                }),
+            };
             self.at_mut(child).decided = true;
             place.push(child);
             node = child;
@@ -39,16 +40,27 @@ impl Learner {
         true
     }
 
+    /// The child of exactly this suffix, even where extensions say nothing.
+    fn adopt_value(&mut self, node: usize, suffix: &str) -> usize {
+        let known = self.at(node).values.get(suffix).copied();
+        known.unwrap_or_else(|| self.add_value(node, suffix))
+    }
+
     /// Folds a place, given up to its parameter, as others have: its words are values from now on.
     /// A place that no name leads to is left alone. Tells whether it has folded by that.
     pub fn adopt_fold(&mut self, place: &str) -> bool {
         let Some((way, ID)) = place.rsplit_once('/') else { return false };
         let mut node = 0;
-        for segment in way.split('/').skip(1).map(child_name) {
-            let Some(child) = self.child(node, segment) else { return false };
-            node = child;
+        for segment in way.split('/').skip(1) {
+            let children = self.at(node);
+            let child = match segment.strip_prefix(ID) {
+                Some(suffix) => children.values.get(suffix),
+                None => children.words.get(segment),
+            };
+            let Some(child) = child else { return false };
+            node = *child;
         }
-        let folds = self.at(node).folded.is_none();
+        let folds = self.at(node).folds.words.is_none();
         if folds {
             self.fold_now(node);
         }

@@ -51,3 +51,37 @@ fn what_was_not_decided_is_forgotten_when_there_is_too_much_of_it() {
     assert!(learner.nodes.len() <= 2 * MAX_OPEN_NODES);
     assert_eq!(learner.known().find("/kept").map(|found| found.route), Some(3));
 }
+
+#[test]
+fn names_from_elsewhere_have_their_suffixes_and_words_that_look_like_values() {
+    let mut learner = Learner::default();
+    learner.begin_adopting();
+    for (name, route) in [("/users/{id}", 1), ("/users/{id}.json", 2), ("/static/{*rest}.js", 3)] {
+        assert!(learner.adopt(name, route), "{name}");
+    }
+    assert_eq!(learner.route_of("/users/{id}.json"), Some(2));
+    for (name, route) in [
+        ("/users/{id}.json", Some(2)),
+        ("/static/{*rest}.js", Some(3)),
+        ("/users/item1", Some(1)),
+        ("/users/torvalds", None),
+    ] {
+        assert_eq!(learner.known().find(name).map(|found| found.route), route, "{name}");
+    }
+    assert!(learner.would_rename("/users/item1"));
+    assert!(!learner.would_rename("/users/torvalds"));
+    assert!(learner.adopt_fold("/users/{id}"));
+    assert!(!learner.adopt_fold("/users/{id}"), "it has folded before");
+    for (name, is_inside) in [
+        ("/users/torvalds", true),
+        ("/users/torvalds.json", true),
+        ("/users/torvalds.csv", false),
+        ("/users/{id}.csv", false),
+        ("/static/{*rest}.css", false),
+    ] {
+        assert_eq!(learner.would_rename(name), is_inside, "{name}");
+    }
+    let mut folds = Vec::new();
+    learner.known().each_fold(&mut |place| folds.push(place.to_owned()));
+    assert_eq!(folds, ["/users/{id}"]);
+}

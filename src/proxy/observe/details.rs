@@ -56,7 +56,7 @@ pub(super) fn value<'a>(fields: &[Field<'a>], name: &str) -> Option<&'a [u8]> {
     fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
-/// The trace id of a `traceparent` whose sampled flag is set (W3C Trace Context §3.2). Never panics.
+/// The trace id of a `traceparent` whose sampled flag is set (W3C Trace Context §3.2).
 fn sampled_trace(value: &[u8]) -> Option<u128> {
     let mut parts = std::str::from_utf8(value).ok()?.split('-');
     let (version, trace, _parent, flags) =

@@ -46,6 +46,10 @@ mod wire;
 /// Seeds that are played with every `cargo test`: a few seconds.
 const ALWAYS: Range<u64> = 0..2000;
 
+/// Seeds that show a fault which is not mended yet. 1147: an app that answers before it reads loses
+/// the end of a body which an HTTP/2 client held back for its 100.
+const OPEN: [u64; 1] = [1147];
+
 /// Conversations that once failed, a line each: why it is kept, and its script.
 const KEPT: &str = include_str!("simulation/kept.txt");
 
@@ -389,7 +393,7 @@ fn play_all(seeds: Range<u64>) {
                     if !seeds.contains(&seed) {
                         return;
                     }
-                    if !play(&draw(seed)).is_empty() {
+                    if !OPEN.contains(&seed) && !play(&draw(seed)).is_empty() {
                         failed.lock().expect("no panic").push(seed);
                     }
                     played.fetch_add(1, Relaxed);
@@ -427,6 +431,14 @@ fn every_conversation_ends_as_the_oracle_says() {
         }
     });
     play_all(wanted.unwrap_or(ALWAYS));
+}
+
+/// Whoever mends one takes it out of the list, and keeps its script.
+#[test]
+fn what_is_open_still_fails() {
+    for seed in OPEN {
+        assert!(!play(&draw(seed)).is_empty(), "{seed} is mended");
+    }
 }
 
 #[test]

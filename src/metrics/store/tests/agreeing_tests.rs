@@ -37,6 +37,9 @@ fn told(store: &Store) -> NameSet {
 fn name(store: &Store, shard: &Shard, path: &str) -> Option<String> {
     match shard.resolve(path) {
         Resolved::Known(route) => Some(store.snapshot().route_name(route).to_owned()),
+        Resolved::AnyWord(found, _) => {
+            Some(store.snapshot().route_name(RouteId(found.route)).to_owned())
+        }
         Resolved::Pending(_) => None,
     }
 }
@@ -176,10 +179,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Replicas that hear of each other before they name anything never disagree, whatever the
-    /// order of their traffic, as long as one asks after the other.
+    /// order of their traffic, as long as one asks after the other. Not yet where a place is
+    /// a store of files for one of them: that is not told.
     #[test]
     fn replicas_that_ask_in_turn_agree(requests in proptest::collection::vec(
-        (0..3_usize, "/(shops|users|wx|about)(/[abcdefg]wort|/[0-9]{1,2}|/settings){0,2}"), 1..80
+        (0..3_usize, "/(shops|users|wx|about)(/[abcdefg]wort|/[0-9]{1,2}|/settings){0,2}"),
+        1..80,
     )) {
         let replicas = [replica(50), replica(50), replica(50)];
         for (index, (to, path)) in requests.iter().enumerate() {
