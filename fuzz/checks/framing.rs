@@ -4,7 +4,6 @@
 //! Whoever refuses a request agrees with everybody about what came before it: refusing more than
 //! others is what a proxy is for, and what others refuse of what it takes goes no further there.
 
-use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
@@ -13,6 +12,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use redcar::http::h1::{BodyLength, Decoder, parse_request, slots};
+use redcar::http::rewrite::{Named, forwarded_trailers};
 use tokio::io::AsyncWriteExt;
 
 /// A request as its recipient understands it.
@@ -65,7 +65,9 @@ fn chunks(data: &[u8]) -> Option<(Vec<u8>, usize, bool)> {
         body.extend_from_slice(&data[at..][step.data]);
         at += step.consumed;
     }
-    Some((body, at, decoder.is_done()))
+    // Trailers that are no fields end a body as a malformed chunk does.
+    let is_refused = forwarded_trailers(decoder.trailers(), &Named::new()).is_err();
+    if decoder.is_done() && is_refused { None } else { Some((body, at, decoder.is_done())) }
 }
 
 /// The same by a few lines of RFC 9112: lines end with LF, perhaps behind a CR.
@@ -195,11 +197,22 @@ async fn read(request: hyper::Request<Incoming>, messages: Arc<Mutex<Messages>>)
         match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => message.body.extend_from_slice(&data),
             Ok(Err(_trailers)) => {}
-            Err(_) => message.is_whole = false,
+            Err(error) if is_cut(&error) => message.is_whole = false,
+            // It is refused, which agrees with everybody.
+            Err(_) => return Ok(hyper::Response::new(String::new())),
         }
     }
     messages.lock().expect("no panic").push(message);
     Ok(hyper::Response::new(String::new()))
+}
+
+/// Tells whether a body ended before its end.
+fn is_cut(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let hyper = error.downcast_ref::<hyper::Error>();
+    io == Some(std::io::ErrorKind::UnexpectedEof)
+        || hyper.is_some_and(hyper::Error::is_incomplete_message)
+        || error.source().is_some_and(is_cut)
 }
 
 /// Panics if two recipients see other requests in the same bytes.
