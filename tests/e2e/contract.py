@@ -546,7 +546,7 @@ ITEMS = [
         "Each failure has its status and its `error` label.",
         "RFC 9110 15.5, 15.6, RFC 9209",
         [
-            "connect_failures_have_the_status_rfc_9209_recommends",
+            "an_error_has_one_status_one_token_and_one_grpc_status",
             "a_connection_that_does_not_open_in_time_is_a_504",
             "a_head_that_does_not_come_in_time_is_a_408",
         ],
@@ -762,7 +762,7 @@ ITEMS = [
         [
             "test_9900_idle_sockets_cost_little_and_a_good_client_is_served",
             "test_without_file_descriptors_clients_wait_and_are_served_once_there_are_some",
-            "a_connection_over_the_limit_gets_a_503",
+            "a_connection_over_the_limit_gets_a_503_where_none_is_idle",
         ],
     ),
     (

@@ -90,6 +90,10 @@ def test_every_query_parses_and_names_only_metrics_that_exist():
 
 # Metrics without a panel, and why.
 NO_PANEL = {
+    "redcar_paths_digest": "compared by an alert, RedcarPathsDisagree; a number says nothing",
+    "redcar_path_folds": "explains a digest",
+    "redcar_path_conflicts": "for a question about one sidecar; its runbook leads there",
+    "redcar_names_reads_total": "for a question about one sidecar; its runbook leads there",
     "process_virtual_memory_bytes": "says nothing about memory that is used",
     "process_threads": "never changes after the start",
     "redcar_reload_timestamp_seconds": "for a question about one sidecar; whether it failed has a panel",

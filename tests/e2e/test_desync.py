@@ -111,8 +111,11 @@ def exchange(port, data, backend):
 
 
 def test_the_backend_never_sees_more_requests_than_were_answered(traffic):
-    more = [case for case in traffic[1] if case[4] > sum(200 == s for s in case[2])]
-    assert not more, more
+    # In sum up to each case: of a request that was answered early the end may arrive during the next.
+    seen = answered = 0
+    for case in traffic[1]:
+        seen, answered = seen + case[4], answered + sum(200 == s for s in case[2])
+        assert seen <= answered, case
 
 
 def test_whatever_is_refused_ends_the_connection(traffic):

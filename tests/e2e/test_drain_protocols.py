@@ -63,7 +63,7 @@ def finish(c, stream, last):
 def drain_under(visit, proxy):
     """Runs visitors, drains in the middle; the sum of what they saw answered is what is counted."""
     with Backend(answering(OK)) as backend:
-        sidecar = proxy(backend.upstream)
+        sidecar = proxy(backend.upstream, "--last-scrape", "on")
         stop = threading.Event()
         with ThreadPoolExecutor(VISITORS) as pool:
             visitors = [pool.submit(visit, sidecar.port, stop) for _ in range(VISITORS)]
@@ -96,7 +96,7 @@ def test_http2_under_load_drains_without_a_failed_request(proxy):
 
 def test_tunnels_under_load_are_held_until_they_end(proxy):
     with python_server() as server:
-        sidecar = proxy(f"127.0.0.1:{server}", "--shutdown-timeout", "20s")
+        sidecar = proxy(f"127.0.0.1:{server}", "--shutdown-timeout", "20s", "--last-scrape", "on")
         sockets = [dial(sidecar.port) for _ in range(VISITORS)]
         sidecar.signal()
         wait_until(lambda: sidecar.readyz() == 503, "/readyz says 503")

@@ -17,7 +17,7 @@ from helpers import REPO, free_port, run, tool, wait_until
 # The static build is a second full release build.
 pytestmark = pytest.mark.timeout(900)
 PROGRAM = "/usr/local/bin/proxy"
-MAX_BYTES = 10_000_000
+MAX_BYTES = 11_000_000
 
 
 @pytest.fixture(scope="module")
