@@ -41,7 +41,6 @@ UNPACKED = [
     "libzstd1",
     "zlib1g",
 ]
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 def say(text):
@@ -49,10 +48,10 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def call(command, folder=None):
+def call(command):
     """Runs a step of the installation; what it prints goes to standard error."""
     say("+ " + " ".join(map(str, command)))
-    if subprocess.run(list(map(str, command)), stdout=sys.stderr, cwd=folder).returncode != 0:
+    if subprocess.run(list(map(str, command)), stdout=sys.stderr).returncode != 0:
         raise Failure(f"this failed: {' '.join(map(str, command))}")
 
 
@@ -80,28 +79,7 @@ def unpack(suite):
     if (place / "root").exists():
         return
     shutil.rmtree(place, ignore_errors=True)
-    for folder in ["lists/partial", "cache/archives/partial", "debs", "unpacking"]:
-        (place / folder).mkdir(parents=True)
-    source = f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite} main\n"
-    (place / "sources.list").write_text(source)
-    (place / "status").touch()
-    settings = {
-        "Dir::Etc::sourcelist": place / "sources.list",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State::lists": place / "lists",
-        "Dir::State::status": place / "status",
-        "Dir::Cache": place / "cache",
-        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
-    }
-    apt = [
-        "apt-get",
-        "-qq",
-        *(w for key, value in settings.items() for w in ("-o", f"{key}={value}")),
-    ]
-    call([*apt, "update"])
-    call([*apt, "download", *UNPACKED], place / "debs")
-    for deb in (place / "debs").iterdir():
-        call(["dpkg-deb", "-x", deb, place / "unpacking"])
+    call([ROOT / "tests" / "debian-unpack", suite, place / "unpacking", *UNPACKED])
     # Last, so that what was cut short is done again.
     (place / "unpacking").rename(place / "root")
 
