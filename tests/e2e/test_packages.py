@@ -25,7 +25,7 @@ def test_published_places_and_versions_are_those_of_cargo_toml():
 
 @pytest.fixture(scope="module")
 def packages():
-    """{the beginning of a name: path} of all packages of the program under test."""
+    """The paths of all packages of the program under test."""
     flags = ["--program", PROXY]
     built = run([sys.executable, REPO / "packages" / "build", *flags], timeout=180)
     assert built.returncode == 0, built.stdout + built.stderr
