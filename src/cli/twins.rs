@@ -52,9 +52,9 @@ fn collect(command: &clap::Command, known: &mut BTreeSet<String>) {
 fn is_of_kubernetes(name: &str) -> bool {
     let rest = name.strip_prefix(PREFIX).unwrap_or(name);
     rest == "PORT"
-        || ["SERVICE_HOST", "SERVICE_PORT"].iter().any(|end| rest.ends_with(end))
-        || ["SERVICE_PORT_", "PORT_"].iter().any(|part| rest.contains(part))
+        || rest.ends_with("SERVICE_HOST")
         || rest.ends_with("_PORT")
+        || rest.contains("PORT_")
 }
 
 #[cfg(test)]

@@ -108,6 +108,25 @@ impl Stall {
         }
         now >= self.since + limit
     }
+
+    /// Looks a few times within `limit`, by a timer that is armed when it is first asked.
+    fn strikes(
+        &mut self,
+        timer: &mut Option<Timer>,
+        limit: Duration,
+        bytes: u64,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Abort> {
+        let look = || Instant::now() + limit / LOOKS;
+        let timer = timer.get_or_insert_with(|| Timer::new(look()));
+        while timer.has_fired(cx) {
+            if self.is_over(limit, bytes) {
+                return Err(Abort::Slow);
+            }
+            timer.arm(look());
+        }
+        Ok(())
+    }
 }
 
 impl Sides<'_> {
@@ -221,14 +240,7 @@ impl Sides<'_> {
             return Ok(());
         }
         let limit = self.worker.config.timeouts.idle;
-        let timer = answer.reader.get_or_insert_with(|| Timer::new(Instant::now() + limit / LOOKS));
-        while timer.has_fired(cx) {
-            if self.stall.is_over(limit, answer.pump.bytes) {
-                return Err(Abort::Slow);
-            }
-            timer.arm(Instant::now() + limit / LOOKS);
-        }
-        Ok(())
+        self.stall.strikes(&mut answer.reader, limit, answer.pump.bytes, cx)
     }
 
     /// An HTTP/2 client that stops within its upload does so, too; unless in a call, or behind the
@@ -237,15 +249,8 @@ impl Sides<'_> {
         if self.request.is_grpc || !self.sends() {
             return Ok(());
         }
-        let (limit, moved) = (self.worker.config.timeouts.idle, self.upload.bytes);
-        let look = || Instant::now() + limit / LOOKS;
-        while self.sender.get_or_insert_with(|| Timer::new(look())).has_fired(cx) {
-            if self.stall.is_over(limit, moved) {
-                return Err(Abort::Slow);
-            }
-            self.sender = Some(Timer::new(look()));
-        }
-        Ok(())
+        let limit = self.worker.config.timeouts.idle;
+        self.stall.strikes(&mut self.sender, limit, self.upload.bytes, cx)
     }
 
     /// It is the client's turn to send more of its upload.

@@ -187,20 +187,7 @@ proptest! {
         1..80,
     )) {
         let replicas = [replica(50), replica(50), replica(50)];
-        for (index, (to, path)) in requests.iter().enumerate() {
-            serve(&replicas[*to].1, path, 200);
-            if index % 7 == 0 {
-                let (store, _) = &replicas[*to];
-                store.snapshot();
-                let asking = store.asking();
-                let mut all = NameSet::default();
-                for (other, _) in &replicas {
-                    all.merge(told(other));
-                }
-                store.answered(asking, &all);
-            }
-        }
-        for (store, _) in &replicas {
+        let ask = |store: &Store| {
             store.snapshot();
             let asking = store.asking();
             let mut all = NameSet::default();
@@ -208,6 +195,16 @@ proptest! {
                 all.merge(told(other));
             }
             store.answered(asking, &all);
+        };
+        for (index, (to, path)) in requests.iter().enumerate() {
+            let (store, shard) = &replicas[*to];
+            serve(shard, path, 200);
+            if index % 7 == 0 {
+                ask(store);
+            }
+        }
+        for (store, _) in &replicas {
+            ask(store);
         }
         for (_, path) in &requests {
             let names: Vec<_> =
