@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use redcar::config::routes::shape;
+
 /// The names of all instances.
 pub(super) struct Fleet {
     names: BTreeMap<String, BTreeSet<String>>,
@@ -88,11 +90,6 @@ impl Fleet {
 
 fn is_parameter(segment: &str) -> bool {
     segment.starts_with('{') && segment.ends_with('}')
-}
-
-fn shape(name: &str) -> String {
-    let segments = name.split('/').map(|s| if is_parameter(s) { "{}" } else { s });
-    segments.collect::<Vec<_>>().join("/")
 }
 
 /// Where the first name has words and the second parameters, if that is all that differs.
