@@ -38,12 +38,6 @@ impl Kept {
         self.charge.set(self.bytes.capacity());
     }
 
-    /// Keeps these bytes and no others.
-    pub fn replace(&mut self, bytes: Vec<u8>) {
-        self.bytes = bytes;
-        self.charge.set(self.bytes.capacity());
-    }
-
     /// Puts bytes before all others.
     pub fn prepend(&mut self, bytes: &[u8]) {
         self.bytes.splice(..0, bytes.iter().copied());
@@ -62,11 +56,6 @@ impl Kept {
         if self.bytes.is_empty() && self.bytes.capacity() > keep_bytes {
             drop(self.take());
         }
-    }
-
-    /// Whose they are.
-    pub fn holder(&self) -> &Rc<Holder> {
-        self.charge.holder()
     }
 }
 
