@@ -12,14 +12,11 @@ use std::sync::Arc;
 use divan::{AllocProfiler, Bencher, black_box};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use redcar::http::h1::{parse_request, slots};
-use redcar::http::rewrite::{Forwarded, Peer, prepare_request};
-use redcar::metrics::buckets::{Buckets, Histograms, Native};
-use redcar::metrics::labels::{MethodId, Methods};
-use redcar::metrics::page::{Page, Sources};
-use redcar::metrics::store::{Answer, Key, Limits, Resolved, Settled, Shard, Store};
-use redcar::metrics::text::Format;
-use redcar::metrics::{Naming, Shown, SidecarMetrics, WorkerStats};
+use redcar::http::{Forwarded, Peer, parse_request, prepare_request, slots};
+use redcar::metrics::{
+    Answer, Buckets, Format, Histograms, Key, Limits, MethodId, Methods, Naming, Native, Page,
+    Resolved, Settled, Shard, Shown, SidecarMetrics, Sources, Store, WorkerStats,
+};
 use redcar::paths::{Namer, PathMode, Template};
 
 #[global_allocator]

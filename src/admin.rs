@@ -32,13 +32,14 @@ use crate::shutdown::PreStopHooks;
 
 pub use self::token::Tokens;
 
-use self::accept::{accepts_gzip, prefers_json};
 use self::answer::{AdminBody, Placed, Reader, ScrapeBody, text};
 use self::listing::Listing;
 use self::places::{Held, NEXT_HEAD, Place, Places, Watched};
 use self::wait::Patience;
 
-pub mod accept;
+pub use self::accept::{accepts_gzip, format, prefers_html, prefers_json};
+
+pub(crate) mod accept;
 mod answer;
 mod callers;
 mod listing;
@@ -398,7 +399,7 @@ impl Admin {
         open.set(open.get() + 1);
         caller.place.reads(reader);
         let field = |name| joined(request.headers(), name);
-        let format = accept::format(&accept);
+        let format = format(&accept);
         let gzip = self.settings.gzip && accepts_gzip(&field(header::ACCEPT_ENCODING));
         let begun = Instant::now();
         let page = ScrapeBody {

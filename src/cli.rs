@@ -12,13 +12,12 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use redcar::config::names::NameSource;
 use redcar::config::{
-    AccessLogFormat, AddressError, Config, ConfigError, ListenAddr, Timeouts, Upstream,
+    AccessLogFormat, AddressError, Config, ConfigError, ListenAddr, NameSource, Timeouts, Upstream,
     UpstreamProtocol, parse_bytes, parse_duration, parse_some_time,
 };
-use redcar::http::rewrite::Forwarded;
-use redcar::net::tls::{Files, Identity, Port};
+use redcar::http::Forwarded;
+use redcar::net::{Files, Identity, Port};
 
 use self::metrics_port::MetricsPortArgs;
 use self::names::{AccessArgs, NamesArgs};

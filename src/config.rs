@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use crate::config::names::NamesFrom;
-use crate::config::routes::{RouteSources, RoutesError};
+use crate::config::routes::RoutesError;
 use crate::http::rewrite::Forwarded;
 use crate::metrics::labels::Methods;
 use crate::metrics::store;
@@ -20,10 +19,14 @@ pub use self::times::{LONGEST, TIME_FLAGS, TimeFlag, Zero, parse_duration, parse
 pub use crate::net::address::{AddressError, Host, ListenAddr, Upstream};
 pub use crate::paths::PathMode;
 
+pub use self::names::{Credentials, NameSource, NamesFrom};
+pub use self::routes::openapi::parse as parse_openapi;
+pub use self::routes::{Document, RouteSources, shape};
+
 mod exclusions;
 mod metrics_port;
-pub mod names;
-pub mod routes;
+pub(crate) mod names;
+pub(crate) mod routes;
 mod times;
 
 /// Why a flag's value, or a combination of flags, is wrong.

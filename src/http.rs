@@ -3,8 +3,16 @@
 //!
 //! No I/O, no clock, no await.
 
-pub mod h1;
-pub mod h2;
-pub mod head;
-pub mod response;
-pub mod rewrite;
+pub use self::h1::{
+    BodyLength, Decoder, Field, HeadError, Version, parse_request, parse_response, slots,
+};
+pub use self::response::{Persistence, write_forwarded};
+pub use self::rewrite::{
+    Forwarded, Named, Peer, Recipient, RequestError, forwarded_trailers, prepare_request,
+};
+
+pub(crate) mod h1;
+pub(crate) mod h2;
+pub(crate) mod head;
+pub(crate) mod response;
+pub(crate) mod rewrite;

@@ -34,4 +34,4 @@ pub mod net;
 pub mod paths;
 pub mod proxy;
 pub mod server;
-pub mod shutdown;
+pub(crate) mod shutdown;

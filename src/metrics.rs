@@ -7,15 +7,25 @@ pub use self::shown::{DurationLabel, DurationLabels, Shown, ShownError, Without}
 pub use self::sidecar::*;
 pub use self::tls::{ReadTls, TlsState};
 
-pub mod buckets;
+pub use self::buckets::{Buckets, Histograms, Native};
+pub use self::labels::{CLIENT_CLOSED_REQUEST, ErrorToken, MethodId, Methods, Side};
+pub use self::page::{Page, Sources};
+pub use self::proto::{MetricFamily, MetricType};
+pub use self::store::{
+    Answer, HistogramTotals, Key, Limits, Resolved, Settled, Shard, Store, meaning_of,
+};
+pub use self::text::read::{Sample, samples};
+pub use self::text::{Format, label};
+
+pub(crate) mod buckets;
 mod catalogue;
-pub mod labels;
-pub mod page;
+pub(crate) mod labels;
+pub(crate) mod page;
 mod profiles;
-pub mod proto;
+pub(crate) mod proto;
 mod reachability;
 mod shown;
 mod sidecar;
-pub mod store;
-pub mod text;
+pub(crate) mod store;
+pub(crate) mod text;
 mod tls;

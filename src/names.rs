@@ -21,9 +21,12 @@ use crate::paths::NameSet;
 
 pub use self::source::{Reading, Source};
 
-pub mod decode;
-pub mod described;
-pub mod http;
+pub use self::decode::decode;
+pub use self::described::App;
+
+pub(crate) mod decode;
+pub(crate) mod described;
+pub(crate) mod http;
 mod source;
 
 /// Bytes that a source may have. A name has at most 200, so it is more than `--max-paths` allows.

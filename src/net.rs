@@ -1,11 +1,14 @@
 //! Bytes and sockets: connecting, transports, TLS, timers. Knows no HTTP.
 
-pub mod address;
-pub mod budget;
-pub mod coalesce;
-pub mod connect;
+pub use self::connect::Dialer;
+pub use self::tls::{Connector, Date, Files, HandshakeError, Identity, Port, TlsContexts};
+
+pub(crate) mod address;
+pub(crate) mod budget;
+pub(crate) mod coalesce;
+pub(crate) mod connect;
 pub mod file;
-pub mod timer;
-pub mod tls;
-pub mod transport;
-pub mod turn;
+pub(crate) mod timer;
+pub(crate) mod tls;
+pub(crate) mod transport;
+pub(crate) mod turn;

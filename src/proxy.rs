@@ -4,18 +4,20 @@
 //! `handle` gets a connection from `upstream` → `exchange` moves both directions, each a `body` →
 //! `Observation::end` records it once.
 
-pub mod body;
-pub mod downstream;
-pub mod error;
-pub mod exchange;
-pub mod handle;
-pub mod keeper;
+pub use self::error::ProxyError;
+
+pub(crate) mod body;
+pub(crate) mod downstream;
+pub(crate) mod error;
+pub(crate) mod exchange;
+pub(crate) mod handle;
+pub(crate) mod keeper;
 mod local_response;
-pub mod observe;
-pub mod request;
-pub mod tunnel;
-pub mod upstream;
-pub mod worker;
+pub(crate) mod observe;
+pub(crate) mod request;
+pub(crate) mod tunnel;
+pub(crate) mod upstream;
+pub(crate) mod worker;
 
 #[cfg(test)]
 mod tests;

@@ -10,13 +10,13 @@ use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
 
-pub use self::pre_stop::{PreStopHook, PreStopHooks};
+pub(crate) use self::pre_stop::PreStopHooks;
 
 mod pre_stop;
 
 /// The shutdown state of one worker.
 #[derive(Debug, Default)]
-pub struct Drain {
+pub(crate) struct Drain {
     draining: Cell<bool>,
     cut: Cell<bool>,
     next: Cell<u64>,
@@ -27,7 +27,7 @@ pub struct Drain {
 /// Something that a shutdown waits for.
 #[derive(Debug)]
 #[must_use = "the shutdown stops waiting when the guard drops"]
-pub struct Guard {
+pub(crate) struct Guard {
     drain: Rc<Drain>,
     id: u64,
     registered: Cell<bool>,
@@ -35,7 +35,7 @@ pub struct Guard {
 
 impl Drain {
     /// Makes the shutdown wait until the guard drops.
-    pub fn enter(self: &Rc<Self>) -> Guard {
+    pub(crate) fn enter(self: &Rc<Self>) -> Guard {
         let id = self.next.get();
         self.next.set(id + 1);
         self.guards.borrow_mut().insert(id, None);
@@ -43,7 +43,7 @@ impl Drain {
     }
 
     /// Begins the shutdown and wakes everything that is registered.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         self.draining.set(true);
         let wakers: Vec<Waker> =
             self.guards.borrow_mut().values_mut().filter_map(Option::take).collect();
@@ -51,17 +51,17 @@ impl Drain {
     }
 
     /// Tells whether the shutdown has begun.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
     }
 
     /// Marks what ends from now on as cut off by the deadline.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.set(true);
     }
 
     /// Tells whether the deadline has passed.
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.cut.get()
     }
 
@@ -70,7 +70,7 @@ impl Drain {
     /// # Cancel safety
     ///
     /// Safe: it only waits.
-    pub async fn finished(&self) {
+    pub(crate) async fn finished(&self) {
         while !self.guards.borrow().is_empty() {
             self.finished.notified().await;
         }
@@ -81,7 +81,7 @@ impl Guard {
     /// Tells whether the shutdown has begun; if not, has the calling task woken when it does.
     ///
     /// The task's waker is kept from the first call on: to be called by one task only.
-    pub fn is_draining(&self, cx: &Context<'_>) -> bool {
+    pub(crate) fn is_draining(&self, cx: &Context<'_>) -> bool {
         if !self.registered.get() {
             self.registered.set(true);
             if let Some(slot) = self.drain.guards.borrow_mut().get_mut(&self.id) {

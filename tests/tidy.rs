@@ -9,12 +9,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use redcar::config::TIME_FLAGS;
-use redcar::http::h1::HeadError;
-use redcar::http::rewrite::RequestError;
-use redcar::metrics::labels::ErrorToken;
-use redcar::metrics::{CATALOGUE, FLASK, OTEL};
-use redcar::net::tls::HandshakeError;
-use redcar::proxy::error::ProxyError;
+use redcar::http::{HeadError, RequestError};
+use redcar::metrics::{CATALOGUE, ErrorToken, FLASK, OTEL};
+use redcar::net::HandshakeError;
+use redcar::proxy::ProxyError;
 use tokio_rustls::rustls;
 
 /// Which rooms a room may use, beside itself. `net` knows no HTTP, `http` has no I/O, no clock and no

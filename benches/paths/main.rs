@@ -13,9 +13,7 @@
 
 use std::path::{Path, PathBuf};
 
-use redcar::metrics::buckets::Buckets;
-use redcar::metrics::labels::MethodId;
-use redcar::metrics::store::{Answer, Key, Limits, Resolved, Settled, Shard, Store};
+use redcar::metrics::{Answer, Buckets, Key, Limits, MethodId, Resolved, Settled, Shard, Store};
 use redcar::paths::{Name, Namer, PathMode, is_respelling};
 
 use self::plan::Plan;

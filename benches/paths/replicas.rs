@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use redcar::metrics::store::Settled;
+use redcar::metrics::Settled;
 
 use super::plan::Plan;
 use super::traffic::{Random, Sent};

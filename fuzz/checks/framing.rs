@@ -11,8 +11,7 @@ use std::task::{Context, Waker};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use redcar::http::h1::{BodyLength, Decoder, parse_request, slots};
-use redcar::http::rewrite::{Named, forwarded_trailers};
+use redcar::http::{BodyLength, Decoder, Named, forwarded_trailers, parse_request, slots};
 use tokio::io::AsyncWriteExt;
 
 /// A request as its recipient understands it.

@@ -1,9 +1,10 @@
 //! Whatever the bytes are: what is sent on is a head, ends where it says, and has nothing
 //! hop-by-hop in it.
 
-use redcar::http::h1::{Decoder, Field, Version, parse_request, parse_response, slots};
-use redcar::http::response::{Persistence, write_forwarded};
-use redcar::http::rewrite::{Forwarded, Peer, Recipient, prepare_request};
+use redcar::http::{
+    Decoder, Field, Forwarded, Peer, Persistence, Recipient, Version, parse_request,
+    parse_response, prepare_request, slots, write_forwarded,
+};
 
 fn count(fields: &[Field<'_>], name: &str) -> usize {
     fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)).count()
@@ -33,7 +34,7 @@ fn request(data: &[u8]) {
             assert!(count(again.fields, "host") <= 1);
         }
         // Our own fields may be the ones too many.
-        Err(redcar::http::h1::HeadError::TooLarge) => {}
+        Err(redcar::http::HeadError::TooLarge) => {}
         other => panic!("{other:?}: {:?}", String::from_utf8_lossy(&sent)),
     }
 }

@@ -1,12 +1,11 @@
 //! Texts from operators and scrapers parse or say why; what parses prints as itself.
 
-use redcar::admin::accept::{accepts_gzip, format, prefers_html, prefers_json};
-use redcar::config::routes::{openapi, shape};
+use redcar::admin::{accepts_gzip, format, prefers_html, prefers_json};
 use redcar::config::{
     Exclusions, ListenAddr, PathGlob, Upstream, parse_bytes, parse_duration, parse_methods,
+    parse_openapi, shape,
 };
-use redcar::metrics::buckets::Buckets;
-use redcar::metrics::text::label;
+use redcar::metrics::{Buckets, label};
 
 /// Panics if that does not hold for these bytes.
 pub(crate) fn check(text: &str) {
@@ -21,7 +20,7 @@ pub(crate) fn check(text: &str) {
     }
     drop((parse_bytes(text), parse_duration(text), parse_methods(text)));
     let _ = (format(text), accepts_gzip(text), prefers_json(text), prefers_html(text));
-    drop((openapi::parse(text), shape(text)));
+    drop((parse_openapi(text), shape(text)));
     if let Ok(glob) = text.parse::<PathGlob>() {
         let exclusions = Exclusions::new(&[glob], &[]).ok().flatten();
         let _ = exclusions.map(|exclusions| exclusions.excludes(text, Some(text.as_bytes())));

@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use redcar::config::names::{NameSource, NamesFrom};
+use redcar::config::{NameSource, NamesFrom};
 use redcar::names::{ReadError, Source, read_all};
 use redcar::paths::{NameSet, Template, learnable};
 use serde::Deserialize;
@@ -149,7 +149,7 @@ fn prepare(
 
 #[cfg(test)]
 mod tests {
-    use redcar::names::decode::decode;
+    use redcar::names::decode;
     use redcar::paths::Since;
 
     use super::*;

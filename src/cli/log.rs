@@ -11,8 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use redcar::logs::lines::Lines;
-use redcar::logs::seldom::Seldom;
+use redcar::logs::{Lines, Seldom};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;

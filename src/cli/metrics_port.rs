@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use redcar::config::{HostPattern, MetricsPort};
-use redcar::net::tls::{Identity, Port};
+use redcar::net::{Identity, Port};
 
 /// What Kubernetes sets in every container.
 const KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use redcar::config::names::{Credentials, NameSource, NamesFrom};
+use redcar::config::{Credentials, NameSource, NamesFrom};
 
 /// Who else knows names.
 #[derive(Clone, Debug, Default, Args)]

@@ -6,10 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use redcar::config::{Config, ListenAddr};
-use redcar::names::Source;
-use redcar::names::described::App;
-use redcar::net::connect::Dialer;
-use redcar::net::tls::{Connector, Date, TlsContexts};
+use redcar::names::{App, Source};
+use redcar::net::{Connector, Date, Dialer, TlsContexts};
 use redcar::server::{Affordable, OFFER, StartError, metrics_settings, try_bind};
 use tokio::runtime::{Builder, LocalOptions};
 

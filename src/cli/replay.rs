@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
-use redcar::config::routes::Document;
-use redcar::config::{self, ConfigError, Exclusions};
-use redcar::metrics::store::{Answer, Key, Shard, Store};
+use redcar::config::{self, ConfigError, Document, Exclusions};
+use redcar::metrics::{Answer, Key, Shard, Store};
 use redcar::paths::Namer;
 use tokio::time::Instant;
 

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use redcar::config::routes::{Document, RouteSources};
-use redcar::config::{ConfigError, Exclusions, PathGlob, PathMode, parse_methods};
-use redcar::metrics::buckets::{Buckets, Histograms, Native};
-use redcar::metrics::labels::Methods;
-use redcar::metrics::store::Limits;
-use redcar::metrics::{DurationLabels, Naming, Shown, ShownError, Without};
+use redcar::config::{
+    ConfigError, Document, Exclusions, PathGlob, PathMode, RouteSources, parse_methods,
+};
+use redcar::metrics::{
+    Buckets, DurationLabels, Histograms, Limits, Methods, Naming, Native, Shown, ShownError,
+    Without,
+};
 use redcar::paths::Template;
 
 use super::values::{HistogramsMode, NamingMode, PathsMode};

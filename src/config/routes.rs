@@ -12,7 +12,7 @@ use std::str::FromStr;
 use crate::net::file;
 use crate::paths::{Template, TemplateError};
 
-pub mod openapi;
+pub(crate) mod openapi;
 
 /// Everything that pins templates, in the order in which it wins.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

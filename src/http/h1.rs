@@ -4,9 +4,12 @@
 //! recipients could read differently is refused here, so that it never reaches the upstream.
 //! No I/O, no clock, no allocation but for trailers and unusual request lines.
 
-pub use self::chunked::{ChunkError, Decoder};
-pub use self::request::{HeadError, RequestHead, Target, is_host, parse_request};
-pub use self::response::{ResponseHead, parse_response};
+pub(crate) use self::chunked::ChunkError;
+pub use self::chunked::Decoder;
+pub use self::request::{HeadError, parse_request};
+pub(crate) use self::request::{RequestHead, Target, is_host};
+pub(crate) use self::response::ResponseHead;
+pub use self::response::parse_response;
 pub(crate) use self::write::request_line;
 
 mod chunked;
@@ -27,7 +30,7 @@ pub struct Slots<'a> {
 }
 
 /// Field lines a head may have. hyper and Apache allow 100 as well.
-pub const MAX_FIELDS: usize = 100;
+pub(crate) const MAX_FIELDS: usize = 100;
 
 /// Empty room for the fields of one head.
 pub fn slots<'a>() -> Slots<'a> {

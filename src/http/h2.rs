@@ -65,19 +65,19 @@ impl ResponseWriter for Response<()> {
 }
 
 /// The field lines of a map.
-pub fn fields(map: &HeaderMap) -> impl Iterator<Item = Field<'_>> {
+pub(crate) fn fields(map: &HeaderMap) -> impl Iterator<Item = Field<'_>> {
     map.iter().map(|(name, value)| Field { name: name.as_str(), value: value.as_bytes() })
 }
 
 /// All cookies of a request in one value: HTTP/1 knows no crumbs (RFC 9113 §8.2.3).
-pub fn cookie(map: &HeaderMap) -> Option<Vec<u8>> {
+pub(crate) fn cookie(map: &HeaderMap) -> Option<Vec<u8>> {
     let crumbs = map.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let crumbs: Vec<&[u8]> = crumbs.collect();
     (!crumbs.is_empty()).then(|| crumbs.join(&b"; "[..]))
 }
 
 /// The field lines of a request, its cookies as one.
-pub fn request_fields<'a>(map: &'a HeaderMap, cookie: Option<&'a [u8]>) -> Vec<Field<'a>> {
+pub(crate) fn request_fields<'a>(map: &'a HeaderMap, cookie: Option<&'a [u8]>) -> Vec<Field<'a>> {
     let others = map.iter().filter(|(name, _)| **name != COOKIE);
     let others = others.map(|(name, value)| Field { name: name.as_str(), value: value.as_bytes() });
     others.chain(cookie.map(|value| Field { name: "cookie", value })).collect()
@@ -86,7 +86,7 @@ pub fn request_fields<'a>(map: &'a HeaderMap, cookie: Option<&'a [u8]>) -> Vec<F
 /// How the body of a request is delimited; `ended`: its head has ended the stream.
 ///
 /// A Content-Length that is no number, which the rewriting refuses, counts as none.
-pub fn request_body(map: &HeaderMap, ended: bool) -> BodyLength {
+pub(crate) fn request_body(map: &HeaderMap, ended: bool) -> BodyLength {
     match map.get(CONTENT_LENGTH).and_then(|value| length(value.as_bytes())) {
         _ if ended => BodyLength::None,
         Some(bytes) => BodyLength::Known(bytes),
@@ -99,7 +99,7 @@ pub fn request_body(map: &HeaderMap, ended: bool) -> BodyLength {
 /// # Errors
 ///
 /// In words, why the response cannot be forwarded.
-pub fn response_body(
+pub(crate) fn response_body(
     status: StatusCode,
     map: &HeaderMap,
     to_head: bool,
@@ -116,14 +116,14 @@ pub fn response_body(
 }
 
 /// The size of a field section as RFC 9113 §10.5.1 counts it.
-pub fn list_bytes(map: &HeaderMap) -> usize {
+pub(crate) fn list_bytes(map: &HeaderMap) -> usize {
     const OVERHEAD: usize = 32;
     map.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD).sum()
 }
 
 /// A response's head in HPACK, in a form that neither reads nor changes the compression's state: it
 /// may go before what the library sends (RFC 7541 §6.2.2).
-pub fn stateless_block(response: &Response<()>) -> Vec<u8> {
+pub(crate) fn stateless_block(response: &Response<()>) -> Vec<u8> {
     /// Literal without indexing, with the name of static entry 8: `:status`.
     const STATUS: u8 = 0x08;
     /// Literal without indexing, with a name of its own.
@@ -160,7 +160,7 @@ fn push_string(block: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// A request's head in HTTP/1, for an upstream that turned out not to speak HTTP/2.
-pub fn to_http1(request: &Request<()>, body: BodyLength) -> Vec<u8> {
+pub(crate) fn to_http1(request: &Request<()>, body: BodyLength) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     let text = request.uri().path_and_query().map_or("/", PathAndQuery::as_str).as_bytes();
     let target = Target { authority: None, slash: false, text };

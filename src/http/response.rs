@@ -55,7 +55,7 @@ pub struct Forwarded<'a> {
 
 /// A short response of the proxy's own.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OwnResponse {
+pub(crate) enum OwnResponse {
     /// No content.
     Bare(StatusCode),
     /// Some lines of text.
@@ -79,13 +79,13 @@ pub enum OwnResponse {
 
 impl OwnResponse {
     /// Why a request failed, in a line.
-    pub fn error(status: StatusCode, message: &impl Display) -> Self {
+    pub(crate) fn error(status: StatusCode, message: &impl Display) -> Self {
         let text = format!("{}: {message}\n", reason(status));
         Self::Text { status, media_type: "text/plain; charset=utf-8", text }
     }
 
     /// The HTTP status.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Bare(status) | Self::Text { status, .. } => *status,
             Self::Grpc { .. } => StatusCode::OK,
@@ -93,7 +93,7 @@ impl OwnResponse {
     }
 
     /// The content that goes behind the head; none to HEAD.
-    pub fn content(&self, to: Recipient) -> &str {
+    pub(crate) fn content(&self, to: Recipient) -> &str {
         match self {
             Self::Text { text, .. } if !to.to_head => text,
             Self::Bare(_) | Self::Text { .. } | Self::Grpc { .. } => "",
@@ -106,14 +106,14 @@ impl OwnResponse {
 /// # Source
 ///
 /// RFC 9110 §15.2.
-pub fn write_interim(head: &ResponseHead<'_>, to: Recipient, out: &mut impl ResponseWriter) {
+pub(crate) fn write_interim(head: &ResponseHead<'_>, to: Recipient, out: &mut impl ResponseWriter) {
     out.status_line(to.version, head.status, head.reason);
     prepare_response(head, to, out);
     out.end();
 }
 
 /// Writes the app's 101. Returns what it switches to.
-pub fn write_switch<'a>(
+pub(crate) fn write_switch<'a>(
     head: &ResponseHead<'a>,
     to: Recipient,
     out: &mut impl ResponseWriter,
@@ -161,7 +161,7 @@ pub fn write_forwarded<'a>(
 }
 
 /// Writes the head of a response of the proxy's own.
-pub fn write_own(
+pub(crate) fn write_own(
     response: &OwnResponse,
     to: Recipient,
     persistence: Persistence,

@@ -7,15 +7,17 @@
 //! take for such a field. `names` is the list. No I/O, no clock.
 
 use crate::http::h1::{Field, items};
-pub use crate::http::head::Fields;
+pub(crate) use crate::http::head::Fields;
 
 pub use self::error::RequestError;
-pub(crate) use self::names::is_for_http1_only;
-pub use self::names::passes_as_trailer;
-pub use self::request::{Peer, RequestFields, prepare_request};
-pub(crate) use self::request::{hops, reflect};
-pub use self::response::{Recipient, ResponseFields, prepare_response};
-pub use self::trailers::{TrailerError, forwarded_trailers};
+pub use self::request::{Peer, prepare_request};
+pub use self::response::Recipient;
+pub use self::trailers::forwarded_trailers;
+
+pub(crate) use self::names::{is_for_http1_only, passes_as_trailer};
+pub(crate) use self::request::{RequestFields, hops, reflect};
+pub(crate) use self::response::{ResponseFields, prepare_response};
+pub(crate) use self::trailers::TrailerError;
 
 use self::names::Kind;
 

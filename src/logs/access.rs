@@ -19,7 +19,7 @@ use crate::logs::seldom::Seldom;
 
 /// What a line says of a request, taken when its head was read.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub(crate) struct Subject {
     /// The client's address.
     pub peer: IpAddr,
     /// The method as sent.
@@ -36,7 +36,7 @@ pub struct Subject {
 
 impl Subject {
     /// A request whose head did not parse or did not come: nothing is known of it.
-    pub fn unparsed(peer: IpAddr) -> Self {
+    pub(crate) fn unparsed(peer: IpAddr) -> Self {
         let (method, path) = ("-".into(), "-".into());
         Self { peer, method, path, version: None, referer: None, user_agent: None }
     }
@@ -44,7 +44,7 @@ impl Subject {
 
 /// What a line says of the ending.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome<'a> {
+pub(crate) struct Outcome<'a> {
     /// The recorded status.
     pub status: u16,
     /// The `error` label, empty if there is none.
@@ -62,7 +62,7 @@ pub struct Outcome<'a> {
 /// # Source
 ///
 /// Apache httpd `mod_log_config`: `%h %l %u %t "%r" %>s %b`, and `"%{Referer}i" "%{User-agent}i"`.
-pub fn line(
+pub(crate) fn line(
     format: AccessLogFormat,
     at: SystemTime,
     subject: &Subject,
@@ -191,7 +191,7 @@ fn escape_json(out: &mut String, bytes: &[u8]) {
 
 /// The log of requests, on standard output. A slow reader never delays a request: see `lines`.
 #[derive(Clone)]
-pub struct AccessLog {
+pub(crate) struct AccessLog {
     format: AccessLogFormat,
     lines: Lines,
 }
@@ -202,7 +202,7 @@ impl AccessLog {
     /// # Errors
     ///
     /// The kernel's, if there can be no further thread.
-    pub fn spawn(format: AccessLogFormat) -> io::Result<Self> {
+    pub(crate) fn spawn(format: AccessLogFormat) -> io::Result<Self> {
         let out = io::stdout().as_fd().try_clone_to_owned()?;
         let lines = Lines::spawn("access-log", out, |error| {
             static FAILED: Seldom = Seldom::new();
@@ -214,19 +214,19 @@ impl AccessLog {
     }
 
     /// Writes one line, or counts it as lost.
-    pub fn log(&self, subject: &Subject, outcome: Outcome<'_>) {
+    pub(crate) fn log(&self, subject: &Subject, outcome: Outcome<'_>) {
         // A clock before 1970 has no date in these formats.
         let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
         self.lines.write(line(self.format, now, subject, outcome).into_bytes());
     }
 
     /// Counts the lines that were lost.
-    pub fn lost(&self) -> Arc<AtomicU64> {
+    pub(crate) fn lost(&self) -> Arc<AtomicU64> {
         self.lines.lost()
     }
 
     /// Waits until all lines are written, at most for `limit`. Tells how many are not.
-    pub fn flush(&self, limit: Duration) -> u64 {
+    pub(crate) fn flush(&self, limit: Duration) -> u64 {
         self.lines.flush(limit)
     }
 }

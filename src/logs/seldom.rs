@@ -62,7 +62,7 @@ impl Seldom {
 /// A line that says which of two states something is in: one that differs from what was said last,
 /// each state at most once a minute. To be a `static` beside its lines.
 #[derive(Debug)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// 0 for nothing, 1 and 2 for the states.
     said: AtomicU8,
     lines: [Seldom; 2],
@@ -70,14 +70,13 @@ pub struct Changes {
 
 impl Changes {
     /// Nothing was said yet.
-    #[expect(clippy::new_without_default, reason = "a static needs a constant")]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { said: AtomicU8::new(0), lines: [const { Seldom::new() }; 2] }
     }
 
     /// Tells whether to say the state now. To be asked again while it lasts: what comes and goes
     /// too often to be said is right a minute later.
-    pub fn is_due(&self, state: bool) -> bool {
+    pub(crate) fn is_due(&self, state: bool) -> bool {
         let [off, on] = &self.lines;
         let (line, number) = if state { (on, 2) } else { (off, 1) };
         self.said.load(Relaxed) != number

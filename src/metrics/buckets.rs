@@ -7,13 +7,14 @@ use std::str::FromStr;
 use crate::metrics::text::Float;
 
 use self::cells::Cells;
-pub use self::native::{Native, SCHEMA};
+pub use self::native::Native;
+pub(crate) use self::native::SCHEMA;
 
 mod cells;
 mod native;
 
 /// Most bounds a histogram may have; each costs a line per series in every scrape.
-pub const MAX_BOUNDS: usize = 64;
+pub(crate) const MAX_BOUNDS: usize = 64;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 

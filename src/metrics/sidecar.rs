@@ -1,8 +1,8 @@
 //! The catalogue: every metric's name, type, labels and help; and the handles of the cold ones.
 //!
 //! No other module names a metric. `docs/metrics.md` and the HELP lines of a live scrape are held
-//! equal to [`CATALOGUE`] by tests. The cold metrics (changed per connection, not per request) go
-//! through the `metrics` facade; the hot family has its own store, `series`.
+//! equal to [`CATALOGUE`](super::CATALOGUE) by tests. The cold metrics (changed per connection,
+//! not per request) go through the `metrics` facade; the hot family has its own store, `series`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};

@@ -17,12 +17,13 @@ use crate::paths::{Namer, PathMode, Template, TemplateError};
 use self::inner::Inner;
 use self::naming::Proven;
 
-pub use self::adopt::{Adopted, Asking};
-pub use self::deferred::Unnamed;
-pub use self::list::{ListedPath, PathKind, PathState, meaning_of};
+pub(crate) use self::deferred::Unnamed;
+pub use self::list::meaning_of;
+pub(crate) use self::list::{ListedPath, PathKind, PathState};
 pub use self::naming::Answer;
-pub use self::row::{
-    Exemplar, HistogramRow, HistogramTotals, LASTING_BOUNDS, Lasting, RouteRow, Row, Traces,
+pub use self::row::HistogramTotals;
+pub(crate) use self::row::{
+    Exemplar, HistogramRow, LASTING_BOUNDS, Lasting, RouteRow, Row, Traces,
 };
 pub use self::shard::{Resolved, Settled, Shard};
 

@@ -8,7 +8,7 @@
 
 use std::fmt::Write;
 
-pub mod read;
+pub(crate) mod read;
 
 /// A format of the exposition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -60,7 +60,7 @@ impl Format {
 /// Writes the `# HELP` and `# TYPE` lines of a family.
 ///
 /// In `OpenMetrics` a counter's family is named without the `_total` of its samples.
-pub fn family(out: &mut String, format: Format, name: &str, kind: Kind, help: &str) {
+pub(crate) fn family(out: &mut String, format: Format, name: &str, kind: Kind, help: &str) {
     let name = match (format, kind) {
         (Format::OpenMetrics, Kind::Counter) => name.strip_suffix("_total").unwrap_or(name),
         _ => name,
@@ -99,7 +99,7 @@ pub fn label(out: &mut String, name: &str, value: &str) {
 }
 
 /// Writes one sample line: `name{labels} value`.
-pub fn sample(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
+pub(crate) fn sample(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
     out.push_str(name);
     if !labels.is_empty() {
         out.push('{');
@@ -119,7 +119,7 @@ pub fn sample(out: &mut String, name: &str, labels: &str, value: impl std::fmt::
 ///
 /// Go's `strconv.FormatFloat(f, 'g', -1, 64)`, with `.0` where no point or exponent is.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Float(pub f64);
+pub(crate) struct Float(pub f64);
 
 impl std::fmt::Display for Float {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -143,7 +143,7 @@ impl std::fmt::Display for Float {
 
 /// A whole number of nanoseconds as seconds, exact to the last digit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Nanos(pub u64);
+pub(crate) struct Nanos(pub u64);
 
 impl std::fmt::Display for Nanos {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -154,7 +154,7 @@ impl std::fmt::Display for Nanos {
 
 /// Milliseconds since the epoch as seconds: the timestamp of an exemplar.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Millis(pub u128);
+pub(crate) struct Millis(pub u128);
 
 impl std::fmt::Display for Millis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

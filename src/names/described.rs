@@ -20,7 +20,7 @@ use crate::paths::Template;
 
 /// Where apps have their description if nobody says where: as `FastAPI` and many others have it,
 /// springdoc, ASP.NET, Swagger 2, `NestJS`, Litestar, Fastify.
-pub const USUAL_PLACES: [&str; 7] = [
+pub(crate) const USUAL_PLACES: [&str; 7] = [
     "/openapi.json",
     "/v3/api-docs",
     "/swagger/v1/swagger.json",
@@ -128,7 +128,7 @@ impl App {
 ///
 /// `pin` takes the templates of all places, in their order, or `None` where the app does not
 /// describe itself; `is_described` turns true after the first time, or when it takes too long.
-pub async fn follow(
+pub(crate) async fn follow(
     app: &App,
     upstream: &Reachability,
     again: &Notify,

@@ -15,7 +15,7 @@ use super::ReadError;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub(crate) struct Question {
     /// Host and port, for the Host field.
     pub authority: String,
     /// Path and query.
@@ -41,7 +41,7 @@ pub struct Question {
 /// # Cancel safety
 ///
 /// Dropping the future closes the connection.
-pub async fn get<S>(stream: S, question: &Question) -> Result<Vec<u8>, ReadError>
+pub(crate) async fn get<S>(stream: S, question: &Question) -> Result<Vec<u8>, ReadError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {

@@ -45,7 +45,7 @@ pub enum Host {
 }
 
 /// Both addresses of this machine, the more common one first.
-pub const LOOPBACK: [IpAddr; 2] =
+pub(crate) const LOOPBACK: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// Where the backend is.

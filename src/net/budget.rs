@@ -15,12 +15,12 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
-pub use self::kept::Kept;
+pub(crate) use self::kept::Kept;
 
 mod kept;
 
 /// What is smaller is part of its connection's own price.
-pub const SMALL_BYTES: usize = 1024;
+pub(crate) const SMALL_BYTES: usize = 1024;
 
 /// What one connection may hold when there is little room for all.
 const FAIR_BYTES: usize = 64 * 1024;
@@ -34,7 +34,7 @@ const IDLE_ROUNDS: u32 = 20;
 
 /// How full the account is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
+pub(crate) enum Level {
     /// There is room for all.
     Ample,
     /// Beyond the low mark: who holds much gets no more.
@@ -45,7 +45,7 @@ pub enum Level {
 
 /// The account of the process.
 #[derive(Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     held: AtomicUsize,
     high: usize,
     scarce: Notify,
@@ -54,21 +54,21 @@ pub struct Budget {
 /// There is no room for more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the budget of buffered bytes is used up")]
-pub struct Full;
+pub(crate) struct Full;
 
 impl Budget {
     /// An account of `high` bytes.
-    pub fn new(high: usize) -> Arc<Self> {
+    pub(crate) fn new(high: usize) -> Arc<Self> {
         Arc::new(Self { held: AtomicUsize::new(0), high, scarce: Notify::new() })
     }
 
     /// What is held, in bytes.
-    pub fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         self.held.load(Relaxed)
     }
 
     /// The high mark, in bytes.
-    pub fn limit_bytes(&self) -> usize {
+    pub(crate) fn limit_bytes(&self) -> usize {
         self.high
     }
 
@@ -78,7 +78,7 @@ impl Budget {
     }
 
     /// How full it is.
-    pub fn level(&self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         match self.held_bytes() {
             held if held < self.low() => Level::Ample,
             held if held < self.high => Level::Scarce,
@@ -87,7 +87,7 @@ impl Budget {
     }
 
     /// What has to be given back until there is room for all again.
-    pub fn excess_bytes(&self) -> usize {
+    pub(crate) fn excess_bytes(&self) -> usize {
         self.held_bytes().saturating_sub(self.low())
     }
 
@@ -96,7 +96,7 @@ impl Budget {
     /// # Cancel safety
     ///
     /// Safe: it only waits.
-    pub async fn until_scarce(&self) {
+    pub(crate) async fn until_scarce(&self) {
         loop {
             let scarce = self.scarce.notified();
             if self.level() != Level::Ample {
@@ -146,7 +146,7 @@ enum Ask {
 
 /// One connection's part of the account.
 #[derive(Debug)]
-pub struct Holder {
+pub(crate) struct Holder {
     all: Rc<Holders>,
     index: Cell<usize>,
     bytes: Cell<usize>,
@@ -161,22 +161,23 @@ pub struct Holder {
 
 impl Holder {
     /// What it holds, in bytes.
-    pub fn bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.get()
     }
 
     /// How full the account is.
-    pub fn level(&self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         self.all.budget.level()
     }
 
     /// Tells whether it may hold `more`.
-    pub fn admits(&self, more: usize) -> bool {
+    pub(crate) fn admits(&self, more: usize) -> bool {
         more <= SMALL_BYTES || self.all.budget.admits(self.bytes.get(), more)
     }
 
     /// How much of `wanted` bytes should be read at once for a recipient that may leave them lying.
-    pub fn piece_bytes(&self, wanted: usize) -> usize {
+    pub(crate) fn piece_bytes(&self, wanted: usize) -> usize {
         const SCARCE_PIECE_BYTES: usize = 16 * 1024;
         const LEAST_PIECE_BYTES: usize = 4 * 1024;
         match self.level() {
@@ -188,37 +189,37 @@ impl Holder {
 
     /// How much should be read at first of what may have to wait for one of its streams, before it
     /// is known whether it does.
-    pub fn first_piece_bytes(&self) -> usize {
+    pub(crate) fn first_piece_bytes(&self) -> usize {
         const LIKELY_BYTES: usize = 16 * 1024;
         const LEAST_PIECE_BYTES: usize = 2 * 1024;
         if self.bytes.get() > FAIR_BYTES { LEAST_PIECE_BYTES } else { LIKELY_BYTES }
     }
 
     /// A charge of nothing so far.
-    pub fn charge(self: &Rc<Self>) -> Charge {
+    pub(crate) fn charge(self: &Rc<Self>) -> Charge {
         Charge { holder: Rc::clone(self), bytes: Cell::new(0) }
     }
 
     /// It waits for its peer to ask for something.
-    pub fn rests(&self) {
+    pub(crate) fn rests(&self) {
         let all = &self.all;
         all.order.set(all.order.get() + 1);
         self.idle.set(all.order.get());
     }
 
     /// It does something for its peer.
-    pub fn works(&self) {
+    pub(crate) fn works(&self) {
         self.idle.set(0);
         self.moved.set(true);
     }
 
     /// Bytes went over it.
-    pub fn moves(&self) {
+    pub(crate) fn moves(&self) {
         self.moved.set(true);
     }
 
     /// Tells whether it should end, since it is idle and others need its place.
-    pub fn should_leave(&self) -> bool {
+    pub(crate) fn should_leave(&self) -> bool {
         match self.ask.get() {
             Ask::Nothing => false,
             // A request that came meanwhile counts more.
@@ -231,13 +232,16 @@ impl Holder {
     }
 
     /// Tells whether it was cut off.
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.ask.get() == Ask::Cut
     }
 
     /// Does `work` until it ends, or until this holder is cut off: then `None`, and the caller
     /// drops what is left of it. To be called by the connection's own task.
-    pub async fn unless_cut<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    pub(crate) async fn unless_cut<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         poll_fn(|cx| self.poll_unless_cut(cx, work.as_mut())).await
     }
 
@@ -277,14 +281,14 @@ impl Drop for Holder {
 /// What one buffer costs. Only a [`Holder`] hands it out; what it was set to is given back when it
 /// drops.
 #[derive(Debug)]
-pub struct Charge {
+pub(crate) struct Charge {
     holder: Rc<Holder>,
     bytes: Cell<usize>,
 }
 
 impl Charge {
     /// It is `bytes` now. What is small costs nothing.
-    pub fn set(&self, bytes: usize) {
+    pub(crate) fn set(&self, bytes: usize) {
         let bytes = if bytes <= SMALL_BYTES { 0 } else { bytes };
         let before = self.bytes.get();
         if bytes != before {
@@ -299,7 +303,7 @@ impl Charge {
     /// # Errors
     ///
     /// [`Full`]; it is what it was.
-    pub fn try_set(&self, bytes: usize) -> Result<(), Full> {
+    pub(crate) fn try_set(&self, bytes: usize) -> Result<(), Full> {
         let before = self.bytes.get();
         if bytes > before && !self.holder.admits(bytes - before) {
             return Err(Full);
@@ -308,13 +312,8 @@ impl Charge {
         Ok(())
     }
 
-    /// What it is, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.get()
-    }
-
     /// Whose it is.
-    pub fn holder(&self) -> &Rc<Holder> {
+    pub(crate) fn holder(&self) -> &Rc<Holder> {
         &self.holder
     }
 }
@@ -327,7 +326,7 @@ impl Drop for Charge {
 
 /// How many connections were let go of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Relieved {
+pub(crate) struct Relieved {
     /// Idle ones, which were asked to end.
     pub idle: u64,
     /// Those that held much and moved little; they were cut off.
@@ -336,7 +335,7 @@ pub struct Relieved {
 
 /// The connections of one worker.
 #[derive(Debug)]
-pub struct Holders {
+pub(crate) struct Holders {
     budget: Arc<Budget>,
     open: RefCell<Vec<Weak<Holder>>>,
     order: Cell<u64>,
@@ -346,7 +345,7 @@ pub struct Holders {
 
 impl Holders {
     /// No connections so far.
-    pub fn new(budget: Arc<Budget>) -> Rc<Self> {
+    pub(crate) fn new(budget: Arc<Budget>) -> Rc<Self> {
         Rc::new(Self {
             budget,
             open: RefCell::default(),
@@ -356,12 +355,12 @@ impl Holders {
     }
 
     /// The account of the process.
-    pub fn budget(&self) -> &Budget {
+    pub(crate) fn budget(&self) -> &Budget {
         &self.budget
     }
 
     /// A connection begins. It is idle.
-    pub fn open(self: &Rc<Self>) -> Rc<Holder> {
+    pub(crate) fn open(self: &Rc<Self>) -> Rc<Holder> {
         let mut open = self.open.borrow_mut();
         let holder = Rc::new(self.holder(open.len()));
         holder.rests();
@@ -370,7 +369,7 @@ impl Holders {
     }
 
     /// What no client can be asked for: of connections to the app.
-    pub fn of_nobody(self: &Rc<Self>) -> Rc<Holder> {
+    pub(crate) fn of_nobody(self: &Rc<Self>) -> Rc<Holder> {
         Rc::new(self.holder(usize::MAX))
     }
 
@@ -401,7 +400,7 @@ impl Holders {
     ///
     /// Who is next is looked up for many at once: a flood of newcomers must not look through all
     /// connections for each.
-    pub fn make_place(&self) -> bool {
+    pub(crate) fn make_place(&self) -> bool {
         if self.next_idle() {
             return true;
         }
@@ -443,7 +442,7 @@ impl Holders {
     ///
     /// Between the marks only who has not moved for `stalled_rounds` calls is cut off; beyond the
     /// high one whoever holds most.
-    pub fn relieve(&self, workers: usize, stalled_rounds: u32) -> Relieved {
+    pub(crate) fn relieve(&self, workers: usize, stalled_rounds: u32) -> Relieved {
         let mut relieved = Relieved::default();
         let mut holders: Vec<Rc<Holder>> =
             self.open.borrow().iter().filter_map(Weak::upgrade).collect();

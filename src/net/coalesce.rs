@@ -11,7 +11,7 @@ const MAX_BYTES: usize = 1024;
 /// Runs `write` on one slice with all the bytes, if that is cheaper than a vectored write.
 ///
 /// Never panics; the slices' order is kept.
-pub fn coalesced<T>(slices: &[IoSlice<'_>], write: impl FnOnce(&[u8]) -> T) -> Option<T> {
+pub(crate) fn coalesced<T>(slices: &[IoSlice<'_>], write: impl FnOnce(&[u8]) -> T) -> Option<T> {
     if let [only] = slices {
         return Some(write(only));
     }

@@ -9,7 +9,7 @@ use std::task::Context;
 use tokio::time::{Instant, Sleep};
 
 /// A timer that its owner asks, and that wakes its owner's task.
-pub struct Timer {
+pub(crate) struct Timer {
     sleep: Pin<Box<Sleep>>,
     /// The timer knows whom to wake.
     armed: bool,
@@ -17,23 +17,23 @@ pub struct Timer {
 
 impl Timer {
     /// Fires at `at`.
-    pub fn new(at: Instant) -> Self {
+    pub(crate) fn new(at: Instant) -> Self {
         Self { sleep: Box::pin(tokio::time::sleep_until(at)), armed: false }
     }
 
     /// When it fires.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.sleep.deadline()
     }
 
     /// Moves it.
-    pub fn arm(&mut self, at: Instant) {
+    pub(crate) fn arm(&mut self, at: Instant) {
         self.sleep.as_mut().reset(at);
         self.armed = false;
     }
 
     /// Moves it if it would fire later than `at`.
-    pub fn arm_by(&mut self, at: Instant) {
+    pub(crate) fn arm_by(&mut self, at: Instant) {
         if at < self.deadline() {
             self.arm(at);
         }
@@ -41,7 +41,7 @@ impl Timer {
 
     /// Tells whether it has fired; whoever hears so has to arm it again. Else the calling task is
     /// woken when it does.
-    pub fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
         // Polling a timer registers the waker anew; asking whether it is over does not.
         if self.armed && !self.sleep.is_elapsed() {
             return false;

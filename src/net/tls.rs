@@ -22,8 +22,9 @@ use std::time::Duration;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
 pub use self::connector::Connector;
-pub use self::error::{Date, Fault, HandshakeError, LoadError};
-pub use self::listener::{Handshakes, Listener, RELOAD_INTERVAL, Reload};
+pub(crate) use self::error::LoadError;
+pub use self::error::{Date, HandshakeError};
+pub(crate) use self::listener::{Listener, RELOAD_INTERVAL};
 
 mod connector;
 mod error;

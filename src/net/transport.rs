@@ -15,10 +15,10 @@ use tokio::task::coop::has_budget_remaining;
 use crate::net::budget::{Holder, Kept, Level};
 use crate::net::coalesce::coalesced;
 
-pub use self::io::{Hearing, TransportIo, Verdict};
-pub use self::pace::Pace;
-pub use self::scratch::Scratch;
-pub use self::socket::{Socket, is_out_of_descriptors, notice_silence};
+pub(crate) use self::io::{Hearing, TransportIo, Verdict};
+pub(crate) use self::pace::Pace;
+pub(crate) use self::scratch::Scratch;
+pub(crate) use self::socket::{Socket, is_out_of_descriptors, notice_silence};
 
 mod io;
 #[cfg(test)]
@@ -45,7 +45,7 @@ const LEAST_ROOM_BYTES: usize = 16 * 1024;
 
 /// What came of passing bytes from one connection to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Passed {
+pub(crate) enum Passed {
     /// So many were moved, at least one.
     Bytes(usize),
     /// There are no more.
@@ -60,7 +60,7 @@ pub enum Passed {
 
 /// Which of two connections failed while bytes passed from one to the other.
 #[derive(Debug)]
-pub enum PassError {
+pub(crate) enum PassError {
     /// The one that they came from.
     From(Error),
     /// The one that they go to.
@@ -68,7 +68,7 @@ pub enum PassError {
 }
 
 /// One connection. Not `Sync`.
-pub struct Transport {
+pub(crate) struct Transport {
     socket: RefCell<Socket>,
     /// Whose memory it uses.
     holder: Rc<Holder>,
@@ -88,7 +88,7 @@ pub struct Transport {
 
 impl Transport {
     /// Takes over a connected socket. What is kept of it is charged to `holder`.
-    pub fn new(socket: Socket, holder: &Rc<Holder>) -> Self {
+    pub(crate) fn new(socket: Socket, holder: &Rc<Holder>) -> Self {
         Self {
             holder: Rc::clone(holder),
             buffers: socket.is_tls(),
@@ -104,19 +104,19 @@ impl Transport {
 
     /// The peer may leave unread what is sent from now on: a body, or another protocol. Costs one
     /// system call, the first time.
-    pub fn be_patient(&self) {
+    pub(crate) fn be_patient(&self) {
         if !self.patient.replace(true) {
             self.socket.borrow().be_patient();
         }
     }
 
     /// To whom is charged what is kept of it.
-    pub fn holder(&self) -> &Rc<Holder> {
+    pub(crate) fn holder(&self) -> &Rc<Holder> {
         &self.holder
     }
 
     /// Forgets what went over the connection before, and which task read it.
-    pub fn begin_exchange(&self) {
+    pub(crate) fn begin_exchange(&self) {
         self.sent.set(false);
         self.received.set(false);
         self.change_reader();
@@ -145,33 +145,33 @@ impl Transport {
     }
 
     /// Another task reads from now on.
-    pub fn change_reader(&self) {
+    pub(crate) fn change_reader(&self) {
         self.watched.set(false);
     }
 
     /// Tells whether a byte was written since the exchange began.
-    pub fn has_sent(&self) -> bool {
+    pub(crate) fn has_sent(&self) -> bool {
         self.sent.get()
     }
 
     /// Tells whether a byte was read since the exchange began.
-    pub fn has_received(&self) -> bool {
+    pub(crate) fn has_received(&self) -> bool {
         self.received.get()
     }
 
     /// Tells whether the peer has sent its FIN.
-    pub fn is_eof(&self) -> bool {
+    pub(crate) fn is_eof(&self) -> bool {
         self.eof.get()
     }
 
     /// Tells whether bytes were read that nobody has used.
-    pub fn has_ahead(&self) -> bool {
+    pub(crate) fn has_ahead(&self) -> bool {
         !self.ahead.borrow().is_empty()
     }
 
     /// Tells whether what was read that nobody has used holds an empty line behind something else:
     /// less can never become a request once the peer has sent its FIN.
-    pub fn has_request_ahead(&self) -> bool {
+    pub(crate) fn has_request_ahead(&self) -> bool {
         let ahead = self.ahead.borrow();
         let begins = ahead.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         let rest = begins.and_then(|at| ahead.get(at..)).unwrap_or_default();
@@ -179,12 +179,12 @@ impl Transport {
     }
 
     /// How many bytes were read that nobody has used.
-    pub fn ahead_bytes(&self) -> usize {
+    pub(crate) fn ahead_bytes(&self) -> usize {
         self.ahead.borrow().len()
     }
 
     /// Gives bytes back that belong to whatever is read next; they go before all others.
-    pub fn put_back(&self, bytes: &[u8]) {
+    pub(crate) fn put_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.ahead.borrow_mut().prepend(bytes);
         }
@@ -195,7 +195,7 @@ impl Transport {
     /// # Errors
     ///
     /// The socket's.
-    pub fn poll_read(
+    pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
@@ -268,7 +268,7 @@ impl Transport {
     /// # Errors
     ///
     /// Those of either socket.
-    pub fn pass(
+    pub(crate) fn pass(
         &self,
         cx: &mut Context<'_>,
         to: &Self,
@@ -323,7 +323,7 @@ impl Transport {
     /// # Errors
     ///
     /// The connection was reset.
-    pub fn poll_gone(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Error> {
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Error> {
         loop {
             let waiting = self.ahead.borrow().len();
             let is_much =
@@ -347,7 +347,7 @@ impl Transport {
     /// # Errors
     ///
     /// The socket's.
-    pub fn poll_write(
+    pub(crate) fn poll_write(
         &self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
@@ -375,17 +375,17 @@ impl Transport {
     /// # Errors
     ///
     /// The socket's.
-    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         if self.buffers { self.socket.borrow_mut().poll_flush(cx) } else { Poll::Ready(Ok(())) }
     }
 
     /// Tells whether the connection ends with a message of its own, before the FIN.
-    pub fn has_closing_message(&self) -> bool {
+    pub(crate) fn has_closing_message(&self) -> bool {
         self.buffers
     }
 
     /// Writes what the socket takes at once; the rest is lost.
-    pub fn try_write(&self, bytes: &[u8]) {
+    pub(crate) fn try_write(&self, bytes: &[u8]) {
         let mut cx = Context::from_waker(Waker::noop());
         // Best effort: the connection is closed next, whether or not this was written.
         let _written = self.socket.borrow_mut().poll_write(&mut cx, bytes);
@@ -396,13 +396,13 @@ impl Transport {
     /// # Errors
     ///
     /// The connection is gone already.
-    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         self.socket.borrow_mut().poll_shutdown(cx)
     }
 
     /// Tells whether an idle connection is of no more use, as far as is known without a system
     /// call: it has ended, or it has bytes that nobody asked for.
-    pub fn is_spoilt(&self) -> bool {
+    pub(crate) fn is_spoilt(&self) -> bool {
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
         self.eof.get()
@@ -411,18 +411,18 @@ impl Transport {
     }
 
     /// Has the connection end with a reset: what was sent must not be taken for whole.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.socket.borrow().abort();
     }
 
     /// Asks the kernel whether there is something to read: the end, or bytes that nobody asked
     /// for. Costs one system call.
-    pub fn is_readable(&self) -> bool {
+    pub(crate) fn is_readable(&self) -> bool {
         self.socket.borrow().is_readable()
     }
 
     /// The socket's pending error: a reset that arrived after a FIN shows up only here.
-    pub fn take_error(&self) -> Option<Error> {
+    pub(crate) fn take_error(&self) -> Option<Error> {
         self.socket.borrow().take_error()
     }
 }

@@ -6,7 +6,7 @@ use std::task::Context;
 /// Has the calling task polled again, once all tasks that are ready had their turn and the sockets
 /// were looked at. To wake itself would bring it back before that: the runtime looks at the
 /// sockets only after 61 tasks, and this one alone could be all of them.
-pub fn give_way(cx: &mut Context<'_>) {
+pub(crate) fn give_way(cx: &mut Context<'_>) {
     let yielding = pin!(tokio::task::yield_now()).poll(cx);
     debug_assert!(yielding.is_pending(), "it waits for the sockets first");
 }

@@ -14,9 +14,9 @@ use crate::http::h1::Field;
 use crate::net::transport::{Pace, PassError, Passed, Scratch};
 use crate::net::turn::give_way;
 
-pub use self::h2::{FrameSink, FrameSource};
-pub use self::sink::{Delimiter, WireSink};
-pub use self::source::{SourceError, WireSource};
+pub(crate) use self::h2::{FrameSink, FrameSource};
+pub(crate) use self::sink::{Delimiter, WireSink};
+pub(crate) use self::source::{SourceError, WireSource};
 
 mod h2;
 mod sink;
@@ -30,7 +30,7 @@ const PIECES_PER_TURN: usize = 16;
 
 /// Why a body did not arrive.
 #[derive(Debug)]
-pub enum PumpError {
+pub(crate) enum PumpError {
     /// Its sender is at fault, or gone.
     Source(SourceError),
     /// Its recipient does not take it.
@@ -40,14 +40,14 @@ pub enum PumpError {
 impl PumpError {
     fn of(error: PassError) -> Self {
         match error {
-            PassError::From(error) => Self::Source(SourceError::Io(error)),
+            PassError::From(_) => Self::Source(SourceError::Io),
             PassError::To(error) => Self::Sink(error),
         }
     }
 }
 
 /// Where a body comes from.
-pub enum Source {
+pub(crate) enum Source {
     /// There is none.
     None,
     /// An HTTP/1 connection.
@@ -57,7 +57,7 @@ pub enum Source {
 }
 
 /// Where a body goes.
-pub enum Sink {
+pub(crate) enum Sink {
     /// There is none: the message has no body, and its head was sent.
     None,
     /// An HTTP/1 connection.
@@ -91,7 +91,7 @@ impl Source {
     }
 
     /// The value of a trailer field, once the body has ended.
-    pub fn trailer(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn trailer(&self, name: &str) -> Option<Vec<u8>> {
         let trailers = self.trailers().ok()?;
         let field = trailers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
         Some(field.value.to_vec())
@@ -104,7 +104,7 @@ impl Sink {
     /// # Errors
     ///
     /// The connection's.
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::None => Poll::Ready(Ok(())),
             Self::Wire(sink) => sink.poll_flush(cx),
@@ -113,7 +113,7 @@ impl Sink {
     }
 
     /// Tells whether something waits for the recipient.
-    pub fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         match self {
             Self::None => false,
             Self::Wire(sink) => sink.is_blocked(),
@@ -164,7 +164,7 @@ impl Sink {
 }
 
 /// One direction of an exchange.
-pub struct Pump {
+pub(crate) struct Pump {
     /// Where the body comes from.
     pub source: Source,
     /// Where it goes.
@@ -178,7 +178,7 @@ pub struct Pump {
 
 impl Pump {
     /// Connects a source with a sink. A source without a body has ended.
-    pub fn new(source: Source, sink: Sink) -> Self {
+    pub(crate) fn new(source: Source, sink: Sink) -> Self {
         let ended = source.is_empty();
         let pace = match &source {
             Source::Wire(source) => Pace::first(source.known_bytes()),
@@ -188,7 +188,7 @@ impl Pump {
     }
 
     /// Tells whether the source's last byte was seen.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
@@ -197,7 +197,7 @@ impl Pump {
     /// # Errors
     ///
     /// A [`PumpError`]; what came before it has been written.
-    pub fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
@@ -304,7 +304,7 @@ impl Pump {
     /// # Errors
     ///
     /// The recipient's. An error of the source is kept for [`Self::poll`].
-    pub fn push(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn push(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> io::Result<()> {
         let Source::Wire(source) = &mut self.source else {
             return Ok(());
         };

@@ -27,15 +27,15 @@ use crate::proxy::downstream::h2::watch::Seen;
 use crate::proxy::upstream::Turn;
 use crate::proxy::worker::{Tick, Worker};
 
-pub use self::closing::close;
+pub(crate) use self::closing::close;
 
-pub mod accept;
+pub(crate) mod accept;
 mod closing;
-pub mod h1;
-pub mod h2;
+pub(crate) mod h1;
+pub(crate) mod h2;
 
 /// One client connection. Not `Sync`; owned by one task.
-pub struct ClientConnection {
+pub(crate) struct ClientConnection {
     /// The connection itself.
     pub link: Rc<Transport>,
     /// The client's address; IPv4 also where the socket is IPv6.
@@ -55,7 +55,12 @@ pub struct ClientConnection {
 
 impl ClientConnection {
     /// Takes over an accepted socket.
-    pub fn new(socket: Socket, peer: SocketAddr, first_look: Instant, holder: &Rc<Holder>) -> Self {
+    pub(crate) fn new(
+        socket: Socket,
+        peer: SocketAddr,
+        first_look: Instant,
+        holder: &Rc<Holder>,
+    ) -> Self {
         let peer = peer.ip().to_canonical();
         let scheme = if matches!(socket, Socket::TlsServer(_)) { "https" } else { "http" };
         Self {
@@ -75,7 +80,7 @@ impl ClientConnection {
     /// # Errors
     ///
     /// The connection was reset.
-    pub fn poll_gone(&self, cx: &mut Context<'_>, worker: &Worker) -> Poll<io::Error> {
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>, worker: &Worker) -> Poll<io::Error> {
         let polled = self.link.poll_gone(cx, &mut worker.scratch.borrow_mut());
         if self.link.is_eof() && self.finished.get().is_none() {
             self.finished.set(Some(worker.now()));
@@ -89,41 +94,41 @@ impl ClientConnection {
     ///
     /// Whether the client has only half-closed and waits, or has left altogether, cannot be known
     /// until something is sent to it.
-    pub fn finished(&self, worker: &Worker) -> Option<Tick> {
+    pub(crate) fn finished(&self, worker: &Worker) -> Option<Tick> {
         let goes_on = || !worker.drain.is_draining() && self.link.has_request_ahead();
         self.finished.get().filter(|_| !goes_on())
     }
 
     /// Tells whether the client has ended its side within a body that nobody has begun to read.
-    pub fn has_cut(&self, body: BodyLength) -> bool {
+    pub(crate) fn has_cut(&self, body: BodyLength) -> bool {
         let ahead = self.link.ahead_bytes() as u64;
         self.link.is_eof() && matches!(body, BodyLength::Known(bytes) if ahead < bytes)
     }
 
     /// Answers what is not served, as far as the socket takes it at once.
-    pub fn turn_away(&self, worker: &Worker, response: &OwnResponse) {
+    pub(crate) fn turn_away(&self, worker: &Worker, response: &OwnResponse) {
         self.link.try_write(&last_words(worker, response));
         self.mark_unread();
     }
 
     /// Tells whether an answer ends the connection, because the proxy ends or is about to.
-    pub fn should_end(&self, worker: &Worker) -> bool {
+    pub(crate) fn should_end(&self, worker: &Worker) -> bool {
         worker.drain.is_draining() || worker.waits.wants_close(self.opened)
     }
 
     /// The client may be sending what nobody reads.
-    pub fn mark_unread(&self) {
+    pub(crate) fn mark_unread(&self) {
         self.unread.set(true);
     }
 
     /// Tells whether closing now could destroy an answer that the client has not read yet.
-    pub fn has_unread(&self) -> bool {
+    pub(crate) fn has_unread(&self) -> bool {
         self.unread.get()
     }
 }
 
 /// The client's side of one exchange.
-pub enum Downstream<'a> {
+pub(crate) enum Downstream<'a> {
     /// A whole HTTP/1 connection, one request at a time.
     Http1(Http1Client<'a>),
     /// One stream of an HTTP/2 connection.
@@ -131,7 +136,7 @@ pub enum Downstream<'a> {
 }
 
 /// An HTTP/1 connection during one request.
-pub struct Http1Client<'a> {
+pub(crate) struct Http1Client<'a> {
     /// The connection.
     pub connection: &'a ClientConnection,
     /// Interim answers, once there was one: their bytes go before all others.
@@ -146,7 +151,7 @@ impl<'a> From<&'a ClientConnection> for Downstream<'a> {
 
 impl Http1Client<'_> {
     /// Takes what the client has got the beginning of: ours must not come into its middle.
-    pub fn take_begun(&mut self) -> Vec<u8> {
+    pub(crate) fn take_begun(&mut self) -> Vec<u8> {
         self.interim.as_mut().map(|sink| sink.take_waiting()).unwrap_or_default()
     }
 
@@ -158,7 +163,7 @@ impl Http1Client<'_> {
 }
 
 /// One HTTP/2 stream from a client.
-pub struct Stream {
+pub(crate) struct Stream {
     /// Sends the answer's head, once.
     pub respond: SendResponse<Bytes>,
     /// The request's body, until somebody forwards it.
@@ -168,6 +173,7 @@ pub struct Stream {
     /// What the client may still get of interim answers.
     pub interim_room_bytes: usize,
     /// What its head costs, as long as it or a copy is kept.
+    #[expect(dead_code, reason = "held for its drop")]
     pub head: Charge,
     /// Whether others of its connection run.
     pub turn: Turn,
@@ -176,7 +182,7 @@ pub struct Stream {
 impl Stream {
     /// Refuses a malformed request: a bare 400, and a stream error (RFC 9113 §8.1.1). Tells whether
     /// that is done; otherwise it is to be answered like any other.
-    pub fn refuse(&mut self) -> bool {
+    pub(crate) fn refuse(&mut self) -> bool {
         let can = self.seen.answer_before_reset(self.respond.stream_id().as_u32());
         if can {
             self.respond.send_reset(Reason::PROTOCOL_ERROR);
@@ -187,7 +193,7 @@ impl Stream {
 
 impl<'a> Downstream<'a> {
     /// The connection, where it is HTTP/1.
-    pub fn http1(&self) -> Option<&'a ClientConnection> {
+    pub(crate) fn http1(&self) -> Option<&'a ClientConnection> {
         match self {
             Self::Http1(client) => Some(client.connection),
             Self::Http2(_) => None,
@@ -195,7 +201,7 @@ impl<'a> Downstream<'a> {
     }
 
     /// To whom is charged what is kept for it.
-    pub fn holder(&self) -> &Rc<Holder> {
+    pub(crate) fn holder(&self) -> &Rc<Holder> {
         match self {
             Self::Http1(client) => client.connection.link.holder(),
             Self::Http2(stream) => stream.seen.holder(),
@@ -203,7 +209,7 @@ impl<'a> Downstream<'a> {
     }
 
     /// Which of its client's connections to the app it would have.
-    pub fn turn(&self) -> Turn {
+    pub(crate) fn turn(&self) -> Turn {
         match self {
             Self::Http1(_) => Turn::First,
             Self::Http2(stream) => stream.turn,
@@ -211,7 +217,12 @@ impl<'a> Downstream<'a> {
     }
 
     /// The request's body.
-    pub fn source(&mut self, length: BodyLength, named: Named, max_trailer_bytes: usize) -> Source {
+    pub(crate) fn source(
+        &mut self,
+        length: BodyLength,
+        named: Named,
+        max_trailer_bytes: usize,
+    ) -> Source {
         match self {
             Self::Http1(client) => {
                 let transport = &client.connection.link;
@@ -234,7 +245,7 @@ impl<'a> Downstream<'a> {
     }
 
     /// Looks whether the client is still there, before the answer's head was sent.
-    pub fn poll_gone(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<()> {
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<()> {
         match self {
             Self::Http1(client) => client.connection.poll_gone(cx, worker).map(|_error| ()),
             Self::Http2(stream) => stream.respond.poll_reset(cx).map(|_reason| ()),
@@ -242,7 +253,7 @@ impl<'a> Downstream<'a> {
     }
 
     /// Tells whether an HTTP/2 client has taken its request back already.
-    pub fn is_cancelled(&mut self) -> bool {
+    pub(crate) fn is_cancelled(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         match self {
             Self::Http1(_) => false,
@@ -255,7 +266,7 @@ impl<'a> Downstream<'a> {
     /// # Errors
     ///
     /// The client is gone.
-    pub fn send_interim(
+    pub(crate) fn send_interim(
         &mut self,
         head: &ResponseHead<'_>,
         to: Recipient,
@@ -291,7 +302,7 @@ impl<'a> Downstream<'a> {
     /// # Errors
     ///
     /// The client is gone.
-    pub fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Http1(Http1Client { interim: Some(sink), .. }) => sink.poll_flush(cx),
             Self::Http1(Http1Client { interim: None, .. }) | Self::Http2(_) => Poll::Ready(Ok(())),
@@ -299,7 +310,7 @@ impl<'a> Downstream<'a> {
     }
 
     /// Tells whether interim answers wait for the client to read.
-    pub fn holds_interim(&self) -> bool {
+    pub(crate) fn holds_interim(&self) -> bool {
         match self {
             Self::Http1(client) => client.interim.as_ref().is_some_and(|sink| sink.is_blocked()),
             Self::Http2(_) => false,
@@ -307,7 +318,7 @@ impl<'a> Downstream<'a> {
     }
 
     /// How much the client has taken of interim answers.
-    pub fn interim_bytes(&self) -> u64 {
+    pub(crate) fn interim_bytes(&self) -> u64 {
         match self {
             Self::Http1(client) => client.interim.as_ref().map_or(0, |sink| sink.written_bytes),
             Self::Http2(_) => 0,
@@ -316,7 +327,7 @@ impl<'a> Downstream<'a> {
 
     /// Puts a 101 behind the interim answers, if what it switches to `is_right`. Tells whether it
     /// did.
-    pub fn put_switch(
+    pub(crate) fn put_switch(
         &mut self,
         head: &ResponseHead<'_>,
         to: Recipient,
@@ -340,7 +351,7 @@ impl<'a> Downstream<'a> {
     /// # Errors
     ///
     /// The client is gone.
-    pub fn send_head<'h>(
+    pub(crate) fn send_head<'h>(
         &mut self,
         head: &ResponseHead<'h>,
         to: Recipient,
@@ -389,4 +400,4 @@ fn last_words(worker: &Worker, response: &OwnResponse) -> Vec<u8> {
 
 /// How often a half-closed connection is looked at while its request is served: after a FIN a
 /// reset no longer wakes a reader.
-pub const RESET_CHECK: Duration = Duration::from_millis(100);
+pub(crate) const RESET_CHECK: Duration = Duration::from_millis(100);

@@ -23,7 +23,7 @@ use self::head::{Answer, HeadReader};
 use self::retry::{Attempt, Processed};
 
 pub(super) use self::finish::{Finished, is_refused};
-pub use self::retry::RetryReason;
+pub(crate) use self::retry::RetryReason;
 
 mod begin;
 mod deadlines;
@@ -33,7 +33,7 @@ mod retry;
 
 /// Why there is no answer yet, and will be none of the upstream.
 #[derive(Debug)]
-pub enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// The client can be told.
     Failed(Failure),
     /// There is nobody to tell.
@@ -42,7 +42,7 @@ pub enum ExchangeError {
 
 /// Why the upstream has not answered.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// What the client is told.
     pub error: ProxyError,
     processed: Processed,
@@ -50,7 +50,7 @@ pub struct Failure {
 
 /// Why an exchange ends early without an answer of the proxy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Abort {
+pub(crate) enum Abort {
     /// The upstream's answer ended before its end.
     Incomplete,
     /// The upstream's answer has something behind its head that is not HTTP.
@@ -140,14 +140,14 @@ struct Sides<'a> {
 }
 
 /// One request and its answer.
-pub struct Exchange<'a> {
+pub(crate) struct Exchange<'a> {
     sides: Sides<'a>,
     phase: Phase,
 }
 
 impl<'a> Exchange<'a> {
     /// Gets ready to send `request`. An upstream that takes no stream shows in [`Self::poll_head`].
-    pub fn new(
+    pub(crate) fn new(
         worker: &'a Rc<Worker>,
         mut downstream: Downstream<'a>,
         mut request: Box<Request>,
@@ -176,12 +176,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// Why the request may be sent once more, on a fresh connection, if it may.
-    pub fn retry_reason(&self, failure: &Failure) -> Option<RetryReason> {
+    pub(crate) fn retry_reason(&self, failure: &Failure) -> Option<RetryReason> {
         self.sides.retry_reason(failure)
     }
 
     /// Sends the request again.
-    pub fn retry(&mut self, mut upstream: PooledConnection, reason: RetryReason) {
+    pub(crate) fn retry(&mut self, mut upstream: PooledConnection, reason: RetryReason) {
         let Self { sides, phase } = self;
         match reason {
             RetryReason::NoResponse => sides.worker.cold.retries_no_response.increment(1),
@@ -213,7 +213,7 @@ impl<'a> Exchange<'a> {
 
     /// What the request is sent by, the client's side and what is recorded, while a retry is
     /// connected.
-    pub fn connecting(&mut self) -> (Protocol, &mut Downstream<'a>, &mut Observation) {
+    pub(crate) fn connecting(&mut self) -> (Protocol, &mut Downstream<'a>, &mut Observation) {
         let Sides { request, downstream, .. } = &mut self.sides;
         (request.protocol, downstream, &mut request.observation)
     }
@@ -223,7 +223,7 @@ impl<'a> Exchange<'a> {
     /// # Errors
     ///
     /// An [`ExchangeError`].
-    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         match &mut self.phase {
             Phase::AwaitingHead(awaiting) => {
                 self.phase = ready!(self.sides.poll_head(awaiting, cx))?;
@@ -238,7 +238,7 @@ impl<'a> Exchange<'a> {
     /// # Errors
     ///
     /// An [`Abort`].
-    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Abort>> {
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Abort>> {
         match &mut self.phase {
             Phase::Streaming(answer) => match self.sides.poll_body(answer, cx) {
                 Poll::Ready(Err(Abort::Left)) if answer.is_delivered() => Poll::Ready(Ok(())),
@@ -304,7 +304,7 @@ impl Sides<'_> {
             PumpError::Source(_) if self.half_close != HalfClose::Open => Abort::Left,
             PumpError::Source(SourceError::TrailersTooLarge) => Abort::Malformed,
             PumpError::Source(
-                SourceError::Io(_) | SourceError::Incomplete | SourceError::Malformed,
+                SourceError::Io | SourceError::Incomplete | SourceError::Malformed,
             ) => Abort::Incomplete,
         }
     }
@@ -329,7 +329,7 @@ impl Sides<'_> {
                     SourceError::TrailersTooLarge => {
                         ProxyError::Request(RequestError::TrailersTooLarge).into()
                     }
-                    SourceError::Io(_) | SourceError::Incomplete => Abort::Left.into(),
+                    SourceError::Io | SourceError::Incomplete => Abort::Left.into(),
                 });
             }
         }

@@ -27,7 +27,7 @@ use crate::proxy::local_response::Reply;
 ///
 /// Dropping the future closes the upstream connection, and the observation records the request as
 /// aborted.
-pub async fn handle(
+pub(crate) async fn handle(
     worker: &Rc<Worker>,
     pool: &Rc<Pool>,
     mut downstream: Downstream<'_>,

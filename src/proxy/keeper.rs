@@ -20,7 +20,7 @@ static SCARCE: Seldom = Seldom::new();
 /// # Cancel safety
 ///
 /// Dropping the future stops it, nothing else.
-pub async fn keep_room(worker: Rc<Worker>) {
+pub(crate) async fn keep_room(worker: Rc<Worker>) {
     let holders = &worker.holders;
     loop {
         holders.budget().until_scarce().await;

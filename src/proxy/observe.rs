@@ -18,8 +18,8 @@ use crate::proxy::worker::{Tick, Worker};
 
 use self::details::{subject, trace_id, value};
 use self::ending::CountedStatus;
-pub use self::ending::{Ending, ResponseHead};
-pub use self::open::OpenConnection;
+pub(crate) use self::ending::{Ending, ResponseHead};
+pub(crate) use self::open::OpenConnection;
 use self::open::lasted;
 
 mod details;
@@ -29,7 +29,7 @@ mod open;
 /// How a request ended, and when: its last byte was handed to the connection, or it was known that
 /// there will be none.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// How it ended.
     pub ending: Ending,
     /// When. What happens behind may decide how it ended, but not when.
@@ -52,7 +52,7 @@ struct Phases {
 /// What happens to the request is noted here when it happens, since its task may be dropped at any
 /// moment; how it ended is said once, by an [`Outcome`].
 #[must_use = "dropping an observation records its request as aborted"]
-pub struct Observation {
+pub(crate) struct Observation {
     worker: Rc<Worker>,
     route: Resolved,
     method: MethodId,
@@ -80,7 +80,7 @@ pub struct Observation {
 
 impl Observation {
     /// Starts observing a request whose head was just read.
-    pub fn start(worker: &Rc<Worker>, peer: IpAddr, head: &RequestHead<'_>) -> Self {
+    pub(crate) fn start(worker: &Rc<Worker>, peer: IpAddr, head: &RequestHead<'_>) -> Self {
         bump(&worker.stats.started);
         let path = head.path();
         let path = path.as_deref();
@@ -121,14 +121,14 @@ impl Observation {
     }
 
     /// The request is being handed to an upstream connection. A retry sets it again.
-    pub fn upstream_write_begun(&mut self) {
+    pub(crate) fn upstream_write_begun(&mut self) {
         // The time until the first attempt is ours; what a retry waits for is the upstream's.
         let now = self.worker.now();
         self.phases.upstream_write.get_or_insert(now);
     }
 
     /// A connection was opened for this request, from `begun` until now.
-    pub fn connected_since(&mut self, begun: Tick) {
+    pub(crate) fn connected_since(&mut self, begun: Tick) {
         // Once the first attempt was written, its time is not the sidecar's anyway.
         if self.phases.upstream_write.is_none() {
             self.phases.connect_nanos += self.worker.nanos_between(begun, self.worker.now());
@@ -136,54 +136,54 @@ impl Observation {
     }
 
     /// The upstream's response head was read, at `read`, and is ready to be written.
-    pub fn upstream_head_ready(&mut self, read: Tick, status: u16) {
+    pub(crate) fn upstream_head_ready(&mut self, read: Tick, status: u16) {
         self.phases.upstream_head = Some(read);
         self.response_head_ready(status);
     }
 
     /// The upstream's answer is a redirect to `location`.
-    pub fn redirected(&mut self, location: &[u8]) {
+    pub(crate) fn redirected(&mut self, location: &[u8]) {
         self.is_respelling = self.unknown_path.as_deref().is_some_and(|path| {
             std::str::from_utf8(location).is_ok_and(|location| is_respelling(path, location))
         });
     }
 
     /// A response head is ready to be written.
-    pub fn response_head_ready(&mut self, status: u16) {
+    pub(crate) fn response_head_ready(&mut self, status: u16) {
         self.status = status;
         self.phases.response_head = Some(self.worker.now());
     }
 
     /// Reads the worker's clock.
-    pub fn now(&self) -> Tick {
+    pub(crate) fn now(&self) -> Tick {
         self.worker.now()
     }
 
     /// Whose clock it is.
-    pub fn worker(&self) -> &Worker {
+    pub(crate) fn worker(&self) -> &Worker {
         &self.worker
     }
 
     /// Notes how many body bytes were forwarded so far, in both directions.
-    pub fn set_bytes(&mut self, request: u64, response: u64) {
+    pub(crate) fn set_bytes(&mut self, request: u64, response: u64) {
         self.request_bytes = request;
         self.response_bytes = response;
     }
 
     /// Notes how a gRPC call ended.
-    pub fn set_grpc_status(&mut self, status: Option<&[u8]>) {
+    pub(crate) fn set_grpc_status(&mut self, status: Option<&[u8]>) {
         self.grpc = status.map(GrpcStatus::parse).or(self.grpc);
     }
 
     /// The answer is an event stream: it is counted, and how long it is open, but it is no
     /// duration of a request.
-    pub fn event_stream_begun(&mut self) {
+    pub(crate) fn event_stream_begun(&mut self) {
         self.stream_begun = Some(self.now());
         bump(&self.worker.stats.streams_active);
     }
 
     /// Ends the observation with a 101; the connection lives on under the guard.
-    pub fn switched(mut self) -> OpenConnection {
+    pub(crate) fn switched(mut self) -> OpenConnection {
         let since = self.now();
         let worker = Rc::clone(&self.worker);
         let route = self.end(Outcome { ending: Ending::Answered, end: since });
@@ -191,17 +191,17 @@ impl Observation {
     }
 
     /// Notes how the request ends unless something else happens.
-    pub fn foresee(&mut self, ending: Ending) {
+    pub(crate) fn foresee(&mut self, ending: Ending) {
         self.foreseen = Some(ending);
     }
 
     /// Records how the request ended.
-    pub fn record(mut self, outcome: Outcome) {
+    pub(crate) fn record(mut self, outcome: Outcome) {
         self.end(outcome);
     }
 
     /// Records that it ended now.
-    pub fn record_now(self, ending: Ending) {
+    pub(crate) fn record_now(self, ending: Ending) {
         let end = self.worker.now();
         self.record(Outcome { ending, end });
     }
@@ -329,12 +329,12 @@ impl Drop for Observation {
 
 /// Counts and logs a request that never became one: its head did not parse, or did not come in
 /// time.
-pub fn record_unparsed(worker: &Worker, peer: IpAddr, status: u16) {
+pub(crate) fn record_unparsed(worker: &Worker, peer: IpAddr, status: u16) {
     record_headless(worker, peer, status, ErrorToken::HttpRequestError);
 }
 
 /// Records a request for whose head there is no room.
-pub fn record_shed(worker: &Worker, peer: IpAddr) {
+pub(crate) fn record_shed(worker: &Worker, peer: IpAddr) {
     worker.cold.shed(Shed::Request, 1);
     record_headless(worker, peer, 503, ErrorToken::Overloaded);
 }

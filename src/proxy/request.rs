@@ -15,7 +15,7 @@ use crate::proxy::worker::Worker;
 
 /// A request whose head was read, ready to be sent.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one head")]
-pub struct Request {
+pub(crate) struct Request {
     pub(crate) observation: Observation,
     /// The head as the upstream gets it.
     pub(crate) outgoing: Outgoing,
@@ -61,7 +61,7 @@ pub(crate) enum LocalResponse {
 }
 
 /// What becomes of the client's connection.
-pub enum Disposition {
+pub(crate) enum Disposition {
     /// Another request may come.
     Keep,
     /// It ends.
@@ -74,7 +74,7 @@ pub enum Disposition {
 
 impl Request {
     /// Names, observes and rewrites a request. All that is needed of `head` is copied.
-    pub fn new(
+    pub(crate) fn new(
         worker: &Rc<Worker>,
         pool: &Pool,
         client: (IpAddr, &str, &'static str),

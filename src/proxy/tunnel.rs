@@ -34,7 +34,7 @@ struct Direction {
 }
 
 /// Two connections that were spliced.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     up: Direction,
     down: Direction,
     lease: Option<PooledHttp1>,
@@ -103,7 +103,7 @@ impl Direction {
 
 impl Tunnel {
     /// Gets ready to splice a client's connection with an upstream's.
-    pub fn new(downstream: &Rc<Transport>, upstream: &Rc<Transport>) -> Self {
+    pub(crate) fn new(downstream: &Rc<Transport>, upstream: &Rc<Transport>) -> Self {
         let holder = downstream.holder();
         let up = Direction::new(downstream, upstream, holder);
         let down = Direction::new(upstream, downstream, holder);
@@ -112,14 +112,18 @@ impl Tunnel {
 
     /// The 101 was sent: the request ends here, the connection lives on.
     #[must_use]
-    pub fn started(mut self: Box<Self>, observation: Observation, lease: PooledHttp1) -> Box<Self> {
+    pub(crate) fn started(
+        mut self: Box<Self>,
+        observation: Observation,
+        lease: PooledHttp1,
+    ) -> Box<Self> {
         self.lease = Some(lease);
         self.open = Some(observation.switched());
         self
     }
 
     /// Moves bytes until both directions have ended, or one has failed.
-    pub async fn run(mut self, worker: &Worker) {
+    pub(crate) async fn run(mut self, worker: &Worker) {
         let (mut up, mut down) = (false, false);
         let pause = worker.config.timeouts.idle.min(worker.config.timeouts.header);
         let mut timer = Timer::new(Instant::now() + pause);

@@ -22,9 +22,9 @@ use crate::proxy::worker::{Tick, Worker};
 use self::counted::{Counted, Use};
 use self::speech::{Speech, VERDICT_LIMIT, VERDICT_WAIT};
 
-pub use self::h2::{PooledStream, STREAM_WINDOW_BYTES};
-pub use self::lease::PooledHttp1;
-pub use self::spare::{ClientPlace, Descriptors};
+pub(crate) use self::h2::{PooledStream, STREAM_WINDOW_BYTES};
+pub(crate) use self::lease::PooledHttp1;
+pub(crate) use self::spare::{ClientPlace, Descriptors};
 
 mod counted;
 mod h2;
@@ -35,7 +35,7 @@ mod spare;
 mod speech;
 
 /// What a request is sent on. Dropping it tells the upstream that nobody waits.
-pub enum PooledConnection {
+pub(crate) enum PooledConnection {
     /// An HTTP/1 connection of its own.
     Wire(PooledHttp1),
     /// A stream of a shared HTTP/2 connection.
@@ -44,7 +44,7 @@ pub enum PooledConnection {
 
 impl PooledConnection {
     /// Tells whether the connection served a request before.
-    pub fn is_reused(&self) -> bool {
+    pub(crate) fn is_reused(&self) -> bool {
         match self {
             Self::Wire(lease) => lease.is_reused(),
             Self::Stream(lease) => lease.reused,
@@ -52,7 +52,7 @@ impl PooledConnection {
     }
 
     /// The upstream may leave unread what is sent from now on, and is not lost for it.
-    pub fn be_patient(&self) {
+    pub(crate) fn be_patient(&self) {
         match self {
             Self::Wire(lease) => lease.link.be_patient(),
             Self::Stream(lease) => lease.life.be_patient(),
@@ -62,7 +62,7 @@ impl PooledConnection {
 
 /// What a request should be sent by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// HTTP/1.1.
     Http1,
     /// HTTP/2, with prior knowledge or by ALPN; HTTP/1.1 as long as that is not decided.
@@ -73,7 +73,7 @@ pub enum Protocol {
 
 /// Which of a client's connections to the app one would be, of those that it has at one time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Turn {
+pub(crate) enum Turn {
     /// The one that each client has to itself.
     First,
     /// One more, for another stream.
@@ -93,7 +93,7 @@ struct Idle {
 }
 
 /// One worker's connections to the upstream.
-pub struct Pool {
+pub(crate) struct Pool {
     worker: Rc<Worker>,
     /// Of what is kept for the app, apart from what its clients hold.
     holder: Rc<Holder>,
@@ -109,7 +109,7 @@ pub struct Pool {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(worker: &Rc<Worker>) -> Rc<Self> {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Rc<Self> {
         let config = &worker.config;
         let (upstream, tls) = (config.upstream.clone(), worker.tls.connector.clone());
         Rc::new(Self {
@@ -126,12 +126,12 @@ impl Pool {
 
     /// Which protocol a request is prepared for: what its client spoke, unless
     /// `--upstream-protocol` says otherwise or the upstream turned out not to speak HTTP/2.
-    pub fn protocol(&self, is_http2: bool) -> Protocol {
+    pub(crate) fn protocol(&self, is_http2: bool) -> Protocol {
         self.speech.protocol(is_http2)
     }
 
     /// Takes an idle connection that is open, as far as can be known.
-    pub fn checkout(
+    pub(crate) fn checkout(
         self: &Rc<Self>,
         protocol: Protocol,
         replayable: bool,
@@ -195,7 +195,7 @@ impl Pool {
     /// # Cancel safety
     ///
     /// Dropping the future abandons the attempt.
-    pub async fn connect(
+    pub(crate) async fn connect(
         self: &Rc<Self>,
         protocol: Protocol,
         turn: Turn,
@@ -369,14 +369,14 @@ impl Pool {
     }
 
     /// Closes all idle connections.
-    pub fn close_idle(&self) {
+    pub(crate) fn close_idle(&self) {
         self.idle.borrow_mut().clear();
         self.streams.close_idle();
     }
 
     /// Keeps an eye on the upstream while nobody asks for it; for the process, not for each worker.
     /// Ends with the drain.
-    pub async fn watch_upstream(self: Rc<Self>) {
+    pub(crate) async fn watch_upstream(self: Rc<Self>) {
         let worker = &self.worker;
         let is_draining = || worker.drain.is_draining();
         prober::keep_trying(&worker.cold.upstream, is_draining, || self.probe()).await;

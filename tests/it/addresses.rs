@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 
 use redcar::config::{ListenAddr, Upstream};
-use redcar::http::rewrite::Forwarded;
+use redcar::http::Forwarded;
 
 use crate::backend::{Backend, OK};
 use crate::client::Client;

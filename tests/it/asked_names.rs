@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use redcar::config::names::{Credentials, NamesFrom};
-use redcar::config::routes::RouteSources;
+use redcar::config::{Credentials, NamesFrom, RouteSources};
 
 use crate::backend::{Backend, Connection, Gate, OK};
 use crate::scrape::ask;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redcar::config::{Config, UpstreamProtocol};
-use redcar::http::rewrite::Forwarded;
+use redcar::http::Forwarded;
 
 use crate::backend::{Backend, OK, eventually};
 use crate::http2::{self, END_HEADERS, END_STREAM, Frames, HEADERS, block, fields, request};
@@ -443,12 +443,12 @@ impl Certificate {
         (Self(folder), roots)
     }
 
-    fn identity(&self) -> redcar::net::tls::Identity {
+    fn identity(&self) -> redcar::net::Identity {
         let file = |name| self.0.join(name);
-        redcar::net::tls::Identity {
+        redcar::net::Identity {
             cert: file("cert.pem"),
             key: file("key.pem"),
-            port: redcar::net::tls::Port::Clients,
+            port: redcar::net::Port::Clients,
         }
     }
 }

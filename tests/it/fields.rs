@@ -1,7 +1,7 @@
 //! Fields that are removed, added or rewritten: RFC 9110 §7.6, RFC 7239.
 
 use redcar::config::Config;
-use redcar::http::rewrite::Forwarded;
+use redcar::http::Forwarded;
 
 use crate::backend::{Backend, OK};
 use crate::message::Message;

@@ -5,8 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use redcar::metrics::Naming;
-use redcar::metrics::proto::{MetricFamily, MetricType};
+use redcar::metrics::{MetricFamily, MetricType, Naming};
 use redcar::server::{Server, ShutdownMode};
 
 use crate::backend::{Backend, OK, eventually};
@@ -315,8 +314,7 @@ fn at_most_two_pages_are_made_at_a_time() {
         config.limits.max_paths = 10_000;
         config.limits.max_series = 10_000;
         config.limits.buckets =
-            redcar::metrics::buckets::Buckets::new(&redcar::metrics::buckets::Buckets::REQUEST)
-                .unwrap();
+            redcar::metrics::Buckets::new(&redcar::metrics::Buckets::REQUEST).unwrap();
     });
     let mut client = sidecar.client();
     for path in 0..PATHS {

@@ -1,6 +1,6 @@
 //! `GET /paths`: what was learned, for people, for programs, and for `--routes-file`.
 
-use redcar::config::routes::RouteSources;
+use redcar::config::RouteSources;
 
 use crate::backend::{Backend, OK};
 use crate::scrape::ask;

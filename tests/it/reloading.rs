@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use redcar::config::routes::RouteSources;
+use redcar::config::RouteSources;
 
 use crate::backend::{Backend, OK};
 use crate::scrape::ask;

@@ -4,13 +4,9 @@ use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use redcar::config::routes::RouteSources;
-use redcar::config::{Config, ListenAddr, MetricsPort, PathMode, Timeouts, Upstream};
-use redcar::http::rewrite::Forwarded;
-use redcar::metrics::buckets::Buckets;
-use redcar::metrics::labels::Methods;
-use redcar::metrics::store::Limits;
-use redcar::metrics::{Naming, Shown};
+use redcar::config::{Config, ListenAddr, MetricsPort, PathMode, RouteSources, Timeouts, Upstream};
+use redcar::http::Forwarded;
+use redcar::metrics::{Buckets, Limits, Methods, Naming, Shown};
 use redcar::server::{Reloader, Server, ShutdownMode, StartError};
 use tokio::sync::oneshot;
 
@@ -36,11 +32,11 @@ pub(crate) fn config(upstream: Upstream) -> Config {
         upstream,
         metrics: any,
         metrics_port: MetricsPort { last_scrape: true, ..MetricsPort::default() },
-        tls: redcar::net::tls::Files::default(),
+        tls: redcar::net::Files::default(),
         threads: 1,
         routes: Vec::new(),
         route_sources: RouteSources::default(),
-        names_from: redcar::config::names::NamesFrom::default(),
+        names_from: redcar::config::NamesFrom::default(),
         path_mode: PathMode::Learn,
         naming: Naming::Default,
         shown: Shown::default(),

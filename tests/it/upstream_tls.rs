@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
 use redcar::config::{Config, Upstream, UpstreamProtocol};
-use redcar::net::tls::Files;
+use redcar::net::Files;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};

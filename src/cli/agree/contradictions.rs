@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use redcar::config::routes::shape;
+use redcar::config::shape;
 
 /// The names of all instances.
 pub(super) struct Fleet {

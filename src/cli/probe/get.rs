@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use redcar::net::tls::Connector;
+use redcar::net::Connector;
 use tokio::time::Instant;
 use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 

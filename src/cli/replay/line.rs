@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::Method;
-use redcar::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
+use redcar::metrics::{CLIENT_CLOSED_REQUEST, ErrorToken};
 
 use self::fields::Fields;
 

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use redcar::metrics::buckets::Histograms;
-use redcar::metrics::page::{Page, Sources};
-use redcar::metrics::store::{HistogramTotals, Store, meaning_of};
-use redcar::metrics::text::Format;
-use redcar::metrics::{SidecarMetrics, WorkerStats};
+use redcar::metrics::{
+    Format, HistogramTotals, Histograms, Page, SidecarMetrics, Sources, Store, WorkerStats,
+    meaning_of,
+};
 use redcar::paths::Template;
 
 use super::Tally;

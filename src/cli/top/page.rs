@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redcar::metrics;
-use redcar::metrics::labels::{ErrorToken, Side};
-use redcar::metrics::text::read::{Sample, samples};
+use redcar::metrics::{ErrorToken, Sample, Side, samples};
 use tokio::time::Instant;
 
 /// Rows that are kept of a page, three times what a sidecar has by default. The rest is left out.

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt::Write;
 
-use redcar::metrics::labels::Side;
+use redcar::metrics::Side;
 use unicode_width::UnicodeWidthStr;
 
 use super::figures::{Figure, Figures};

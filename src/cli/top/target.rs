@@ -8,8 +8,7 @@ use std::time::Duration;
 use http::Uri;
 use redcar::admin::VIEWER;
 use redcar::config::ListenAddr;
-use redcar::net::file;
-use redcar::net::tls::{Connector, Identity, Port};
+use redcar::net::{Connector, Identity, Port, file};
 use tokio::time::Instant;
 
 use super::page::Page;

@@ -202,7 +202,7 @@ fn body_of(version: Version, fields: &[Field<'_>]) -> Result<BodyLength, HeadErr
 }
 
 /// `uri-host [ ":" port ]` of RFC 3986 §3.2.2; empty is allowed. Never panics.
-pub fn is_host(host: &[u8]) -> bool {
+pub(crate) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.split_first() {
         Some((b'[', rest)) => match rest.iter().position(|b| *b == b']') {
             Some(end) => {

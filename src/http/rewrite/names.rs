@@ -327,7 +327,7 @@ pub(crate) fn is_for_http1_only(name: &str) -> bool {
 /// mode: a recipient that merges trailers into the head must not learn anything from them that
 /// decides about framing, routing, authentication or who is asking. `named` is what Connection
 /// named.
-pub fn passes_as_trailer(name: &str, named: &Named) -> bool {
+pub(crate) fn passes_as_trailer(name: &str, named: &Named) -> bool {
     Kind::of(name) == Kind::Other
         && !is_head_only(name)
         && !named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()))

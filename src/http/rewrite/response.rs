@@ -43,7 +43,7 @@ pub struct Recipient {
 /// RFC 9110 §7.6.1; RFC 9112 §6.1 and §6.3: a message with both Transfer-Encoding and
 /// Content-Length must lose the latter; RFC 9110 §8.6 and RFC 9112 §6.1: 1xx and 204 have
 /// neither.
-pub fn prepare_response<'a>(
+pub(crate) fn prepare_response<'a>(
     head: &ResponseHead<'a>,
     to: Recipient,
     out: &mut impl Fields,

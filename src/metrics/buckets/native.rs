@@ -6,7 +6,7 @@
 //! most `b^i`, with `b = 2^(2^-s)`; what is at most the zero threshold is in the zero bucket.
 
 /// Each bucket reaches 9 % further than the one before: 8 for each power of two.
-pub const SCHEMA: i32 = 3;
+pub(crate) const SCHEMA: i32 = 3;
 
 const PER_OCTAVE: u16 = 1 << SCHEMA;
 

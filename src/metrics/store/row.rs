@@ -223,7 +223,7 @@ pub enum Lasting {
 }
 
 /// Bounds of the durations of what stays open for long: a second to a day.
-pub static LASTING_BOUNDS: LazyLock<Buckets> =
+pub(crate) static LASTING_BOUNDS: LazyLock<Buckets> =
     LazyLock::new(|| Buckets::constant(&Buckets::LASTING, Native::LASTING));
 
 /// What is counted per path only, on one worker.

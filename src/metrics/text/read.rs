@@ -31,7 +31,7 @@ pub fn samples(page: &str) -> impl Iterator<Item = Sample<'_>> {
 }
 
 /// Labels that are read of one line. Ours have five; a hostile page has as many as it likes.
-pub const MAX_LABELS: usize = 32;
+pub(crate) const MAX_LABELS: usize = 32;
 
 fn sample(line: &str) -> Option<Sample<'_>> {
     let end = line.find(['{', ' ']).filter(|end| *end > 0 && !line.starts_with('#'))?;

@@ -8,14 +8,14 @@ use super::{Charge, Full, Holder};
 /// Bytes whose number a peer chooses, charged to its connection while they are kept. Bytes that
 /// outlive a poll belong into one of these.
 #[derive(Debug)]
-pub struct Kept {
+pub(crate) struct Kept {
     bytes: Vec<u8>,
     charge: Charge,
 }
 
 impl Kept {
     /// Nothing so far.
-    pub fn new(holder: &Rc<Holder>) -> Self {
+    pub(crate) fn new(holder: &Rc<Holder>) -> Self {
         Self { bytes: Vec::new(), charge: holder.charge() }
     }
 
@@ -24,7 +24,7 @@ impl Kept {
     /// # Errors
     ///
     /// [`Full`]; nothing was added.
-    pub fn try_extend(&mut self, more: &[u8]) -> Result<(), Full> {
+    pub(crate) fn try_extend(&mut self, more: &[u8]) -> Result<(), Full> {
         self.charge.try_set(self.bytes.len() + more.len())?;
         self.bytes.reserve_exact(more.len());
         self.bytes.extend_from_slice(more);
@@ -33,25 +33,25 @@ impl Kept {
     }
 
     /// Adds bytes that cannot be refused any more.
-    pub fn extend(&mut self, more: &[u8]) {
+    pub(crate) fn extend(&mut self, more: &[u8]) {
         self.bytes.extend_from_slice(more);
         self.charge.set(self.bytes.capacity());
     }
 
     /// Puts bytes before all others.
-    pub fn prepend(&mut self, bytes: &[u8]) {
+    pub(crate) fn prepend(&mut self, bytes: &[u8]) {
         self.bytes.splice(..0, bytes.iter().copied());
         self.charge.set(self.bytes.capacity());
     }
 
     /// Takes all bytes, to be used at once.
-    pub fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         self.charge.set(0);
         std::mem::take(&mut self.bytes)
     }
 
     /// Forgets the first `count` bytes; room beyond `keep_bytes` is given back with the last.
-    pub fn consume(&mut self, count: usize, keep_bytes: usize) {
+    pub(crate) fn consume(&mut self, count: usize, keep_bytes: usize) {
         self.bytes.drain(..count.min(self.bytes.len()));
         if self.bytes.is_empty() && self.bytes.capacity() > keep_bytes {
             drop(self.take());

@@ -22,7 +22,7 @@ use crate::net::file::Stamp;
 /// How often [`Listener::watch`] looks at the files. Two `stat` calls each; a renewed certificate
 /// has days, not seconds. Polling sees what inotify does not: swapped symbolic links above the
 /// file and network file systems.
-pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
 const CLIENT_CA: &str = "--metrics-client-ca";
 

@@ -9,6 +9,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{client, server};
 
+use super::error::Fault;
+use super::listener::{Handshakes, Reload};
 use super::*;
 
 mod handshakes;

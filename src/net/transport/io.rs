@@ -13,7 +13,7 @@ use super::Transport;
 
 /// What a peer answers to the preface of HTTP/2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Its own preface.
     Http2,
     /// Something else.
@@ -25,7 +25,7 @@ pub enum Verdict {
 /// What is heard of a peer whose connection a library reads: its verdict, and when it last gave a
 /// sign of life.
 #[derive(Default)]
-pub struct Hearing {
+pub(crate) struct Hearing {
     verdict: Cell<Option<Verdict>>,
     /// Beats since the last byte.
     quiet: Cell<u8>,
@@ -53,7 +53,7 @@ impl Hearing {
     }
 
     /// Decides, if that has not happened.
-    pub fn settle(&self, verdict: Verdict) {
+    pub(crate) fn settle(&self, verdict: Verdict) {
         if self.verdict.get().is_none() {
             self.verdict.set(Some(verdict));
             self.heard.notify_waiters();
@@ -65,7 +65,7 @@ impl Hearing {
     /// # Cancel safety
     ///
     /// Safe: it only waits.
-    pub async fn verdict(&self) -> Verdict {
+    pub(crate) async fn verdict(&self) -> Verdict {
         loop {
             let heard = self.heard.notified();
             if let Some(verdict) = self.verdict.get() {
@@ -80,27 +80,27 @@ impl Hearing {
     /// # Cancel safety
     ///
     /// Safe: it only waits.
-    pub async fn next(&self) {
+    pub(crate) async fn next(&self) {
         self.awaited.set(true);
         self.heard.notified().await;
     }
 
     /// Counts a beat; the connection's owner has a clock, this has none. Returns how many have
     /// passed since a byte came.
-    pub fn beat(&self) -> u8 {
+    pub(crate) fn beat(&self) -> u8 {
         let quiet = self.quiet.get().saturating_add(1);
         self.quiet.set(quiet);
         quiet
     }
 
     /// How many beats have passed since a byte came.
-    pub fn quiet_beats(&self) -> u8 {
+    pub(crate) fn quiet_beats(&self) -> u8 {
         self.quiet.get()
     }
 
     /// Counts a PING that is to be sent. Returns how many were since the peer last sent a message:
     /// its answers to PING are none.
-    pub fn count_ping(&self) -> u8 {
+    pub(crate) fn count_ping(&self) -> u8 {
         let unanswered = self.unanswered.get().saturating_add(1);
         self.unanswered.set(unanswered);
         unanswered
@@ -126,14 +126,14 @@ fn is_message(bytes: &[u8]) -> bool {
 }
 
 /// A shared connection with the traits of a socket.
-pub struct TransportIo {
+pub(crate) struct TransportIo {
     link: Rc<Transport>,
     hearing: Option<Rc<Hearing>>,
 }
 
 impl TransportIo {
     /// Reads and writes `link`; shows what arrives to `hearing`.
-    pub fn new(link: &Rc<Transport>, hearing: Option<&Rc<Hearing>>) -> Self {
+    pub(crate) fn new(link: &Rc<Transport>, hearing: Option<&Rc<Hearing>>) -> Self {
         Self { link: Rc::clone(link), hearing: hearing.map(Rc::clone) }
     }
 }

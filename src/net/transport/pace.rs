@@ -11,7 +11,7 @@ const LEAST_BYTES: usize = 16 * 1024;
 /// copy, and keeps nothing for a recipient that does not take it: for what flows, and for who does
 /// not read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// It is read and written, and what is not taken is kept.
     Read,
     /// It is passed, where both sides can.
@@ -21,19 +21,19 @@ pub enum Pace {
 impl Pace {
     /// The first piece of so many bytes.
     #[must_use]
-    pub fn first(bytes: u64) -> Self {
+    pub(crate) fn first(bytes: u64) -> Self {
         if bytes >= MAX_READ_BYTES as u64 { Self::Pass } else { Self::Read }
     }
 
     /// A piece was read; `is_kept` if not all of it was taken.
     #[must_use]
-    pub fn after_read(count: usize, is_kept: bool) -> Self {
+    pub(crate) fn after_read(count: usize, is_kept: bool) -> Self {
         if is_kept || count >= MAX_READ_BYTES { Self::Pass } else { Self::Read }
     }
 
     /// It was tried to pass a piece; `is_kept` if not all of it was taken.
     #[must_use]
-    pub fn after_pass(passed: Passed, is_kept: bool) -> Self {
+    pub(crate) fn after_pass(passed: Passed, is_kept: bool) -> Self {
         match passed {
             Passed::Bytes(count) if count < LEAST_BYTES && !is_kept => Self::Read,
             Passed::Bytes(_) | Passed::End | Passed::NotThere | Passed::NotTaken => Self::Pass,

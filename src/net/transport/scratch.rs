@@ -17,7 +17,7 @@ const GROWTH_BYTES: usize = 1024;
 
 /// A buffer for what is read, and a pipe for what passes through the kernel. Neither holds anything
 /// between two polls.
-pub struct Scratch {
+pub(crate) struct Scratch {
     bytes: Box<[u8]>,
     pipe: Option<Pipe>,
     /// How many bytes may pass at a time.
@@ -26,13 +26,13 @@ pub struct Scratch {
 
 impl Scratch {
     /// A buffer as large as one read.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: vec![0; MAX_READ_BYTES].into(), pipe: None, most_bytes: MAX_PASS_BYTES }
     }
 
     /// Room for the read that a head is awaited with: a head, and a small body behind it. More of
     /// a body would be copied, which has better ways to go.
-    pub fn head_room(&mut self) -> &mut [u8] {
+    pub(crate) fn head_room(&mut self) -> &mut [u8] {
         let (room, _) = self.bytes.split_at_mut(HEAD_READ_BYTES);
         room
     }

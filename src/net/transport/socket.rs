@@ -257,7 +257,7 @@ fn room(socket: impl AsFd) -> std::io::Result<usize> {
 /// # Errors
 ///
 /// The kernel's.
-pub fn notice_silence(socket: &TcpStream) -> std::io::Result<()> {
+pub(crate) fn notice_silence(socket: &TcpStream) -> std::io::Result<()> {
     let socket = SockRef::from(socket);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     socket.set_tcp_keepalive(&keepalive)?;
@@ -266,7 +266,7 @@ pub fn notice_silence(socket: &TcpStream) -> std::io::Result<()> {
 
 /// Tells whether an error means that this process (EMFILE) or machine (ENFILE) has no file
 /// descriptor left.
-pub fn is_out_of_descriptors(error: &Error) -> bool {
+pub(crate) fn is_out_of_descriptors(error: &Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE))

@@ -17,7 +17,7 @@ use crate::net::budget::{Charge, SMALL_BYTES};
 use crate::proxy::downstream::h2::watch::Seen;
 
 /// A body that arrives in DATA frames.
-pub struct FrameSource {
+pub(crate) struct FrameSource {
     stream: RecvStream,
     trailers: HeaderMap,
     max_trailer_bytes: usize,
@@ -38,7 +38,7 @@ impl FrameSource {
     /// are an error.
     ///
     /// While its recipient does not take more, the window of the stream (`room`) is charged.
-    pub fn new(
+    pub(crate) fn new(
         stream: RecvStream,
         max_trailer_bytes: usize,
         seen: Option<Rc<Seen>>,
@@ -90,7 +90,7 @@ impl FrameSource {
                 Some(Err(_)) if self.has_large_trailers() => {
                     return Poll::Ready(Err(SourceError::TrailersTooLarge));
                 }
-                Some(Err(error)) => return Poll::Ready(Err(failure(error))),
+                Some(Err(error)) => return Poll::Ready(Err(failure(&error))),
                 None => self.data_ended = true,
             }
         }
@@ -100,7 +100,7 @@ impl FrameSource {
             Err(_) if self.has_large_trailers() => {
                 return Poll::Ready(Err(SourceError::TrailersTooLarge));
             }
-            Err(error) => return Poll::Ready(Err(failure(error))),
+            Err(error) => return Poll::Ready(Err(failure(&error))),
         }
         self.ended = true;
         Poll::Ready(if !self.stream.is_end_stream() {
@@ -125,12 +125,12 @@ impl FrameSource {
     }
 }
 
-fn failure(error: h2::Error) -> SourceError {
+fn failure(error: &h2::Error) -> SourceError {
     let is_framing = error.reason() == Some(Reason::PROTOCOL_ERROR) && !error.is_remote();
     if is_framing {
         SourceError::Malformed
     } else if error.is_io() {
-        SourceError::Io(error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+        SourceError::Io
     } else {
         SourceError::Incomplete
     }
@@ -140,7 +140,7 @@ fn failure(error: h2::Error) -> SourceError {
 const FRAME_BYTES: usize = 16 * 1024;
 
 /// A body that leaves in DATA frames.
-pub struct FrameSink {
+pub(crate) struct FrameSink {
     stream: SendStream<Bytes>,
     /// What its stream has not taken: pieces that are no larger than a frame, because the library
     /// keeps a whole piece until its last byte is written.
@@ -162,7 +162,7 @@ enum End {
 
 impl FrameSink {
     /// The body behind a head; `ended` if the head said that there is none.
-    pub fn new(
+    pub(crate) fn new(
         stream: SendStream<Bytes>,
         ended: bool,
         seen: Option<Rc<Seen>>,
@@ -265,12 +265,12 @@ impl FrameSink {
     }
 
     /// Tells whether the recipient has reset the stream.
-    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.stream.poll_reset(cx).map(|_reason| ())
     }
 
     /// Resets the stream: what was sent must not be taken for whole.
-    pub fn reset(&mut self, reason: Reason) {
+    pub(crate) fn reset(&mut self, reason: Reason) {
         self.stream.send_reset(reason);
     }
 }

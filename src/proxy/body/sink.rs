@@ -11,7 +11,7 @@ use crate::net::transport::{PassError, Passed, Scratch, Transport};
 
 /// How a body is delimited on its way out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Delimiter {
+pub(crate) enum Delimiter {
     /// As the head says, or by the end of the connection: data as it is.
     Plain,
     /// Chunks.
@@ -19,7 +19,7 @@ pub enum Delimiter {
 }
 
 /// A message on its way out: its head, then its body.
-pub struct WireSink {
+pub(crate) struct WireSink {
     link: Rc<Transport>,
     delimiter: Delimiter,
     /// Bytes that the socket has not taken yet, from `at`.
@@ -34,12 +34,12 @@ pub struct WireSink {
 
 impl WireSink {
     /// A message whose head is `head`, to go over `link`.
-    pub fn new(link: &Rc<Transport>, head: Vec<u8>, delimiter: Delimiter) -> Self {
+    pub(crate) fn new(link: &Rc<Transport>, head: Vec<u8>, delimiter: Delimiter) -> Self {
         Self::charged(link, link.holder(), head, delimiter)
     }
 
     /// The same; what is kept is charged to somebody else.
-    pub fn charged(
+    pub(crate) fn charged(
         link: &Rc<Transport>,
         holder: &Rc<Holder>,
         head: Vec<u8>,
@@ -64,27 +64,27 @@ impl WireSink {
     }
 
     /// Sends the same head over another connection. Only before any body.
-    pub fn resend(&mut self, link: &Rc<Transport>) {
+    pub(crate) fn resend(&mut self, link: &Rc<Transport>) {
         self.link = Rc::clone(link);
         self.at = 0;
     }
 
     /// Takes what waits for the socket, to go before something else.
-    pub fn take_waiting(&mut self) -> Vec<u8> {
+    pub(crate) fn take_waiting(&mut self) -> Vec<u8> {
         let waiting = self.out.split_off(self.at.min(self.out.len()));
         self.put(Vec::new());
         waiting
     }
 
     /// Puts bytes in place of what waits.
-    pub fn put(&mut self, out: Vec<u8>) {
+    pub(crate) fn put(&mut self, out: Vec<u8>) {
         self.charge.set(out.capacity());
         self.out = out;
         self.at = 0;
     }
 
     /// Tells whether something waits for the socket.
-    pub fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.is_full || self.at < self.out.len()
     }
 
@@ -121,7 +121,7 @@ impl WireSink {
     /// # Errors
     ///
     /// The socket's.
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(waiting) = self.out.get(self.at..).filter(|waiting| !waiting.is_empty()) {
             let count = ready!(self.link.poll_write(cx, &[IoSlice::new(waiting)]))?;
             if count == 0 {
@@ -139,7 +139,7 @@ impl WireSink {
     /// # Errors
     ///
     /// The socket's.
-    pub fn send(
+    pub(crate) fn send(
         &mut self,
         cx: &mut Context<'_>,
         data: &[u8],

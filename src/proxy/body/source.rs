@@ -1,6 +1,5 @@
 //! Where a body comes from.
 
-use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,9 +10,9 @@ use crate::net::transport::Transport;
 
 /// How a body broke.
 #[derive(Debug)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// The connection failed.
-    Io(io::Error),
+    Io,
     /// The connection ended before the body did.
     Incomplete,
     /// The framing is wrong, for example a chunk size that is no number.
@@ -41,7 +40,7 @@ impl From<TrailerError> for SourceError {
 }
 
 /// A body on its way in.
-pub struct WireSource {
+pub(crate) struct WireSource {
     link: Rc<Transport>,
     framing: Framing,
     /// Fields that Connection named, which the trailers lose as well.
@@ -70,7 +69,7 @@ pub(super) struct Decoded {
 impl WireSource {
     /// A body that arrives on `link`; trailers named in `named` are dropped, and more than
     /// `max_trailer_bytes` of them are an error.
-    pub fn new(
+    pub(crate) fn new(
         link: &Rc<Transport>,
         length: BodyLength,
         named: Named,
@@ -96,7 +95,7 @@ impl WireSource {
         cx: &mut Context<'_>,
         scratch: &mut [u8],
     ) -> Poll<Result<usize, SourceError>> {
-        let count = ready!(self.link.poll_read(cx, scratch)).map_err(SourceError::Io)?;
+        let count = ready!(self.link.poll_read(cx, scratch)).map_err(|_| SourceError::Io)?;
         Poll::Ready(if count == 0 { self.end().map(|()| 0) } else { Ok(count) })
     }
 

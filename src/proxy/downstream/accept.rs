@@ -24,7 +24,7 @@ use crate::proxy::worker::Worker;
 
 /// What a worker is told by another thread.
 #[derive(Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Serve this connection.
     Serve(std::net::TcpStream, SocketAddr, Place),
     /// Begin the shutdown.
@@ -40,7 +40,7 @@ pub enum Command {
 
 /// Whether there is a place for a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub(crate) enum Place {
     /// There is one.
     Free,
     /// All are taken: the oldest idle connection gives way, or this one is refused.
@@ -49,7 +49,7 @@ pub enum Place {
 
 /// A worker as the accept loop sees it.
 #[derive(Clone, Debug)]
-pub struct WorkerHandle {
+pub(crate) struct WorkerHandle {
     /// Where to send it connections.
     pub commands: UnboundedSender<Command>,
     /// How many connections it has.
@@ -58,7 +58,7 @@ pub struct WorkerHandle {
 
 /// Serves connections on one worker.
 #[derive(Clone)]
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     worker: Rc<Worker>,
     pool: Rc<Pool>,
     connections: Arc<AtomicUsize>,
@@ -77,14 +77,18 @@ impl Drop for Counted {
 
 impl Acceptor {
     /// Prepares to serve.
-    pub fn new(worker: &Rc<Worker>, pool: &Rc<Pool>, connections: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        pool: &Rc<Pool>,
+        connections: &Arc<AtomicUsize>,
+    ) -> Self {
         let (worker, pool) = (Rc::clone(worker), Rc::clone(pool));
         Self { worker, pool, connections: Arc::clone(connections), lingering: Rc::default() }
     }
 
     /// Serves a connection that `connections` counts already, unless all places are taken and
     /// nobody gives way.
-    pub fn serve(&self, socket: TcpStream, peer: SocketAddr, place: Place) {
+    pub(crate) fn serve(&self, socket: TcpStream, peer: SocketAddr, place: Place) {
         let descriptors = self.worker.descriptors.client();
         let counted = Counted(Arc::clone(&self.connections), descriptors);
         if place == Place::Taken {
@@ -111,7 +115,12 @@ impl Acceptor {
     }
 
     /// Serves a connection that another worker accepted.
-    pub fn serve_handed_over(&self, socket: std::net::TcpStream, peer: SocketAddr, place: Place) {
+    pub(crate) fn serve_handed_over(
+        &self,
+        socket: std::net::TcpStream,
+        peer: SocketAddr,
+        place: Place,
+    ) {
         match TcpStream::from_std(socket) {
             Ok(socket) => self.serve(socket, peer, place),
             Err(error) => {
@@ -158,7 +167,7 @@ const MAX_LINGERING: usize = 32;
 const YIELD_AFTER: u64 = 32;
 
 /// Accepts until the shutdown begins, then whatever waits in the backlog.
-pub async fn run(
+pub(crate) async fn run(
     listener: TcpListener,
     acceptor: Acceptor,
     workers: Vec<WorkerHandle>,

@@ -17,7 +17,7 @@ const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// # Source
 ///
 /// RFC 9112 §9.6.
-pub async fn close(downstream: &ClientConnection) {
+pub(crate) async fn close(downstream: &ClientConnection) {
     let link = &downstream.link;
     let unread = downstream.has_unread() || link.has_ahead();
     if !unread && !link.has_closing_message() {

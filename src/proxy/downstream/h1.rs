@@ -57,7 +57,7 @@ enum Event {
 }
 
 /// Serves an accepted connection to its end. The guard keeps the shutdown waiting meanwhile.
-pub async fn serve(
+pub(crate) async fn serve(
     worker: Rc<Worker>,
     pool: Rc<Pool>,
     (socket, peer): (Socket, SocketAddr),

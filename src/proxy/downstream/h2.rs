@@ -215,7 +215,12 @@ impl Drop for CountedHttp2 {
 }
 
 /// Serves a connection whose client speaks HTTP/2 to its end.
-pub async fn serve(worker: Rc<Worker>, pool: Rc<Pool>, downstream: ClientConnection, guard: Guard) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    pool: Rc<Pool>,
+    downstream: ClientConnection,
+    guard: Guard,
+) {
     let max_header_bytes = worker.config.max_http2_header_bytes;
     let holder = Rc::clone(downstream.link.holder());
     let price = holder.charge();

@@ -24,7 +24,7 @@ const DELIVERY_GRACE: Duration = Duration::from_millis(250);
 const REST_LIMIT: Duration = Duration::from_secs(30);
 
 /// What an exchange leaves behind.
-pub enum Finished {
+pub(crate) enum Finished {
     /// A request that is to be recorded, and its client's connection.
     Ended(Box<Request>, Outcome, Disposition),
     /// Two connections that have left HTTP, one of them the client's.
@@ -36,7 +36,7 @@ impl<'a> Exchange<'a> {
     ///
     /// It stays on the heap until its parts go separate ways: what an idle connection keeps room
     /// for has room for this, too.
-    pub async fn finish(self: Box<Self>, result: Result<(), Abort>) -> Finished {
+    pub(crate) async fn finish(self: Box<Self>, result: Result<(), Abort>) -> Finished {
         match (result, &self.phase) {
             (Ok(()), Phase::Streaming(_)) => self.complete().await,
             (Ok(()), Phase::Switching) => self.switched(),
@@ -50,7 +50,7 @@ impl<'a> Exchange<'a> {
 
     /// Gives up before a head was sent. Tells also whether the client may still be sending a body
     /// that nobody reads.
-    pub fn give_up(mut self: Box<Self>) -> (Downstream<'a>, Observation, bool) {
+    pub(crate) fn give_up(mut self: Box<Self>) -> (Downstream<'a>, Observation, bool) {
         let sides = &mut self.sides;
         sides.request.observation.set_bytes(sides.upload.bytes, 0);
         let has_unread = sides.has_unread();

@@ -40,7 +40,7 @@ enum Delivery {
 
 /// Why a request is sent once more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RetryReason {
+pub(crate) enum RetryReason {
     /// The upstream cannot have got it.
     NotSent,
     /// The same, and it was no try: a connection that served others takes no more streams.

@@ -4,7 +4,7 @@ use crate::metrics::labels::{CLIENT_CLOSED_REQUEST, ErrorToken};
 
 /// How a request ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// The client got an answer that was meant for it, whole.
     Answered,
     /// The proxy answered instead of the upstream.
@@ -29,7 +29,7 @@ pub enum Ending {
 
 /// Whether the client can have seen the head of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ResponseHead {
+pub(crate) enum ResponseHead {
     /// It was sent to somebody who may have been there.
     Seen,
     /// It was not sent, or sent to a client that had its side ended before.

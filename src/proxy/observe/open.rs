@@ -8,7 +8,7 @@ use crate::proxy::worker::{Tick, Worker};
 
 /// A connection that was switched to another protocol, as long as it is open.
 #[must_use = "the connection counts as closed when the guard drops"]
-pub struct OpenConnection {
+pub(crate) struct OpenConnection {
     worker: Rc<Worker>,
     /// `None`: its request is kept out of the metrics.
     route: Option<Settled>,

@@ -22,7 +22,7 @@ use crate::proxy::error::ProxyError;
 /// not read. Two of the largest segments of loopback: with one, an app that leaves Nagle's
 /// algorithm on sends its last bytes only after a delayed acknowledgement, each time (1.6 MB/s,
 /// measured).
-pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 
 /// Window of a connection: the largest there is (RFC 9113 §6.9.1), so that only streams hold their
 /// senders back. With less, some streams whose clients do not read would hold up all others.
@@ -63,7 +63,7 @@ impl Drop for Opening<'_> {
 }
 
 /// One stream of an HTTP/2 connection, not yet begun.
-pub struct PooledStream {
+pub(crate) struct PooledStream {
     /// Begins the stream.
     pub send: SendRequest<Bytes>,
     pub(super) life: Rc<Life>,
@@ -73,7 +73,7 @@ pub struct PooledStream {
 
 impl PooledStream {
     /// The upstream wants no more streams on this connection.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.life.close();
     }
 

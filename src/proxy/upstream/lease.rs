@@ -9,7 +9,7 @@ use crate::net::transport::Transport;
 
 /// An HTTP/1 connection in use. Dropping it closes the connection, which is the only way in
 /// HTTP/1 to tell the upstream that nobody waits.
-pub struct PooledHttp1 {
+pub(crate) struct PooledHttp1 {
     pub(super) pool: Rc<Pool>,
     /// The connection.
     pub link: Rc<Transport>,
@@ -20,7 +20,7 @@ pub struct PooledHttp1 {
 
 impl PooledHttp1 {
     /// Tells whether the connection served a request before.
-    pub fn is_reused(&self) -> bool {
+    pub(crate) fn is_reused(&self) -> bool {
         self.reused
     }
 
@@ -28,7 +28,7 @@ impl PooledHttp1 {
     ///
     /// `keep_alive_seconds` is what the upstream announced; half a second less is used, so that
     /// the upstream does not close while the next request is on its way.
-    pub fn release(self, keep_alive_seconds: Option<u64>) {
+    pub(crate) fn release(self, keep_alive_seconds: Option<u64>) {
         const MARGIN: Duration = Duration::from_millis(500);
         let Self { pool, link, counted, .. } = self;
         let announced = keep_alive_seconds.map(Duration::from_secs);

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 /// The descriptors of the process, as far as connections use them.
 #[derive(Debug)]
-pub struct Descriptors {
+pub(crate) struct Descriptors {
     /// For clients and the app together.
     total: usize,
     clients: AtomicUsize,
@@ -24,15 +24,15 @@ pub struct Descriptors {
 
 /// A client's connection, with the two descriptors that are its own.
 #[derive(Debug)]
-pub struct ClientPlace(Arc<Descriptors>);
+pub(crate) struct ClientPlace(Arc<Descriptors>);
 
 /// A further connection to the app.
 #[derive(Debug)]
-pub struct FurtherPlace(Arc<Descriptors>);
+pub(crate) struct FurtherPlace(Arc<Descriptors>);
 
 impl Descriptors {
     /// So many for clients and the app; `usize::MAX` where nothing limits them.
-    pub fn new(total: usize) -> Arc<Self> {
+    pub(crate) fn new(total: usize) -> Arc<Self> {
         let (clients, further) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Arc::new(Self { total, clients, further, freed: Notify::new() })
     }
@@ -42,12 +42,12 @@ impl Descriptors {
     }
 
     /// Tells whether one more client fits.
-    pub fn has_room_for_client(&self) -> bool {
+    pub(crate) fn has_room_for_client(&self) -> bool {
         self.used().saturating_add(2) <= self.total
     }
 
     /// A client has connected.
-    pub fn client(self: &Arc<Self>) -> ClientPlace {
+    pub(crate) fn client(self: &Arc<Self>) -> ClientPlace {
         self.clients.fetch_add(1, Relaxed);
         ClientPlace(Arc::clone(self))
     }
@@ -70,7 +70,7 @@ impl Descriptors {
     /// # Cancel safety
     ///
     /// Safe: it only waits.
-    pub async fn further(self: &Arc<Self>, limit: Duration) -> io::Result<FurtherPlace> {
+    pub(crate) async fn further(self: &Arc<Self>, limit: Duration) -> io::Result<FurtherPlace> {
         let freed = async {
             loop {
                 let freed = self.freed.notified();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redcar::metrics::labels::ErrorToken;
+use redcar::metrics::ErrorToken;
 use serde_json::{Map, Value};
 
 use super::{Entry, LineError, entry, request_line, status};

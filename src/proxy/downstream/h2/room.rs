@@ -24,7 +24,7 @@ const STEP_BYTES: usize = 16 * 1024;
 /// All of it has been granted by the client's windows, so that it waits for the socket alone: a
 /// stream whose client does not read has nothing here, and holds up no other.
 #[derive(Debug)]
-pub struct SendQueue {
+pub(crate) struct SendQueue {
     streams: RefCell<Vec<Queued>>,
     total_bytes: Cell<usize>,
     charge: Charge,
@@ -58,7 +58,7 @@ impl SendQueue {
     }
 
     /// The library was given data of a stream, out of a piece of `piece_bytes`.
-    pub fn add(&self, stream: u32, bytes: usize, piece_bytes: usize) {
+    pub(crate) fn add(&self, stream: u32, bytes: usize, piece_bytes: usize) {
         if bytes == 0 {
             return;
         }
@@ -104,12 +104,12 @@ impl SendQueue {
     }
 
     /// Tells whether nothing more should be added.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.total_bytes.get() >= MAX_QUEUED_BYTES
     }
 
     /// Waits until the sum allows more.
-    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         if !self.is_full() {
             return Poll::Ready(());
         }

@@ -40,7 +40,7 @@ const FRAMES_PER_TURN: u32 = 16;
 const BYTES_PER_TURN: usize = 64 * 1024;
 
 /// What was seen of one connection.
-pub struct Seen {
+pub(crate) struct Seen {
     /// Streams that the client began, and that were neither accepted nor refused so far.
     begun: RefCell<VecDeque<u32>>,
     /// Streams that the library has refused, with the status that says why; unless they are
@@ -66,7 +66,7 @@ pub struct Seen {
 
 impl Seen {
     /// Nothing so far, of a connection of `holder`.
-    pub fn new(holder: &Rc<Holder>) -> Rc<Self> {
+    pub(crate) fn new(holder: &Rc<Holder>) -> Rc<Self> {
         Rc::new(Self {
             begun: RefCell::default(),
             refused: RefCell::default(),
@@ -83,17 +83,17 @@ impl Seen {
     }
 
     /// To whom is charged what is kept for the connection.
-    pub fn holder(&self) -> &Rc<Holder> {
+    pub(crate) fn holder(&self) -> &Rc<Holder> {
         &self.holder
     }
 
     /// Other tasks have had their turn.
-    pub fn begin_turn(&self) {
+    pub(crate) fn begin_turn(&self) {
         self.turn.set((0, 0));
     }
 
     /// Why the connection has to end at once, if it has to.
-    pub fn ends(&self) -> Option<Shed> {
+    pub(crate) fn ends(&self) -> Option<Shed> {
         self.ends.get()
     }
 
@@ -118,14 +118,14 @@ impl Seen {
     }
 
     /// The library has handed out a stream.
-    pub fn accepted(&self, stream: u32) {
+    pub(crate) fn accepted(&self, stream: u32) {
         self.forget(stream);
         self.refused.borrow_mut().retain(|(refused, _)| *refused != stream);
     }
 
     /// The next reset of a stream says that its request is malformed: a 400 goes before it. Tells
     /// whether that is possible.
-    pub fn answer_before_reset(&self, stream: u32) -> bool {
+    pub(crate) fn answer_before_reset(&self, stream: u32) -> bool {
         let can = !self.has_small_table.get();
         if can {
             remember(&self.malformed, stream);
@@ -135,17 +135,17 @@ impl Seen {
 
     /// The statuses of requests that the library has refused. Only while it has no stream to hand
     /// out.
-    pub fn take_refused(&self) -> Vec<u16> {
+    pub(crate) fn take_refused(&self) -> Vec<u16> {
         self.refused.borrow_mut().drain(..).map(|(_, status)| status).collect()
     }
 
     /// How many requests had begun when the library ended the connection for what the client sent.
-    pub fn take_begun(&self) -> usize {
+    pub(crate) fn take_begun(&self) -> usize {
         self.begun.borrow_mut().drain(..).count()
     }
 
     /// Tells whether the library may have dropped some of a stream's trailers.
-    pub fn has_cut_trailers(&self, stream: u32) -> bool {
+    pub(crate) fn has_cut_trailers(&self, stream: u32) -> bool {
         self.cut_trailers.borrow().contains(&stream)
     }
 
