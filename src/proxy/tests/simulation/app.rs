@@ -168,7 +168,6 @@ async fn http1(world: &World, socket: &MemorySocket) {
         match http1_answer(&work, socket, &mut reader, framing).await {
             Then::Keeps => is_reused = true,
             Then::Closes => {
-                socket.shutdown();
                 let rest = async { while reader.more().await.is_ok() {} };
                 let _elapsed = timeout(ms(60_000), rest).await;
                 return;
@@ -209,16 +208,22 @@ async fn http1_answer(
     let mut reading = pin!(reading);
     let answer = http1_sends(work, socket);
     let then = work.answers(answer, &mut reading, Then::Breaks).await;
-    if work.saw(|saw| saw.left_at.is_some()) {
+    if then == Then::Breaks || work.saw(|saw| saw.left_at.is_some()) {
         return Then::Breaks;
     }
-    if then == Then::Keeps && !work.whole.is_set() {
-        // The rest of the body, before the next request.
+    if then == Then::Closes {
+        socket.shutdown();
+    }
+    if !work.whole.is_set() {
+        // The rest of the body, before the next request or the end: what comes behind the answer
+        // has come, too.
         tokio::select! {
             biased;
             () = work.whole.wait() => {}
             () = &mut reading => {
-                work.is_left();
+                if then == Then::Keeps {
+                    work.is_left();
+                }
                 return Then::Breaks;
             }
         }
