@@ -161,7 +161,7 @@ fn record_per_path(bencher: Bencher<'_, '_>) {
     let route = serve(&shard, "/api/v1/users");
     bencher.bench_local(|| {
         shard.with_route(black_box(&route), |row, buckets| {
-            row.response_start.record(buckets, 1000);
+            row.time_to_response.record(buckets, 1000);
             row.add_bytes(0, 512);
         });
     });
@@ -206,7 +206,7 @@ fn sources(rows: usize, paths: usize, histograms: Histograms) -> Sources {
             let nanos = 4_000_000 + 40_000 * (request * request);
             shard.with_row(&key, |row, buckets| row.durations.record(buckets, nanos));
             shard.with_route(&key.route, |row, buckets| {
-                row.response_start.record(buckets, nanos);
+                row.time_to_response.record(buckets, nanos);
                 row.add_bytes(10, 1000);
             });
         }

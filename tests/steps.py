@@ -36,7 +36,10 @@ CODE = [
         "cargo clippy --locked --quiet --all-targets -- -D warnings",
         "cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null",
     ),
-    ("documentation", "RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --quiet"),
+    (
+        "documentation",
+        "RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --quiet",
+    ),
     ("unit, property, integration and tidiness tests", "cargo test --locked --quiet"),
 ]
 # Small, so as ordinary builds: those of the step before serve here, too.

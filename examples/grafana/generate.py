@@ -517,7 +517,7 @@ def upstream(d):
         "Time to the response head against the whole duration, at the "
         "chosen quantile. A gap between them is slow clients or large answers.",
         [
-            (quantile("$quantile", "http_response_start_seconds"), "to the head"),
+            (quantile("$quantile", "http_time_to_response_seconds"), "to the head"),
             (quantile("$quantile"), "to the last byte"),
         ],
         "s",
@@ -676,7 +676,10 @@ def clients(d):
                 f"min by (job) (redcar_tls_last_reload_successful{{{TARGET}}})",
                 "certificate of {{job}}",
             ),
-            (f"min by (job) (redcar_reload_success{{{TARGET}}})", "routes of {{job}}"),
+            (
+                f"min by (job) (redcar_routes_last_reload_successful{{{TARGET}}})",
+                "routes of {{job}}",
+            ),
         ],
         "short",
         8,

@@ -212,7 +212,7 @@ impl Forecast<'_> {
         let nanos = u64::try_from(entry.duration.as_nanos()).unwrap_or(u64::MAX);
         self.shard.with_row(&key, |row, buckets| row.durations.record(buckets, nanos));
         self.shard.with_route(&key.route, |row, buckets| {
-            row.response_start.record(buckets, nanos);
+            row.time_to_response.record(buckets, nanos);
             row.add_bytes(0, entry.bytes);
         });
         if self.tally.requests.is_multiple_of(REQUESTS_PER_SCRAPE) {

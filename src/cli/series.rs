@@ -63,7 +63,7 @@ pub(crate) struct SeriesArgs {
     /// `grpc_status`; or none. The request counter keeps all of its labels. For the default names.
     #[arg(long, value_name = "LIST", env = "REDCAR_DURATION_LABELS", value_parser = <DurationLabels as std::str::FromStr>::from_str)]
     duration_labels: Option<DurationLabels>,
-    /// Metrics to leave out, repeatable: `http_response_start_seconds`.
+    /// Metrics to leave out, repeatable: `http_time_to_response_seconds`.
     #[arg(long, value_name = "METRIC", env = "REDCAR_WITHOUT", value_delimiter = ',')]
     without: Vec<String>,
     /// Methods with a label of their own, instead of the standard ones; others count as `_OTHER`.

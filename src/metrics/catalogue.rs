@@ -42,8 +42,8 @@ pub const DURATION: Family = family(
     "Time from the request head fully read to the last response byte handed to the connection, or to the failure.",
 );
 /// Time to the response head, by path.
-pub const RESPONSE_START: Family = family(
-    "http_response_start_seconds",
+pub const TIME_TO_RESPONSE: Family = family(
+    "http_time_to_response_seconds",
     Kind::Histogram,
     &["path"],
     "Time from the request head fully read to the response head ready to be written.",
@@ -278,15 +278,15 @@ pub const EXCLUDED: Family = family(
     "Requests left out of all other request metrics by --exclude-path or --exclude-user-agent, counted when they end.",
 );
 /// Whether the files of routes are as they should be.
-pub const RELOAD_SUCCESS: Family = family(
-    "redcar_reload_success",
+pub const ROUTES_RELOAD: Family = family(
+    "redcar_routes_last_reload_successful",
     Kind::Gauge,
     &[],
     "1 if --routes-file and --openapi were read without error the last time, else 0: then the older routes are still used.",
 );
 /// When the files of routes were last read.
-pub const RELOAD_TIMESTAMP: Family = family(
-    "redcar_reload_timestamp_seconds",
+pub const ROUTES_RELOAD_TIMESTAMP: Family = family(
+    "redcar_routes_last_reload_success_timestamp_seconds",
     Kind::Gauge,
     &[],
     "When the routes in use were read, in seconds since the epoch.",
@@ -325,7 +325,7 @@ pub const PROCESS_THREADS: Family =
 pub const CATALOGUE: &[Family] = &[
     REQUESTS,
     DURATION,
-    RESPONSE_START,
+    TIME_TO_RESPONSE,
     REQUEST_BYTES,
     RESPONSE_BYTES,
     IN_FLIGHT,
@@ -362,8 +362,8 @@ pub const CATALOGUE: &[Family] = &[
     NAMES_READS,
     OVERFLOW,
     EXCLUDED,
-    RELOAD_SUCCESS,
-    RELOAD_TIMESTAMP,
+    ROUTES_RELOAD,
+    ROUTES_RELOAD_TIMESTAMP,
     SCRAPE_DURATION,
     DRAINING,
     BUILD_INFO,

@@ -18,8 +18,8 @@ use crate::metrics::store::HistogramRow;
 use super::catalogue::{
     ACCESS_LOG_DROPPED, BUFFERED, BUFFERED_LIMIT, BUILD_INFO, CONNECTS, DOWNSTREAM,
     DOWNSTREAM_LIMIT, DOWNSTREAM_TOTAL, DRAINING, EXCLUDED, Family, LOG_DROPPED, NAMES_READS,
-    OVERFLOW, PATH_CONFLICTS, PATHS, PATHS_DIGEST, PATHS_LIMIT, REFUSED, RELOAD_SUCCESS,
-    RELOAD_TIMESTAMP, RETRIES, REUSED, SCRAPE_DURATION, SERIES, SERIES_LIMIT, SHED, UP,
+    OVERFLOW, PATH_CONFLICTS, PATHS, PATHS_DIGEST, PATHS_LIMIT, REFUSED, RETRIES, REUSED,
+    ROUTES_RELOAD, ROUTES_RELOAD_TIMESTAMP, SCRAPE_DURATION, SERIES, SERIES_LIMIT, SHED, UP,
     UPSTREAM_CONNECTIONS,
 };
 pub use super::reachability::Reachability;
@@ -229,8 +229,8 @@ impl SidecarMetrics {
             overflow_paths: to.counter(OVERFLOW, Some(("reason", "max_paths"))),
             overflow_series: to.counter(OVERFLOW, Some(("reason", "max_series"))),
             excluded: to.counter(EXCLUDED, None),
-            reload_success: to.gauge(RELOAD_SUCCESS, None),
-            reload_timestamp: to.gauge(RELOAD_TIMESTAMP, None),
+            reload_success: to.gauge(ROUTES_RELOAD, None),
+            reload_timestamp: to.gauge(ROUTES_RELOAD_TIMESTAMP, None),
             scrape_duration: to.gauge(SCRAPE_DURATION, None),
             draining: to.gauge(DRAINING, None),
             tls: OnceLock::new(),

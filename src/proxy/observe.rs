@@ -265,7 +265,7 @@ impl Observation {
         });
         worker.shard.with_route(&key.route, |row, buckets| {
             if let Some(nanos) = start_nanos {
-                row.response_start.record(buckets, nanos);
+                row.time_to_response.record(buckets, nanos);
             }
             if self.request_bytes | self.response_bytes != 0 {
                 row.add_bytes(self.request_bytes, self.response_bytes);

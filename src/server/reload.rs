@@ -21,7 +21,8 @@ impl Reloader {
     /// Pins what the files say now; if they cannot be read or are wrong, nothing changes. Has the
     /// app asked again, too, if it describes itself.
     ///
-    /// Tells in the log and in `redcar_reload_success` how it went. Blocks while it reads.
+    /// Tells in the log and in `redcar_routes_last_reload_successful` how it went. Blocks while it
+    /// reads.
     ///
     /// # Shape
     ///

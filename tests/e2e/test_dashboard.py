@@ -96,7 +96,7 @@ NO_PANEL = {
     "redcar_names_reads_total": "for a question about one sidecar; its runbook leads there",
     "process_virtual_memory_bytes": "says nothing about memory that is used",
     "process_threads": "never changes after the start",
-    "redcar_reload_timestamp_seconds": "for a question about one sidecar; whether it failed has a panel",
+    "redcar_routes_last_reload_success_timestamp_seconds": "for a question about one sidecar; whether it failed has a panel",
 }
 
 

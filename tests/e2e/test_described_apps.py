@@ -31,7 +31,7 @@ def use(sidecar):
     }
     # What the sidecar asks for itself is no traffic.
     samples = sidecar.wait_for_requests(expected)
-    assert samples.total("redcar_reload_success") == 1
+    assert samples.total("redcar_routes_last_reload_successful") == 1
 
 
 def pins(sidecar):

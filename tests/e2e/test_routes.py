@@ -86,7 +86,7 @@ def test_sighup_reads_the_files_again_and_keeps_the_old_routes_if_they_are_wrong
         said = len(told())
         sidecar.signal(signal.SIGHUP)
         wait_until(lambda: len(told()) > said, "a line in the log")
-        assert sidecar.samples().total("redcar_reload_success") == success
+        assert sidecar.samples().total("redcar_routes_last_reload_successful") == success
         assert client("GET", "/users/7")[0] == 200
         return told()[-1]
 

@@ -253,7 +253,7 @@ fn the_app_describes_itself() {
         let sidecar = described(&backend, document);
         visit_shops(&sidecar);
         sidecar.requests(200).label("path", "/shops/{shop}").eventually_is(3);
-        sidecar.metric("redcar_reload_success").eventually_is(1);
+        sidecar.metric("redcar_routes_last_reload_successful").eventually_is(1);
         assert!(backend.count("redcar/") > 0 && backend.count("(openapi)") > 0);
         // What the sidecar asks for itself is no traffic.
         sidecar.ends_after(3);
@@ -264,7 +264,7 @@ fn the_app_describes_itself() {
 fn the_app_is_asked_again_when_the_routes_are_read_again() {
     let backend = describing("/openapi.json");
     let sidecar = described(&backend, "upstream:/openapi.json");
-    sidecar.metric("redcar_reload_success").eventually_is(1);
+    sidecar.metric("redcar_routes_last_reload_successful").eventually_is(1);
     visit_shops(&sidecar);
     sidecar.requests(200).label("path", "/shops/{shop}").eventually_is(3);
     let asked = backend.count("(openapi)");

@@ -37,7 +37,7 @@ fn a_whole_answer_has_no_error() {
         .label("path", "/")
         .without("error")
         .eventually_is(1);
-    sidecar.metric("http_response_start_seconds_count").label("path", "/").eventually_is(1);
+    sidecar.metric("http_time_to_response_seconds_count").label("path", "/").eventually_is(1);
     sidecar.metric("redcar_overhead_seconds_count").eventually_is(1);
     sidecar.ends_after(1);
 }

@@ -34,7 +34,7 @@ fn excluded_requests_are_forwarded_and_counted_in_one_counter_only() {
     let page = Page::of(sidecar.metrics);
     assert!(!page.0.contains("health") && !page.0.contains("static"), "{}", page.0);
     for counted_once in
-        ["redcar_overhead_seconds_count", "http_response_start_seconds_count", "redcar_paths"]
+        ["redcar_overhead_seconds_count", "http_time_to_response_seconds_count", "redcar_paths"]
     {
         assert!((page.total(counted_once) - 1.0).abs() < 0.5, "{counted_once}: {}", page.0);
     }

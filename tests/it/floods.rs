@@ -66,7 +66,7 @@ fn a_hundred_thousand_paths_do_not_grow_the_series_beyond_the_caps() {
     let page = Page::of(sidecar.metrics);
     let rows = page.samples().filter(|(name, ..)| *name == "http_requests_total").count();
     let paths =
-        page.samples().filter(|(name, ..)| *name == "http_response_start_seconds_count").count();
+        page.samples().filter(|(name, ..)| *name == "http_time_to_response_seconds_count").count();
     assert!(rows <= 200 && paths <= 103, "{rows} rows, {paths} paths");
     for (path, method, count) in [
         ("_UNMATCHED", "OPTIONS", 100_000),

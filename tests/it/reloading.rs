@@ -66,7 +66,7 @@ fn a_reload_pins_what_the_files_say_now() {
     }
     // What was counted stays.
     named("/users/{name}", 1);
-    sidecar.metric("redcar_reload_success").eventually_is(1);
+    sidecar.metric("redcar_routes_last_reload_successful").eventually_is(1);
     let list = ask(sidecar.metrics, "/paths", "").text().to_owned();
     assert!(list.contains("\n/users/{user} ") && list.contains("# /users/{name} "), "{list}");
     sidecar.ends_after(6);
@@ -78,12 +78,12 @@ fn files_that_are_wrong_change_nothing() {
     let list = File::new("right", "/users/{name}\n");
     let document = File::new("right-document", "openapi: 3.0.0\npaths: {'/a/{b}': {}}\n");
     let sidecar = sidecar(&backend, &list, &document);
-    let before = sidecar.metric("redcar_reload_timestamp_seconds").value();
+    let before = sidecar.metric("redcar_routes_last_reload_success_timestamp_seconds").value();
     let mut client = sidecar.client();
     let mut count = 0;
     let mut keeps_its_routes = |success| {
         sidecar.reloader.reload();
-        sidecar.metric("redcar_reload_success").eventually_is(success);
+        sidecar.metric("redcar_routes_last_reload_successful").eventually_is(success);
         assert_eq!(client.get("/users/anna").status(), 200);
         count += 1;
         sidecar.requests(200).label("path", "/users/{name}").eventually_is(count);
@@ -97,10 +97,10 @@ fn files_that_are_wrong_change_nothing() {
     keeps_its_routes(0);
     std::fs::remove_file(&document.0).unwrap();
     keeps_its_routes(0);
-    let after = sidecar.metric("redcar_reload_timestamp_seconds").value();
+    let after = sidecar.metric("redcar_routes_last_reload_success_timestamp_seconds").value();
     assert!((after - before).abs() < 0.001, "a failure is no reload");
     document.write("openapi: 3.0.0\npaths: {/b: {}}\n");
     keeps_its_routes(1);
-    assert!(sidecar.metric("redcar_reload_timestamp_seconds").value() > before);
+    assert!(sidecar.metric("redcar_routes_last_reload_success_timestamp_seconds").value() > before);
     sidecar.ends_after(5);
 }

@@ -21,7 +21,7 @@ pub(super) const PARTS: &[Part] = &[
             Some(())
         },
     },
-    Part { of: metrics::RESPONSE_START, items: Items::Routes, write: Page::response_starts },
+    Part { of: metrics::TIME_TO_RESPONSE, items: Items::Routes, write: Page::times_to_response },
     Part {
         of: metrics::REQUEST_BYTES,
         items: Items::Routes,
@@ -121,8 +121,8 @@ impl Page {
         Some(route.rows.iter().map(|row| &**row))
     }
 
-    fn response_starts(&mut self, out: &mut Sheet, index: usize) -> Option<()> {
-        let rows: Vec<_> = self.route_rows(index)?.map(|row| &row.response_start).collect();
+    fn times_to_response(&mut self, out: &mut Sheet, index: usize) -> Option<()> {
+        let rows: Vec<_> = self.route_rows(index)?.map(|row| &row.time_to_response).collect();
         let (totals, born) = (HistogramTotals::of(rows.iter().copied()), born(&rows));
         let bounds = &self.sources.store.limits().buckets;
         let of = Observed { bounds, totals: &totals, born, traces: &[] };
@@ -148,7 +148,7 @@ impl Page {
     fn bytes(&mut self, out: &mut Sheet, index: usize, read: fn(&RouteRow) -> u64) -> Option<()> {
         let rows = self.route_rows(index)?;
         let (sum, born) = rows.fold((0, None), |(sum, born), row| {
-            (sum + read(row), born.or(Some(row.response_start.born())))
+            (sum + read(row), born.or(Some(row.time_to_response.born())))
         });
         out.sample(&self.labels, Number::Whole(sum), born);
         Some(())

@@ -68,7 +68,7 @@ fn record(shard: &Shard, key: &Key<Settled>, nanos: u64) {
         _ => row.durations.record(buckets, nanos),
     });
     shard.with_route(&key.route, |row, buckets| {
-        row.response_start.record(buckets, nanos / 2);
+        row.time_to_response.record(buckets, nanos / 2);
         row.add_bytes(1, 3);
         if key.status == 101 {
             row.record_lasting(Lasting::Upgrade, 61_000_000_000);
@@ -348,7 +348,7 @@ fn durations_are_split_by_the_chosen_labels_and_requests_by_all() {
         let page = text(&sources, Format::Text);
         assert_eq!(labels_of(&page, count), expected, "{labels}");
         assert!((total(&page, count) - total(&all, count)).abs() < 0.1, "{labels}");
-        for name in ["http_requests_total", "http_response_start_seconds_count"] {
+        for name in ["http_requests_total", "http_time_to_response_seconds_count"] {
             assert_eq!(labels_of(&page, name), labels_of(&all, name), "{labels}");
         }
     }
@@ -358,7 +358,7 @@ fn durations_are_split_by_the_chosen_labels_and_requests_by_all() {
 fn families_are_left_out_on_request_and_no_others() {
     let mut sources = sources(Naming::Default, Histograms::Both);
     let names: Vec<String> = [
-        "http_response_start_seconds",
+        "http_time_to_response_seconds",
         "redcar_overhead_seconds",
         "redcar_paths",
         "process_open_fds",

@@ -231,7 +231,7 @@ pub(crate) static LASTING_BOUNDS: LazyLock<Buckets> =
 pub struct RouteRow {
     lasting: [OnceLock<Box<HistogramRow>>; 2],
     /// Time to the response head.
-    pub response_start: HistogramRow,
+    pub time_to_response: HistogramRow,
     request_body_bytes: AtomicU64,
     response_body_bytes: AtomicU64,
 }
@@ -240,7 +240,7 @@ impl RouteRow {
     pub(super) fn new(bounds: &Buckets) -> Self {
         Self {
             lasting: [const { OnceLock::new() }; 2],
-            response_start: HistogramRow::new(bounds),
+            time_to_response: HistogramRow::new(bounds),
             request_body_bytes: AtomicU64::new(0),
             response_body_bytes: AtomicU64::new(0),
         }
@@ -266,7 +266,7 @@ impl RouteRow {
                 own.get_or_init(|| Box::new(HistogramRow::new(&LASTING_BOUNDS))).absorb(other);
             }
         }
-        self.response_start.absorb(&other.response_start);
+        self.time_to_response.absorb(&other.time_to_response);
         let (request, response) = other.bytes();
         self.add_bytes(request, response);
     }

@@ -29,7 +29,7 @@ fn serve(shard: &Shard, path: &str, status: u16) -> Settled {
     let key = key(route, status);
     count(shard, &key);
     shard.with_route(&key.route, |row, buckets| {
-        row.response_start.record(buckets, 7);
+        row.time_to_response.record(buckets, 7);
         row.add_bytes(1, 2);
     });
     key.route
