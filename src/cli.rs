@@ -19,6 +19,7 @@ use redcar::config::{
 use redcar::http::Forwarded;
 use redcar::net::{Files, Identity, Port};
 
+pub(crate) use self::diff_flags::DiffArgs;
 use self::metrics_port::MetricsPortArgs;
 use self::names::{AccessArgs, NamesArgs};
 pub(crate) use self::series::SeriesSettings;
@@ -30,12 +31,15 @@ pub(crate) use self::values::{LogFormat, LogLevel};
 pub(crate) mod activation;
 pub(crate) mod agree;
 pub(crate) mod demo;
+pub(crate) mod diff;
+mod diff_flags;
 pub(crate) mod log;
 pub(crate) mod manual;
 mod metrics_port;
 mod names;
 pub(crate) mod probe;
 pub(crate) mod replay;
+mod scrape;
 mod series;
 pub(crate) mod top;
 mod top_flags;
@@ -65,6 +69,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Watch a sidecar in the terminal: rate, errors and duration by path.
     Top(TopArgs),
+    /// Compare two pages of metrics, path by path: saved ones, or those of sidecars.
+    Diff(Box<DiffArgs>),
     /// Ask a running sidecar whether it is ready: exit code 0 or 1. For images without a shell.
     Healthcheck(HealthcheckArgs),
     /// Validate the flags and try the upstream once.

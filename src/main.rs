@@ -43,7 +43,11 @@ fn start_log(cli: &Cli) -> io::Result<()> {
             cli::log::start(LogFormat::Auto, LogLevel::Warn)
         }
         Some(
-            Command::Healthcheck(_) | Command::Top(_) | Command::Completions { .. } | Command::Man,
+            Command::Healthcheck(_)
+            | Command::Top(_)
+            | Command::Diff(_)
+            | Command::Completions { .. }
+            | Command::Man,
         ) => Ok(()),
     }
 }
@@ -60,6 +64,7 @@ fn perform(cli: Cli, inherited: io::Result<Inherited>) -> ExitCode {
         }
         Some(Command::Healthcheck(flags)) => cli::probe::healthcheck(&flags),
         Some(Command::Top(flags)) => cli::top::run(&flags),
+        Some(Command::Diff(flags)) => cli::diff::run(&flags),
         Some(Command::Demo(flags)) => cli::demo::run(&flags),
         Some(Command::Paths(flags)) => paths(*flags),
         Some(Command::Completions { shell }) => {

@@ -33,8 +33,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
         "EXIT STATUS",
         &[
             "0: it stopped as it was asked to, or the answer is yes.",
-            "1: it could not start, or the answer is no: check, healthcheck, paths.",
-            "2: a flag or a variable is wrong.",
+            "1: it could not start, or the answer is no: check, healthcheck, paths, diff.",
+            "2: a flag or a variable is wrong; for diff also a page that cannot be read.",
         ],
     ),
     (
@@ -46,6 +46,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "redcar check --upstream app:8000",
             "redcar top http://10.0.0.7:9464/metrics",
             "redcar paths access.log",
+            "redcar diff before.prom :9464 --fail 'p95>+20%'",
             "redcar demo",
         ],
     ),

@@ -8,19 +8,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::cli::TopArgs;
+use crate::cli::scrape::target::Target;
 use crate::{fail, print};
 
 use self::history::History;
 use self::table::{Sort, Span, View};
-use self::target::Target;
 
 mod figures;
 mod history;
-mod page;
 mod table;
-mod target;
 mod terminal;
-mod text;
 
 /// Shorter would only make the sidecar work.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
@@ -35,7 +32,7 @@ pub(crate) fn run(flags: &TopArgs) -> ExitCode {
         Ok(target) => target,
         Err(error) => return fail(&error, 2),
     };
-    let target = match target.with_credentials(flags) {
+    let target = match target.with_credentials(&flags.reader) {
         Ok(target) => target,
         Err(error) => return fail(&error, 1),
     };

@@ -1,10 +1,11 @@
 //! Flags of `proxy top`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use redcar::config::{ListenAddr, parse_some_time};
+
+use crate::cli::scrape::ReaderArgs;
 
 /// Flags of `proxy top`.
 #[derive(Debug, Args)]
@@ -16,19 +17,8 @@ pub(crate) struct TopArgs {
     /// The metrics port of a sidecar on this machine.
     #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
     pub(crate) metrics: ListenAddr,
-    /// Verify an https page with these root certificates (PEM) instead of the system's.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca: Option<PathBuf>,
-    /// Show this certificate (PEM) where one is asked for.
-    #[arg(long, value_name = "FILE", requires = "key")]
-    pub(crate) cert: Option<PathBuf>,
-    /// The private key of --cert.
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    pub(crate) key: Option<PathBuf>,
-    /// Show the first token of this file. No variable sets it, so that no other port gets to see
-    /// the token of this one.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reader: ReaderArgs,
     /// Time between two looks.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_some_time)]
     pub(crate) interval: Duration,

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::page::{Reason, Row};
-
-/// The quantiles that are shown.
-const QUANTILES: [f64; 3] = [0.50, 0.95, 0.99];
+use crate::cli::scrape::page::{Reason, Row};
+use crate::cli::scrape::quantiles::{QUANTILES, quantile};
 
 /// One line of the table, or its sum.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -62,73 +60,8 @@ pub(super) fn figure(
         rate: if elapsed > 0.0 { added / elapsed } else { 0.0 },
         total: row.total,
         errors: if count > 0.0 { (errors / count).clamp(0.0, 1.0) } else { 0.0 },
-        quantiles: QUANTILES.map(|q| quantile(q, &buckets, bounds)),
+        quantiles: QUANTILES.map(|q| Some(quantile(q, &buckets, bounds)?.estimate)),
         recent,
         ..Figure::default()
-    }
-}
-
-/// Interpolates as Prometheus' `histogram_quantile` does: linear within the bucket, the last
-/// finite bound for what is above it. `None` without observations.
-///
-/// # Shape
-///
-/// `buckets`: cumulative, in the order of `bounds`, which ascend. Never panics.
-fn quantile(q: f64, buckets: &[f64], bounds: &[f64]) -> Option<f64> {
-    let count = buckets.last().copied().filter(|count| *count > 0.0)?;
-    let rank = q * count;
-    let index = buckets.iter().position(|value| *value >= rank)?;
-    let previous = index.checked_sub(1);
-    let lower = previous.and_then(|index| bounds.get(index)).copied();
-    let upper = *bounds.get(index)?;
-    if upper.is_infinite() {
-        return lower;
-    }
-    let below = previous.and_then(|index| buckets.get(index)).copied().unwrap_or(0.0);
-    let inside = buckets.get(index)? - below;
-    let from = lower.unwrap_or(0.0);
-    Some(if inside > 0.0 { from + (upper - from) * ((rank - below) / inside) } else { from })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn quantiles_are_interpolated_as_prometheus_does() {
-        let bounds = [0.1, 0.5, 1.0, f64::INFINITY];
-        // Values as histogram_quantile of Prometheus 2.42 gives them.
-        for (q, buckets, expected) in [
-            (0.5, [10.0, 10.0, 10.0, 10.0], Some(0.05)),
-            (0.95, [0.0, 10.0, 20.0, 20.0], Some(0.95)),
-            (0.99, [0.0, 0.0, 0.0, 5.0], Some(1.0)),
-            (0.5, [4.0, 8.0, 8.0, 8.0], Some(0.1)),
-            (0.5, [0.0; 4], None),
-        ] {
-            let found = quantile(q, &buckets, &bounds);
-            let near = match (found, expected) {
-                (Some(found), Some(expected)) => f64::abs(found - expected) < 1e-9,
-                (found, expected) => found == expected,
-            };
-            assert!(near, "{q} {buckets:?}: {found:?} is not {expected:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_buckets_have_a_quantile_within_the_bounds_or_none(
-            q in 0.0..1.0_f64,
-            buckets in prop::collection::vec(-5.0..1e9_f64, 0..6),
-            bounds in 0_usize..6,
-        ) {
-            let bounds = [0.1, 0.2, 0.4, 0.8, f64::INFINITY, 2.0].get(..bounds).unwrap();
-            let mut sorted = buckets.clone();
-            sorted.sort_by(f64::total_cmp);
-            let found = quantile(q, &sorted, bounds);
-            prop_assert!(found.is_none_or(|found| found <= 2.0));
-            let _unsorted = quantile(q, &buckets, bounds);
-        }
     }
 }

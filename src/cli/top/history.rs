@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::figures::{Figure, Figures, figure};
-use super::page::{Page, Row};
+use crate::cli::scrape::page::{Page, Row};
 
 /// Rates and quantiles are over so long.
 const WINDOW: Duration = Duration::from_secs(10);

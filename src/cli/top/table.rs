@@ -7,7 +7,7 @@ use redcar::metrics::Side;
 use unicode_width::UnicodeWidthStr;
 
 use super::figures::{Figure, Figures};
-use super::text::{fit, rate, seconds, share, uptime, visible};
+use crate::cli::scrape::text::{fit, rate, seconds, share, uptime, visible};
 
 /// How a line looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

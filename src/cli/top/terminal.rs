@@ -19,10 +19,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::history::History;
-use super::page::Page;
 use super::table::{HEAD_LINES, Line, Sort, Style, View, lines, matching};
-use super::target::Target;
-use super::text::{fit, visible};
+use crate::cli::scrape::page::Page;
+use crate::cli::scrape::target::Target;
+use crate::cli::scrape::text::{fit, visible};
 
 /// How long a key is waited for before the other events are looked at.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 use unicode_width::UnicodeWidthStr;
 
+use crate::cli::scrape::page::Page;
 use crate::cli::top::history::History;
-use crate::cli::top::page::Page;
 
 use super::*;
 

@@ -11,19 +11,19 @@ use redcar::config::ListenAddr;
 use redcar::net::{Connector, Identity, Port, file};
 use tokio::time::Instant;
 
+use super::ReaderArgs;
 use super::page::Page;
-use crate::cli::TopArgs;
 use crate::cli::probe::{get, reachable};
 
 /// A look that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest page that is read: ten times that of a sidecar with 5,000 series.
-const MAX_PAGE_BYTES: usize = 96 << 20;
+pub(crate) const MAX_PAGE_BYTES: usize = 96 << 20;
 
 /// Where the page is, and what it wants to be shown.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     host: String,
     port: u16,
     path: String,
@@ -38,10 +38,10 @@ pub(super) struct Target {
 #[error(
     "{0} is no metrics page: write http://host:9464/metrics, https://host:9464, host:9464 or :9464"
 )]
-pub(super) struct TargetError(String);
+pub(crate) struct TargetError(String);
 
 impl Target {
-    pub(super) fn local(metrics: ListenAddr) -> Self {
+    pub(crate) fn local(metrics: ListenAddr) -> Self {
         let address = reachable(metrics);
         Self::at(address.ip().to_string(), address.port(), "/metrics", false)
     }
@@ -55,7 +55,7 @@ impl Target {
     /// # Errors
     ///
     /// A file that cannot be used.
-    pub(super) fn with_credentials(mut self, flags: &TopArgs) -> io::Result<Self> {
+    pub(crate) fn with_credentials(mut self, flags: &ReaderArgs) -> io::Result<Self> {
         if self.is_tls {
             let pair = flags.cert.clone().zip(flags.key.clone());
             let identity = pair.map(|(cert, key)| Identity { cert, key, port: Port::Reader });
@@ -78,7 +78,7 @@ impl Target {
     }
 
     /// Reads `http://host:port/path`, `host:port` or `:port`. Never panics.
-    pub(super) fn parse(text: &str) -> Result<Self, TargetError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TargetError> {
         let wrong = || TargetError(text.escape_debug().to_string());
         let full = match text {
             _ if text.contains("://") => text.to_owned(),
@@ -114,7 +114,7 @@ impl Target {
     /// # Errors
     ///
     /// What went wrong, with the address.
-    pub(super) fn ask(&self) -> io::Result<Page> {
+    pub(crate) fn ask(&self) -> io::Result<Page> {
         let failed =
             |error: &dyn fmt::Display| io::Error::other(format!("no page from {self}: {error}"));
         let fields = format!(

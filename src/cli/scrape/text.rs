@@ -3,7 +3,7 @@
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Requests per second.
-pub(super) fn rate(rate: f64) -> String {
+pub(crate) fn rate(rate: f64) -> String {
     if rate <= 0.0 {
         "0".to_owned()
     } else if rate < 0.1 {
@@ -14,7 +14,7 @@ pub(super) fn rate(rate: f64) -> String {
 }
 
 /// A share as percent, without the sign.
-pub(super) fn share(share: f64) -> String {
+pub(crate) fn share(share: f64) -> String {
     if share <= 0.0 {
         "0".to_owned()
     } else if share < 0.001 {
@@ -25,7 +25,7 @@ pub(super) fn share(share: f64) -> String {
 }
 
 /// A duration. At the highest bound nobody knows how much longer it was.
-pub(super) fn seconds(seconds: Option<f64>, highest: Option<f64>) -> String {
+pub(crate) fn seconds(seconds: Option<f64>, highest: Option<f64>) -> String {
     let Some(seconds) = seconds else { return "-".to_owned() };
     let sign = if highest.is_some_and(|highest| seconds >= highest) { ">=" } else { "" };
     if seconds < 0.0095 {
@@ -38,7 +38,7 @@ pub(super) fn seconds(seconds: Option<f64>, highest: Option<f64>) -> String {
 }
 
 /// A duration of hours and days.
-pub(super) fn uptime(time: std::time::Duration) -> String {
+pub(crate) fn uptime(time: std::time::Duration) -> String {
     let minutes = time.as_secs() / 60;
     match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
         (0, 0, 0) => format!("{}s", time.as_secs()),
@@ -49,7 +49,7 @@ pub(super) fn uptime(time: std::time::Duration) -> String {
 }
 
 /// Writes what a terminal would obey or hide, or what turns its neighbours round, as a code.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let hidden = c.is_control()
@@ -61,7 +61,7 @@ pub(super) fn visible(text: &str) -> String {
 }
 
 /// Cuts or fills to a number of columns.
-pub(super) fn fit(text: &str, columns: usize) -> String {
+pub(crate) fn fit(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         let mut text = text.to_owned();
         text.extend(std::iter::repeat_n(' ', columns - text.width()));

@@ -47,40 +47,40 @@ const PROFILES: [Names; 3] = [
 ];
 
 /// Method and path.
-pub(super) type Key = (String, String);
+pub(crate) type Key = (String, String);
 
 /// Why requests failed: who, and the `error` label or `5xx` for the app's own answer.
-pub(super) type Reason = (Side, String);
+pub(crate) type Reason = (Side, String);
 
 /// Counters of one method and path, or of all.
 #[derive(Clone, PartialEq, Default, Debug)]
-pub(super) struct Row {
-    pub(super) total: f64,
-    pub(super) errors: f64,
+pub(crate) struct Row {
+    pub(crate) total: f64,
+    pub(crate) errors: f64,
     /// Cumulative, in the order of the page's bounds.
-    pub(super) buckets: Vec<f64>,
+    pub(crate) buckets: Vec<f64>,
 }
 
 /// A page.
 #[derive(Debug)]
-pub(super) struct Page {
-    pub(super) at: Instant,
-    pub(super) rows: BTreeMap<Key, Arc<Row>>,
-    pub(super) all: Row,
-    pub(super) reasons: BTreeMap<Reason, f64>,
+pub(crate) struct Page {
+    pub(crate) at: Instant,
+    pub(crate) rows: BTreeMap<Key, Arc<Row>>,
+    pub(crate) all: Row,
+    pub(crate) reasons: BTreeMap<Reason, f64>,
     /// Upper bounds of the buckets.
-    pub(super) bounds: Vec<f64>,
-    pub(super) in_flight: Option<f64>,
-    pub(super) up: Option<f64>,
-    pub(super) draining: bool,
-    pub(super) overflow: f64,
+    pub(crate) bounds: Vec<f64>,
+    pub(crate) in_flight: Option<f64>,
+    pub(crate) up: Option<f64>,
+    pub(crate) draining: bool,
+    pub(crate) overflow: f64,
     /// Seconds since the epoch.
-    pub(super) started: Option<f64>,
+    pub(crate) started: Option<f64>,
 }
 
 impl Page {
     /// Sums a page up. Never panics.
-    pub(super) fn of(text: &str, at: Instant) -> Self {
+    pub(crate) fn of(text: &str, at: Instant) -> Self {
         let found = |names: &&Names| samples(text).any(|sample| sample.name == names.requests);
         let [usual, ..] = &PROFILES;
         let names = PROFILES.iter().find(found).unwrap_or(usual);
@@ -96,7 +96,8 @@ impl Page {
             overflow: 0.0,
             started: None,
         };
-        for sample in samples(text).filter(|sample| sample.value >= 0.0) {
+        for sample in samples(text).filter(|sample| sample.value >= 0.0 && sample.value.is_finite())
+        {
             page.add(&sample, names);
         }
         page
