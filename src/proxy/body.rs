@@ -14,9 +14,9 @@ use crate::http::h1::Field;
 use crate::net::transport::{Pace, PassError, Passed, Scratch};
 use crate::net::turn::give_way;
 
-pub(crate) use self::h2::{FrameSink, FrameSource};
-pub(crate) use self::sink::{Delimiter, WireSink};
-pub(crate) use self::source::{SourceError, WireSource};
+pub(crate) use self::h2::{Http2Sink, Http2Source};
+pub(crate) use self::sink::{Delimiter, Http1Sink};
+pub(crate) use self::source::{Http1Source, SourceError};
 
 mod h2;
 mod sink;
@@ -51,9 +51,9 @@ pub(crate) enum Source {
     /// There is none.
     None,
     /// An HTTP/1 connection.
-    Wire(WireSource),
+    Http1(Http1Source),
     /// An HTTP/2 stream.
-    Frames(Box<FrameSource>),
+    Http2(Box<Http2Source>),
 }
 
 /// Where a body goes.
@@ -61,23 +61,23 @@ pub(crate) enum Sink {
     /// There is none: the message has no body, and its head was sent.
     None,
     /// An HTTP/1 connection.
-    Wire(WireSink),
+    Http1(Http1Sink),
     /// An HTTP/2 stream.
-    Frames(Box<FrameSink>),
+    Http2(Box<Http2Sink>),
 }
 
 impl Source {
     fn is_empty(&self) -> bool {
         match self {
             Self::None => true,
-            Self::Wire(source) => source.is_empty(),
-            Self::Frames(source) => source.is_empty(),
+            Self::Http1(source) => source.is_empty(),
+            Self::Http2(source) => source.is_empty(),
         }
     }
 
     /// The recipient takes no more for now.
     fn waits(&self) {
-        if let Self::Frames(source) = self {
+        if let Self::Http2(source) = self {
             source.waits();
         }
     }
@@ -85,8 +85,8 @@ impl Source {
     fn trailers(&self) -> Result<Vec<Field<'_>>, SourceError> {
         match self {
             Self::None => Ok(Vec::new()),
-            Self::Wire(source) => source.trailers(),
-            Self::Frames(source) => Ok(source.trailers()),
+            Self::Http1(source) => source.trailers(),
+            Self::Http2(source) => Ok(source.trailers()),
         }
     }
 
@@ -107,8 +107,8 @@ impl Sink {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::None => Poll::Ready(Ok(())),
-            Self::Wire(sink) => sink.poll_flush(cx),
-            Self::Frames(sink) => sink.poll_flush(cx),
+            Self::Http1(sink) => sink.poll_flush(cx),
+            Self::Http2(sink) => sink.poll_flush(cx),
         }
     }
 
@@ -116,8 +116,8 @@ impl Sink {
     pub(crate) fn is_blocked(&self) -> bool {
         match self {
             Self::None => false,
-            Self::Wire(sink) => sink.is_blocked(),
-            Self::Frames(sink) => sink.is_blocked(),
+            Self::Http1(sink) => sink.is_blocked(),
+            Self::Http2(sink) => sink.is_blocked(),
         }
     }
 
@@ -125,8 +125,8 @@ impl Sink {
     fn piece_bytes(&mut self, wanted: usize) -> usize {
         match self {
             Self::None => wanted,
-            Self::Wire(sink) => sink.piece_bytes(wanted),
-            Self::Frames(sink) => sink.piece_bytes(wanted),
+            Self::Http1(sink) => sink.piece_bytes(wanted),
+            Self::Http2(sink) => sink.piece_bytes(wanted),
         }
     }
 
@@ -138,8 +138,8 @@ impl Sink {
     ) -> io::Result<()> {
         match self {
             Self::None => Ok(()),
-            Self::Wire(sink) => sink.send(cx, data, end),
-            Self::Frames(sink) => {
+            Self::Http1(sink) => sink.send(cx, data, end),
+            Self::Http2(sink) => {
                 sink.send(data, end);
                 Ok(())
             }
@@ -154,8 +154,8 @@ impl Sink {
     ) -> io::Result<()> {
         match self {
             Self::None => Ok(()),
-            Self::Wire(sink) => sink.send(cx, &data, end),
-            Self::Frames(sink) => {
+            Self::Http1(sink) => sink.send(cx, &data, end),
+            Self::Http2(sink) => {
                 sink.send_bytes(data, end);
                 Ok(())
             }
@@ -181,8 +181,8 @@ impl Pump {
     pub(crate) fn new(source: Source, sink: Sink) -> Self {
         let ended = source.is_empty();
         let pace = match &source {
-            Source::Wire(source) => Pace::first(source.known_bytes()),
-            Source::None | Source::Frames(_) => Pace::Read,
+            Source::Http1(source) => Pace::first(source.known_bytes()),
+            Source::None | Source::Http2(_) => Pace::Read,
         };
         Self { source, sink, bytes: 0, pace, ended, failure: None }
     }
@@ -217,8 +217,8 @@ impl Pump {
             let most = self.sink.piece_bytes(usize::MAX);
             match &mut self.source {
                 Source::None => self.ended = true,
-                Source::Frames(_) => ready!(self.poll_frame(cx))?,
-                Source::Wire(_) => ready!(self.poll_wire(cx, scratch, most))?,
+                Source::Http2(_) => ready!(self.poll_http2(cx))?,
+                Source::Http1(_) => ready!(self.poll_http1(cx, scratch, most))?,
             }
         }
         // At once, so that what waits on a connection is known before another of its streams reads.
@@ -228,17 +228,17 @@ impl Pump {
     }
 
     /// Moves one piece of a body from an HTTP/1 connection.
-    fn poll_wire(
+    fn poll_http1(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
         piece_bytes: usize,
     ) -> Poll<Result<(), PumpError>> {
-        let Source::Wire(source) = &mut self.source else {
+        let Source::Http1(source) = &mut self.source else {
             return Poll::Ready(Ok(()));
         };
         if self.pace == Pace::Pass
-            && let Sink::Wire(sink) = &mut self.sink
+            && let Sink::Http1(sink) = &mut self.sink
             && sink.is_plain()
             && let Some((from, most)) = source.passing()
             && !from.has_ahead()
@@ -287,8 +287,8 @@ impl Pump {
         flushed.map_err(PumpError::Sink)
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
-        let Source::Frames(source) = &mut self.source else {
+    fn poll_http2(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        let Source::Http2(source) = &mut self.source else {
             return Poll::Ready(Ok(()));
         };
         let data = ready!(source.poll_data(cx)).map_err(PumpError::Source)?;
@@ -305,7 +305,7 @@ impl Pump {
     ///
     /// The recipient's. An error of the source is kept for [`Self::poll`].
     pub(crate) fn push(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> io::Result<()> {
-        let Source::Wire(source) = &mut self.source else {
+        let Source::Http1(source) = &mut self.source else {
             return Ok(());
         };
         let decoded = source.decode(bytes);

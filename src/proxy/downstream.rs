@@ -22,7 +22,7 @@ use crate::http::rewrite::{Named, Recipient, ResponseFields};
 use crate::net::budget::{Charge, Holder};
 use crate::net::timer::Timer;
 use crate::net::transport::{Socket, Transport};
-use crate::proxy::body::{Delimiter, FrameSink, FrameSource, Sink, Source, WireSink, WireSource};
+use crate::proxy::body::{Delimiter, Http1Sink, Http1Source, Http2Sink, Http2Source, Sink, Source};
 use crate::proxy::downstream::h2::watch::Seen;
 use crate::proxy::upstream::Turn;
 use crate::proxy::worker::{Tick, Worker};
@@ -37,7 +37,7 @@ pub(crate) mod h2;
 /// One client connection. Not `Sync`; owned by one task.
 pub(crate) struct ClientConnection {
     /// The connection itself.
-    pub link: Rc<Transport>,
+    pub transport: Rc<Transport>,
     /// The client's address; IPv4 also where the socket is IPv6.
     pub peer: IpAddr,
     /// The same as text, made once per connection.
@@ -64,7 +64,7 @@ impl ClientConnection {
         let peer = peer.ip().to_canonical();
         let scheme = if matches!(socket, Socket::TlsServer(_)) { "https" } else { "http" };
         Self {
-            link: Rc::new(Transport::new(socket, holder)),
+            transport: Rc::new(Transport::new(socket, holder)),
             peer,
             address: peer.to_string().into(),
             scheme,
@@ -81,8 +81,8 @@ impl ClientConnection {
     ///
     /// The connection was reset.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>, worker: &Worker) -> Poll<io::Error> {
-        let polled = self.link.poll_gone(cx, &mut worker.scratch.borrow_mut());
-        if self.link.is_eof() && self.finished.get().is_none() {
+        let polled = self.transport.poll_gone(cx, &mut worker.scratch.borrow_mut());
+        if self.transport.is_eof() && self.finished.get().is_none() {
             self.finished.set(Some(worker.now()));
         }
         polled
@@ -95,19 +95,19 @@ impl ClientConnection {
     /// Whether the client has only half-closed and waits, or has left altogether, cannot be known
     /// until something is sent to it.
     pub(crate) fn finished(&self, worker: &Worker) -> Option<Tick> {
-        let goes_on = || !worker.drain.is_draining() && self.link.has_request_ahead();
+        let goes_on = || !worker.drain.is_draining() && self.transport.has_request_ahead();
         self.finished.get().filter(|_| !goes_on())
     }
 
     /// Tells whether the client has ended its side within a body that nobody has begun to read.
     pub(crate) fn has_cut(&self, body: BodyLength) -> bool {
-        let ahead = self.link.ahead_bytes() as u64;
-        self.link.is_eof() && matches!(body, BodyLength::Known(bytes) if ahead < bytes)
+        let ahead = self.transport.ahead_bytes() as u64;
+        self.transport.is_eof() && matches!(body, BodyLength::Known(bytes) if ahead < bytes)
     }
 
     /// Answers what is not served, as far as the socket takes it at once.
     pub(crate) fn turn_away(&self, worker: &Worker, response: &OwnResponse) {
-        self.link.try_write(&last_words(worker, response));
+        self.transport.try_write(&last_words(worker, response));
         self.mark_unread();
     }
 
@@ -140,7 +140,7 @@ pub(crate) struct Http1Client<'a> {
     /// The connection.
     pub connection: &'a ClientConnection,
     /// Interim answers, once there was one: their bytes go before all others.
-    interim: Option<Box<WireSink>>,
+    interim: Option<Box<Http1Sink>>,
 }
 
 impl<'a> From<&'a ClientConnection> for Downstream<'a> {
@@ -155,9 +155,9 @@ impl Http1Client<'_> {
         self.interim.as_mut().map(|sink| sink.take_waiting()).unwrap_or_default()
     }
 
-    fn interim(&mut self) -> &mut WireSink {
+    fn interim(&mut self) -> &mut Http1Sink {
         self.interim.get_or_insert_with(|| {
-            Box::new(WireSink::new(&self.connection.link, Vec::new(), Delimiter::Plain))
+            Box::new(Http1Sink::new(&self.connection.transport, Vec::new(), Delimiter::Plain))
         })
     }
 }
@@ -203,7 +203,7 @@ impl<'a> Downstream<'a> {
     /// To whom is charged what is kept for it.
     pub(crate) fn holder(&self) -> &Rc<Holder> {
         match self {
-            Self::Http1(client) => client.connection.link.holder(),
+            Self::Http1(client) => client.connection.transport.holder(),
             Self::Http2(stream) => stream.seen.holder(),
         }
     }
@@ -225,14 +225,14 @@ impl<'a> Downstream<'a> {
     ) -> Source {
         match self {
             Self::Http1(client) => {
-                let transport = &client.connection.link;
-                Source::Wire(WireSource::new(transport, length, named, max_trailer_bytes))
+                let transport = &client.connection.transport;
+                Source::Http1(Http1Source::new(transport, length, named, max_trailer_bytes))
             }
             Self::Http2(stream) => match stream.body.take() {
                 Some(body) => {
                     let seen = Some(Rc::clone(&stream.seen));
                     let charge = stream.seen.holder().charge();
-                    Source::Frames(Box::new(FrameSource::new(
+                    Source::Http2(Box::new(Http2Source::new(
                         body,
                         max_trailer_bytes,
                         seen,
@@ -367,8 +367,8 @@ impl<'a> Downstream<'a> {
                     BodyEnd::LastChunk => Delimiter::Chunked,
                     BodyEnd::Announced | BodyEnd::ConnectionEnd => Delimiter::Plain,
                 };
-                let sink = WireSink::new(&client.connection.link, out, delimiter);
-                Ok((written, Sink::Wire(sink)))
+                let sink = Http1Sink::new(&client.connection.transport, out, delimiter);
+                Ok((written, Sink::Http1(sink)))
             }
             Self::Http2(stream) => {
                 let mut response = http::Response::new(());
@@ -378,7 +378,7 @@ impl<'a> Downstream<'a> {
                 let ended = head.body.is_empty();
                 let sent = stream.respond.send_response(response, ended).map_err(broken)?;
                 let (seen, charge) = (Some(Rc::clone(&stream.seen)), stream.seen.holder().charge());
-                Ok((written, Sink::Frames(Box::new(FrameSink::new(sent, ended, seen, charge)))))
+                Ok((written, Sink::Http2(Box::new(Http2Sink::new(sent, ended, seen, charge)))))
             }
         }
     }

@@ -189,10 +189,10 @@ impl<'a> Exchange<'a> {
                 sides.worker.cold.retries_not_sent.increment(1);
             }
         }
-        let reader = if let (Sink::Wire(sink), PooledConnection::Wire(lease)) =
+        let reader = if let (Sink::Http1(sink), PooledConnection::Http1(connection)) =
             (&mut sides.upload.sink, &upstream)
         {
-            sink.resend(&lease.link);
+            sink.resend(&connection.transport);
             HeadReader::Http1(Vec::new())
         } else {
             let (sink, reader) =

@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use crate::http::response::{OwnResponse, Persistence, write_own};
 use crate::http::rewrite::Recipient;
-use crate::proxy::body::{Delimiter, WireSink};
+use crate::proxy::body::{Delimiter, Http1Sink};
 use crate::proxy::downstream::{Downstream, Http1Client, Stream};
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::is_refused;
@@ -147,7 +147,7 @@ impl<'a> Reply<'a> {
         let mut out = client.take_begun();
         write_own(own, self.to, persistence, &self.worker.date(), &mut out);
         out.extend_from_slice(own.content(self.to).as_bytes());
-        let mut sink = WireSink::new(&client.connection.link, out, Delimiter::Plain);
+        let mut sink = Http1Sink::new(&client.connection.transport, out, Delimiter::Plain);
         let sent = tokio::time::timeout(ANSWER_LIMIT, poll_fn(|cx| sink.poll_flush(cx))).await;
         if has_unread {
             client.connection.mark_unread();

@@ -37,7 +37,7 @@ struct Direction {
 pub(crate) struct Tunnel {
     up: Direction,
     down: Direction,
-    lease: Option<PooledHttp1>,
+    upstream: Option<PooledHttp1>,
     open: Option<OpenConnection>,
 }
 
@@ -107,7 +107,7 @@ impl Tunnel {
         let holder = downstream.holder();
         let up = Direction::new(downstream, upstream, holder);
         let down = Direction::new(upstream, downstream, holder);
-        Self { up, down, lease: None, open: None }
+        Self { up, down, upstream: None, open: None }
     }
 
     /// The 101 was sent: the request ends here, the connection lives on.
@@ -115,9 +115,9 @@ impl Tunnel {
     pub(crate) fn started(
         mut self: Box<Self>,
         observation: Observation,
-        lease: PooledHttp1,
+        upstream: PooledHttp1,
     ) -> Box<Self> {
-        self.lease = Some(lease);
+        self.upstream = Some(upstream);
         self.open = Some(observation.switched());
         self
     }
@@ -155,7 +155,7 @@ impl Tunnel {
             Poll::Pending
         })
         .await;
-        drop(self.lease);
+        drop(self.upstream);
         drop(self.open);
     }
 }

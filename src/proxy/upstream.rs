@@ -22,13 +22,13 @@ use crate::proxy::worker::{Tick, Worker};
 use self::counted::{Counted, Use};
 use self::speech::{Speech, VERDICT_LIMIT, VERDICT_WAIT};
 
+pub(crate) use self::h1::PooledHttp1;
 pub(crate) use self::h2::{PooledStream, STREAM_WINDOW_BYTES};
-pub(crate) use self::lease::PooledHttp1;
 pub(crate) use self::spare::{ClientPlace, Descriptors};
 
 mod counted;
+mod h1;
 mod h2;
-mod lease;
 mod life;
 mod prober;
 mod spare;
@@ -37,25 +37,25 @@ mod speech;
 /// What a request is sent on. Dropping it tells the upstream that nobody waits.
 pub(crate) enum PooledConnection {
     /// An HTTP/1 connection of its own.
-    Wire(PooledHttp1),
+    Http1(PooledHttp1),
     /// A stream of a shared HTTP/2 connection.
-    Stream(Box<PooledStream>),
+    Http2(Box<PooledStream>),
 }
 
 impl PooledConnection {
     /// Tells whether the connection served a request before.
     pub(crate) fn is_reused(&self) -> bool {
         match self {
-            Self::Wire(lease) => lease.is_reused(),
-            Self::Stream(lease) => lease.reused,
+            Self::Http1(connection) => connection.is_reused(),
+            Self::Http2(stream) => stream.reused,
         }
     }
 
     /// The upstream may leave unread what is sent from now on, and is not lost for it.
     pub(crate) fn be_patient(&self) {
         match self {
-            Self::Wire(lease) => lease.link.be_patient(),
-            Self::Stream(lease) => lease.life.be_patient(),
+            Self::Http1(connection) => connection.transport.be_patient(),
+            Self::Http2(stream) => stream.life.be_patient(),
         }
     }
 }
@@ -86,7 +86,7 @@ const FRESH: Duration = Duration::from_millis(500);
 
 /// A connection that waits for a request.
 struct Idle {
-    link: Rc<Transport>,
+    transport: Rc<Transport>,
     counted: Counted,
     since: Tick,
     keep: Duration,
@@ -137,14 +137,14 @@ impl Pool {
         replayable: bool,
     ) -> Option<PooledConnection> {
         if protocol != Protocol::Http1 {
-            if let Some(lease) = self.streams.checkout(self) {
-                return Some(PooledConnection::Stream(Box::new(lease)));
+            if let Some(stream) = self.streams.checkout(self) {
+                return Some(PooledConnection::Http2(Box::new(stream)));
             }
             if self.speech.goes_by_http2(protocol) {
                 return None;
             }
         }
-        self.checkout_wire(replayable).map(PooledConnection::Wire)
+        self.checkout_http1(replayable).map(PooledConnection::Http1)
     }
 
     /// Takes an idle HTTP/1 connection.
@@ -152,13 +152,13 @@ impl Pool {
     /// For a request that cannot be sent a second time (not `replayable`) the kernel is asked,
     /// too, and only a connection that was busy just now is taken: a server that closes idle
     /// connections may decide to do so while the request is on its way, which no probe can see.
-    fn checkout_wire(self: &Rc<Self>, replayable: bool) -> Option<PooledHttp1> {
+    fn checkout_http1(self: &Rc<Self>, replayable: bool) -> Option<PooledHttp1> {
         let limit = if replayable { Duration::MAX } else { FRESH };
         let now = self.worker.now();
         let mut idle = self.idle.borrow_mut();
         let entry = loop {
             let entry = idle.pop()?;
-            if entry.link.is_spoilt() || self.idle_time(&entry, now) >= entry.keep {
+            if entry.transport.is_spoilt() || self.idle_time(&entry, now) >= entry.keep {
                 continue;
             }
             if self.idle_time(&entry, now) >= limit {
@@ -166,14 +166,14 @@ impl Pool {
                 idle.push(entry);
                 return None;
             }
-            if replayable || !entry.link.is_readable() {
+            if replayable || !entry.transport.is_readable() {
                 break entry;
             }
         };
         drop(idle);
         bump(&self.worker.stats.reused);
         entry.counted.set(Use::Active);
-        Some(self.lease(entry.link, entry.counted, true))
+        Some(self.in_use(entry.transport, entry.counted, true))
     }
 
     fn idle_time(&self, entry: &Idle, now: Tick) -> Duration {
@@ -208,24 +208,24 @@ impl Pool {
                 turn = self.streams.turn() => turn,
                 () = &mut over => return Err(ProxyError::ConnectionTimeout),
             };
-            if let Some(lease) = self.streams.checkout(self) {
-                return Ok(PooledConnection::Stream(Box::new(lease)));
+            if let Some(stream) = self.streams.checkout(self) {
+                return Ok(PooledConnection::Http2(Box::new(stream)));
             }
             if turn.is_none() {
                 continue;
             }
-            if let Some(lease) = self.streams.revive(self).await {
-                return Ok(PooledConnection::Stream(Box::new(lease)));
+            if let Some(stream) = self.streams.revive(self).await {
+                return Ok(PooledConnection::Http2(Box::new(stream)));
             }
             match self.open_http2(protocol).await? {
-                Some(lease) => return Ok(lease),
+                Some(upstream) => return Ok(upstream),
                 None => break,
             }
         }
         if protocol != Protocol::Http1
-            && let Some(lease) = self.checkout_wire(false)
+            && let Some(connection) = self.checkout_http1(false)
         {
-            return Ok(PooledConnection::Wire(lease));
+            return Ok(PooledConnection::Http1(connection));
         }
         let further = match turn {
             Turn::First => None,
@@ -235,9 +235,9 @@ impl Pool {
             }
         };
         let Dialled { socket, .. } = self.dial(&[Alpn::Http1]).await?;
-        let link = Rc::new(Transport::new(socket, &self.holder));
+        let transport = Rc::new(Transport::new(socket, &self.holder));
         let counted = Counted::new(&self.worker.stats, Use::Active, further);
-        Ok(PooledConnection::Wire(self.lease(link, counted, false)))
+        Ok(PooledConnection::Http1(self.in_use(transport, counted, false)))
     }
 
     /// Connects for HTTP/2. `None`: the request goes by HTTP/1.1, on another connection.
@@ -247,21 +247,21 @@ impl Pool {
     ) -> Result<Option<PooledConnection>, ProxyError> {
         self.speech.still_refused()?;
         let Dialled { socket, alpn } = self.dial(BOTH).await?;
-        let link = Rc::new(Transport::new(socket, &self.holder));
+        let transport = Rc::new(Transport::new(socket, &self.holder));
         match alpn {
             Some(Alpn::Http2) => {
                 self.speech.learned(Verdict::Http2);
-                let lease = self.streams.offer(h2::open(self, link).await?);
-                return Ok(Some(PooledConnection::Stream(Box::new(lease))));
+                let stream = self.streams.offer(h2::open(self, transport).await?);
+                return Ok(Some(PooledConnection::Http2(Box::new(stream))));
             }
             Some(Alpn::Http1) => {
                 self.speech.learned(Verdict::Other);
                 self.speech.refuse()?;
-                return Ok(Some(PooledConnection::Wire(self.fresh(link))));
+                return Ok(Some(PooledConnection::Http1(self.fresh(transport))));
             }
             None => {}
         }
-        let shared = h2::open(self, link).await?;
+        let shared = h2::open(self, transport).await?;
         let hearing = Rc::clone(&shared.life.hearing);
         let verdict = tokio::time::timeout(VERDICT_WAIT, hearing.verdict()).await.ok();
         if let Some(verdict) = verdict {
@@ -280,11 +280,11 @@ impl Pool {
                 Ok(None)
             }
             None | Some(Verdict::Http2) => {
-                let lease = self.streams.offer(shared);
+                let stream = self.streams.offer(shared);
                 if verdict.is_none() {
-                    drop(tokio::task::spawn_local(Rc::clone(self).hear_of(lease.life())));
+                    drop(tokio::task::spawn_local(Rc::clone(self).hear_of(stream.life())));
                 }
-                Ok(Some(PooledConnection::Stream(Box::new(lease))))
+                Ok(Some(PooledConnection::Http2(Box::new(stream))))
             }
         }
     }
@@ -335,18 +335,23 @@ impl Pool {
         }
     }
 
-    fn fresh(self: &Rc<Self>, link: Rc<Transport>) -> PooledHttp1 {
-        self.lease(link, Counted::new(&self.worker.stats, Use::Active, None), false)
+    fn fresh(self: &Rc<Self>, transport: Rc<Transport>) -> PooledHttp1 {
+        self.in_use(transport, Counted::new(&self.worker.stats, Use::Active, None), false)
     }
 
-    fn lease(self: &Rc<Self>, link: Rc<Transport>, counted: Counted, reused: bool) -> PooledHttp1 {
-        link.begin_exchange();
-        PooledHttp1 { pool: Rc::clone(self), link, counted, reused }
+    fn in_use(
+        self: &Rc<Self>,
+        transport: Rc<Transport>,
+        counted: Counted,
+        reused: bool,
+    ) -> PooledHttp1 {
+        transport.begin_exchange();
+        PooledHttp1 { pool: Rc::clone(self), transport, counted, reused }
     }
 
-    fn put(self: &Rc<Self>, link: Rc<Transport>, counted: Counted, keep: Duration) {
+    fn put(self: &Rc<Self>, transport: Rc<Transport>, counted: Counted, keep: Duration) {
         counted.set(Use::Idle);
-        self.idle.borrow_mut().push(Idle { link, counted, since: self.worker.now(), keep });
+        self.idle.borrow_mut().push(Idle { transport, counted, since: self.worker.now(), keep });
         if !self.sweeping.replace(true) {
             drop(tokio::task::spawn_local(Rc::clone(self).sweep()));
         }
@@ -360,7 +365,9 @@ impl Pool {
             tokio::time::sleep(interval).await;
             let now = self.worker.now();
             let mut idle = self.idle.borrow_mut();
-            idle.retain(|entry| !entry.link.is_spoilt() && self.idle_time(entry, now) < entry.keep);
+            idle.retain(|entry| {
+                !entry.transport.is_spoilt() && self.idle_time(entry, now) < entry.keep
+            });
             if idle.is_empty() {
                 self.sweeping.set(false);
                 return;

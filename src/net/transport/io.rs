@@ -127,14 +127,14 @@ fn is_message(bytes: &[u8]) -> bool {
 
 /// A shared connection with the traits of a socket.
 pub(crate) struct TransportIo {
-    link: Rc<Transport>,
+    transport: Rc<Transport>,
     hearing: Option<Rc<Hearing>>,
 }
 
 impl TransportIo {
-    /// Reads and writes `link`; shows what arrives to `hearing`.
-    pub(crate) fn new(link: &Rc<Transport>, hearing: Option<&Rc<Hearing>>) -> Self {
-        Self { link: Rc::clone(link), hearing: hearing.map(Rc::clone) }
+    /// Reads and writes `transport`; shows what arrives to `hearing`.
+    pub(crate) fn new(transport: &Rc<Transport>, hearing: Option<&Rc<Hearing>>) -> Self {
+        Self { transport: Rc::clone(transport), hearing: hearing.map(Rc::clone) }
     }
 }
 
@@ -145,9 +145,9 @@ impl AsyncRead for TransportIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // Libraries move connections between tasks.
-        self.link.change_reader();
+        self.transport.change_reader();
         let before = buffer.filled().len();
-        ready!(self.link.poll_read_buf(cx, buffer))?;
+        ready!(self.transport.poll_read_buf(cx, buffer))?;
         if let Some(hearing) = &self.hearing {
             hearing.hear(buffer.filled().get(before..).unwrap_or_default());
         }
@@ -161,7 +161,7 @@ impl AsyncWrite for TransportIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.link.poll_write(cx, &[IoSlice::new(bytes)])
+        self.transport.poll_write(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -169,7 +169,7 @@ impl AsyncWrite for TransportIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.link.poll_write(cx, slices)
+        self.transport.poll_write(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -177,10 +177,10 @@ impl AsyncWrite for TransportIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.link.poll_flush(cx)
+        self.transport.poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.link.poll_shutdown(cx)
+        self.transport.poll_shutdown(cx)
     }
 }

@@ -58,7 +58,7 @@ impl Side {
     }
 }
 
-type Link = Rc<RefCell<[Side; 2]>>;
+type Sides = Rc<RefCell<[Side; 2]>>;
 
 /// One end. Dropping it closes.
 pub struct MemorySocket {
@@ -68,21 +68,21 @@ pub struct MemorySocket {
 /// What a test does to a connection whose end somebody else owns.
 #[derive(Clone)]
 pub(crate) struct MemoryView {
-    link: Link,
+    sides: Sides,
     own: usize,
 }
 
 /// Two connected ends; each has so much on the way to it, and moves so much in one call.
 pub(crate) fn pair(ends: [(usize, usize); 2]) -> (MemorySocket, MemorySocket) {
     let sides = ends.map(|(capacity, piece)| Side { capacity, piece, ..Side::default() });
-    let link = Rc::new(RefCell::new(sides));
-    let end = |own| MemorySocket { view: MemoryView { link: Rc::clone(&link), own } };
+    let sides = Rc::new(RefCell::new(sides));
+    let end = |own| MemorySocket { view: MemoryView { sides: Rc::clone(&sides), own } };
     (end(0), end(1))
 }
 
 impl MemoryView {
     fn with<T>(&self, run: impl FnOnce(&mut Side, &mut Side) -> T) -> T {
-        let [one, other] = &mut *self.link.borrow_mut();
+        let [one, other] = &mut *self.sides.borrow_mut();
         if self.own == 0 { run(one, other) } else { run(other, one) }
     }
 

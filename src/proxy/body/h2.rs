@@ -17,7 +17,7 @@ use crate::net::budget::{Charge, SMALL_BYTES};
 use crate::proxy::downstream::h2::watch::Seen;
 
 /// A body that arrives in DATA frames.
-pub(crate) struct FrameSource {
+pub(crate) struct Http2Source {
     stream: RecvStream,
     trailers: HeaderMap,
     max_trailer_bytes: usize,
@@ -33,7 +33,7 @@ pub(crate) struct FrameSource {
     ended: bool,
 }
 
-impl FrameSource {
+impl Http2Source {
     /// The body of a message whose head was received; more than `max_trailer_bytes` of trailers
     /// are an error.
     ///
@@ -140,7 +140,7 @@ fn failure(error: &h2::Error) -> SourceError {
 const FRAME_BYTES: usize = 16 * 1024;
 
 /// A body that leaves in DATA frames.
-pub(crate) struct FrameSink {
+pub(crate) struct Http2Sink {
     stream: SendStream<Bytes>,
     /// What its stream has not taken: pieces that are no larger than a frame, because the library
     /// keeps a whole piece until its last byte is written.
@@ -160,7 +160,7 @@ enum End {
     Sent,
 }
 
-impl FrameSink {
+impl Http2Sink {
     /// The body behind a head; `ended` if the head said that there is none.
     pub(crate) fn new(
         stream: SendStream<Bytes>,

@@ -19,8 +19,8 @@ pub(crate) enum Delimiter {
 }
 
 /// A message on its way out: its head, then its body.
-pub(crate) struct WireSink {
-    link: Rc<Transport>,
+pub(crate) struct Http1Sink {
+    transport: Rc<Transport>,
     delimiter: Delimiter,
     /// Bytes that the socket has not taken yet, from `at`.
     out: Vec<u8>,
@@ -32,15 +32,15 @@ pub(crate) struct WireSink {
     pub written_bytes: u64,
 }
 
-impl WireSink {
-    /// A message whose head is `head`, to go over `link`.
-    pub(crate) fn new(link: &Rc<Transport>, head: Vec<u8>, delimiter: Delimiter) -> Self {
-        Self::charged(link, link.holder(), head, delimiter)
+impl Http1Sink {
+    /// A message whose head is `head`, to go over `transport`.
+    pub(crate) fn new(transport: &Rc<Transport>, head: Vec<u8>, delimiter: Delimiter) -> Self {
+        Self::charged(transport, transport.holder(), head, delimiter)
     }
 
     /// The same; what is kept is charged to somebody else.
     pub(crate) fn charged(
-        link: &Rc<Transport>,
+        transport: &Rc<Transport>,
         holder: &Rc<Holder>,
         head: Vec<u8>,
         delimiter: Delimiter,
@@ -48,7 +48,7 @@ impl WireSink {
         let charge = holder.charge();
         charge.set(head.capacity());
         Self {
-            link: Rc::clone(link),
+            transport: Rc::clone(transport),
             delimiter,
             out: head,
             at: 0,
@@ -64,8 +64,8 @@ impl WireSink {
     }
 
     /// Sends the same head over another connection. Only before any body.
-    pub(crate) fn resend(&mut self, link: &Rc<Transport>) {
-        self.link = Rc::clone(link);
+    pub(crate) fn resend(&mut self, transport: &Rc<Transport>) {
+        self.transport = Rc::clone(transport);
         self.at = 0;
     }
 
@@ -107,7 +107,7 @@ impl WireSink {
         scratch: &mut Scratch,
     ) -> Result<Passed, PassError> {
         let mut rest = Vec::new();
-        let passed = from.pass(cx, &self.link, most, (scratch, &mut rest))?;
+        let passed = from.pass(cx, &self.transport, most, (scratch, &mut rest))?;
         self.is_full = passed == Passed::NotTaken;
         if let Passed::Bytes(count) = passed {
             self.written_bytes += (count - rest.len()) as u64;
@@ -123,14 +123,14 @@ impl WireSink {
     /// The socket's.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(waiting) = self.out.get(self.at..).filter(|waiting| !waiting.is_empty()) {
-            let count = ready!(self.link.poll_write(cx, &[IoSlice::new(waiting)]))?;
+            let count = ready!(self.transport.poll_write(cx, &[IoSlice::new(waiting)]))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.at += count;
             self.written_bytes += count as u64;
         }
-        self.link.poll_flush(cx)
+        self.transport.poll_flush(cx)
     }
 
     /// Sends data; with `end`, the body's end and its trailers. What the socket does not take is
@@ -165,7 +165,7 @@ impl WireSink {
         IoSlice::advance_slices(&mut slices, 0);
         let mut result = Ok(());
         while !slices.is_empty() && result.is_ok() {
-            match self.link.poll_write(cx, slices) {
+            match self.transport.poll_write(cx, slices) {
                 Poll::Ready(Ok(0)) => result = Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(count)) => {
                     self.written_bytes += count as u64;

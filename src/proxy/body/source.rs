@@ -40,8 +40,8 @@ impl From<TrailerError> for SourceError {
 }
 
 /// A body on its way in.
-pub(crate) struct WireSource {
-    link: Rc<Transport>,
+pub(crate) struct Http1Source {
+    transport: Rc<Transport>,
     framing: Framing,
     /// Fields that Connection named, which the trailers lose as well.
     named: Named,
@@ -66,11 +66,11 @@ pub(super) struct Decoded {
     pub(super) failure: Option<SourceError>,
 }
 
-impl WireSource {
-    /// A body that arrives on `link`; trailers named in `named` are dropped, and more than
+impl Http1Source {
+    /// A body that arrives on `transport`; trailers named in `named` are dropped, and more than
     /// `max_trailer_bytes` of them are an error.
     pub(crate) fn new(
-        link: &Rc<Transport>,
+        transport: &Rc<Transport>,
         length: BodyLength,
         named: Named,
         max_trailer_bytes: usize,
@@ -81,7 +81,7 @@ impl WireSource {
             BodyLength::Chunked => Framing::Chunked(Box::new(Decoder::new(max_trailer_bytes))),
             BodyLength::UntilClose => Framing::UntilClose,
         };
-        Self { link: Rc::clone(link), framing, named }
+        Self { transport: Rc::clone(transport), framing, named }
     }
 
     /// Tells whether there is no body at all.
@@ -95,7 +95,7 @@ impl WireSource {
         cx: &mut Context<'_>,
         scratch: &mut [u8],
     ) -> Poll<Result<usize, SourceError>> {
-        let count = ready!(self.link.poll_read(cx, scratch)).map_err(|_| SourceError::Io)?;
+        let count = ready!(self.transport.poll_read(cx, scratch)).map_err(|_| SourceError::Io)?;
         Poll::Ready(if count == 0 { self.end().map(|()| 0) } else { Ok(count) })
     }
 
@@ -109,7 +109,7 @@ impl WireSource {
 
     /// Tells whether what is read next was read ahead.
     pub(super) fn has_ahead(&self) -> bool {
-        self.link.has_ahead()
+        self.transport.has_ahead()
     }
 
     /// The connection, where what comes next on it is data as it is, and how much of it belongs to
@@ -117,8 +117,8 @@ impl WireSource {
     pub(super) fn passing(&self) -> Option<(&Transport, u64)> {
         match self.framing {
             Framing::None | Framing::Chunked(_) => None,
-            Framing::Known(remaining) => Some((&*self.link, remaining)),
-            Framing::UntilClose => Some((&*self.link, u64::MAX)),
+            Framing::Known(remaining) => Some((&*self.transport, remaining)),
+            Framing::UntilClose => Some((&*self.transport, u64::MAX)),
         }
     }
 
@@ -167,7 +167,7 @@ impl WireSource {
 
     /// Gives back what belongs to the next message.
     pub(super) fn put_back(&self, bytes: &[u8]) {
-        self.link.put_back(bytes);
+        self.transport.put_back(bytes);
     }
 }
 

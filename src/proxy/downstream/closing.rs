@@ -18,12 +18,12 @@ const LINGER_SILENCE: Duration = Duration::from_secs(5);
 ///
 /// RFC 9112 §9.6.
 pub(crate) async fn close(downstream: &ClientConnection) {
-    let link = &downstream.link;
-    let unread = downstream.has_unread() || link.has_ahead();
-    if !unread && !link.has_closing_message() {
+    let transport = &downstream.transport;
+    let unread = downstream.has_unread() || transport.has_ahead();
+    if !unread && !transport.has_closing_message() {
         return;
     }
-    let shutdown = poll_fn(|cx| link.poll_shutdown(cx));
+    let shutdown = poll_fn(|cx| transport.poll_shutdown(cx));
     let shutdown = tokio::time::timeout(LINGER_SILENCE, shutdown).await;
     if unread && matches!(shutdown, Ok(Ok(()))) {
         // Out of time or out of client: either way there is nothing more to do for it.
@@ -36,7 +36,7 @@ async fn discard(downstream: &ClientConnection) {
     loop {
         // Whoever sends at full speed must not keep others waiting.
         tokio::task::yield_now().await;
-        let read = poll_fn(|cx| downstream.link.poll_read(cx, &mut scratch));
+        let read = poll_fn(|cx| downstream.transport.poll_read(cx, &mut scratch));
         let read = tokio::time::timeout(LINGER_SILENCE, read).await;
         if !matches!(read, Ok(Ok(count)) if count > 0) {
             return;

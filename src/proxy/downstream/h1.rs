@@ -141,7 +141,7 @@ async fn converse(
                 holder.rests();
             }
             Disposition::Close => break,
-            Disposition::Abort => return downstream.link.abort(),
+            Disposition::Abort => return downstream.transport.abort(),
             Disposition::Switched(tunnel) => {
                 Box::pin(tunnel.run(&worker)).await;
                 return;
@@ -181,7 +181,7 @@ impl<'a> Requests<'a> {
             downstream,
             guard,
             is_http2: false,
-            partial: Kept::new(downstream.link.holder()),
+            partial: Kept::new(downstream.transport.holder()),
             opened,
             head_since: None,
             idle_since: None,
@@ -193,7 +193,7 @@ impl<'a> Requests<'a> {
         loop {
             let worker = self.worker;
             let mut scratch = worker.scratch.borrow_mut();
-            let count = match self.downstream.link.poll_read(cx, scratch.head_room()) {
+            let count = match self.downstream.transport.poll_read(cx, scratch.head_room()) {
                 Poll::Pending => break,
                 // A FIN in the middle of a head is the client's decision, too.
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::End),
@@ -215,7 +215,7 @@ impl<'a> Requests<'a> {
                 return Poll::Ready(event);
             }
         }
-        let should_leave = self.downstream.link.holder().should_leave();
+        let should_leave = self.downstream.transport.holder().should_leave();
         if self.partial.is_empty() && (should_leave || self.is_over(cx)) {
             return Poll::Ready(Event::End);
         }
@@ -231,7 +231,7 @@ impl<'a> Requests<'a> {
         let is_first = self.idle_since.is_none();
         if is_first && (self.is_http2 || bytes.starts_with(b"PRI")) {
             if bytes.len() >= PREFACE.len() && bytes.starts_with(PREFACE) {
-                self.downstream.link.put_back(bytes);
+                self.downstream.transport.put_back(bytes);
                 return Some(Event::Http2);
             }
             if PREFACE.starts_with(bytes) {
@@ -255,7 +255,7 @@ impl<'a> Requests<'a> {
                 if head.target.len() > MAX_TARGET_BYTES {
                     return Some(Event::Refused(HeadError::TargetTooLong));
                 }
-                if !self.downstream.link.holder().admits(size) {
+                if !self.downstream.transport.holder().admits(size) {
                     return Some(Event::Overloaded);
                 }
                 self.head_since = None;
@@ -263,7 +263,7 @@ impl<'a> Requests<'a> {
                 let client = (*peer, &**address, *scheme);
                 let request = Request::new(self.worker, self.pool, client, &head);
                 let (_, behind) = bytes.split_at(size);
-                self.downstream.link.put_back(behind);
+                self.downstream.transport.put_back(behind);
                 return Some(Event::Request(Box::new(request)));
             }
             Ok(None) if bytes.len() <= self.limit() => {
@@ -280,7 +280,7 @@ impl<'a> Requests<'a> {
         if self.partial.try_extend(bytes).is_err() {
             return Some(Event::Overloaded);
         }
-        self.downstream.link.holder().works();
+        self.downstream.transport.holder().works();
         if self.head_since.is_none() {
             let now = Instant::now();
             self.head_since = Some(now);

@@ -222,14 +222,14 @@ pub(crate) async fn serve(
     guard: Guard,
 ) {
     let max_header_bytes = worker.config.max_http2_header_bytes;
-    let holder = Rc::clone(downstream.link.holder());
+    let holder = Rc::clone(downstream.transport.holder());
     let price = holder.charge();
     if price.try_set(CONNECTION_BYTES).is_err() {
         return worker.cold.shed(Shed::Connection, 1);
     }
     // Compression may have taken three eighths off (RFC 7541, Appendix B).
     let seen = Seen::new(&holder);
-    let io = TransportIo::new(&downstream.link, None);
+    let io = TransportIo::new(&downstream.transport, None);
     let io = Watched::new(io, &seen, max_header_bytes / 8 * 5, refusal_block(&worker));
     let max_header_bytes = u32::try_from(max_header_bytes).unwrap_or(u32::MAX);
     let mut builder = Builder::new();
@@ -419,7 +419,7 @@ fn spawn(
         let shared = &running.0;
         let request = parse(shared, &parts, &body);
         drop(parts);
-        let front = Downstream::Http2(Box::new(Stream {
+        let client = Downstream::Http2(Box::new(Stream {
             respond,
             body: Some(body),
             seen: Rc::clone(&shared.seen),
@@ -427,7 +427,7 @@ fn spawn(
             head,
             turn,
         }));
-        let handled = handle::handle(&shared.worker, &shared.pool, front, Box::new(request));
+        let handled = handle::handle(&shared.worker, &shared.pool, client, Box::new(request));
         let mut handled = pin!(Some(handled));
         poll_fn(|cx| match handled.as_mut().as_pin_mut() {
             Some(_) if shared.seen.holder().is_cut() => Poll::Ready(()),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::head::HeadReader;
 use crate::http::h1::BodyLength;
 use crate::net::budget::Holder;
-use crate::proxy::body::{Delimiter, FrameSink, Sink, WireSink};
+use crate::proxy::body::{Delimiter, Http1Sink, Http2Sink, Sink};
 use crate::proxy::request::{Outgoing, Request};
 use crate::proxy::upstream::{PooledConnection, Protocol};
 
@@ -24,25 +24,25 @@ pub(super) fn begin(
         upstream.be_patient();
     }
     match upstream {
-        PooledConnection::Wire(lease) => {
+        PooledConnection::Http1(connection) => {
             // The head is not kept in its other form: sent again, it goes the same way.
             request.protocol = Protocol::Http1;
             let outgoing = std::mem::replace(&mut request.outgoing, Outgoing::Http1(Vec::new()));
             let head = outgoing.into_http1(request.body);
             (
-                Sink::Wire(WireSink::charged(&lease.link, holder, head, delimiter)),
+                Sink::Http1(Http1Sink::charged(&connection.transport, holder, head, delimiter)),
                 HeadReader::Http1(Vec::new()),
             )
         }
-        PooledConnection::Stream(lease) => {
+        PooledConnection::Http2(stream) => {
             let Outgoing::Http2(head) = &request.outgoing else {
                 debug_assert!(false, "a request for HTTP/1 goes to a stream");
                 return (Sink::None, HeadReader::NoStream);
             };
             let ended = !request.has_body();
-            match lease.send.send_request((**head).clone(), ended) {
-                Ok((response, stream)) => (
-                    Sink::Frames(Box::new(FrameSink::new(stream, ended, None, holder.charge()))),
+            match stream.send.send_request((**head).clone(), ended) {
+                Ok((response, send)) => (
+                    Sink::Http2(Box::new(Http2Sink::new(send, ended, None, holder.charge()))),
                     HeadReader::Http2(response),
                 ),
                 Err(error) => {

@@ -141,13 +141,13 @@ impl Sides<'_> {
         // While a body is read from the connection, its end tells.
         let reads = self.state == Upload::Running && !self.upload.has_ended();
         let gone = match (answer.as_deref_mut().map(|answer| &mut answer.pump.sink), reads) {
-            (Some(Sink::Frames(sink)), _) => sink.poll_reset(cx),
-            (Some(Sink::Wire(_) | Sink::None) | None, true)
+            (Some(Sink::Http2(sink)), _) => sink.poll_reset(cx),
+            (Some(Sink::Http1(_) | Sink::None) | None, true)
                 if self.downstream.http1().is_some() =>
             {
                 Poll::Pending
             }
-            (Some(Sink::Wire(_) | Sink::None) | None, _) => {
+            (Some(Sink::Http1(_) | Sink::None) | None, _) => {
                 self.downstream.poll_gone(cx, self.worker)
             }
         };
@@ -169,7 +169,7 @@ impl Sides<'_> {
         answer: Option<&Answer>,
         cx: &mut Context<'_>,
     ) -> Result<(), Abort> {
-        let half_closed = client.link.is_eof();
+        let half_closed = client.transport.is_eof();
         let mut timer = client.timer.borrow_mut();
         if half_closed {
             timer.arm_by(Instant::now() + RESET_CHECK);
@@ -178,7 +178,7 @@ impl Sides<'_> {
         while timer.has_fired(cx) {
             // A reader learns of a reset; here may be none, behind a FIN or while the upstream does
             // not take the body.
-            if client.link.take_error().is_some() {
+            if client.transport.take_error().is_some() {
                 return Err(Abort::Left);
             }
             let answered = answer.map_or(0, |answer| answer.pump.bytes);
@@ -200,7 +200,7 @@ impl Sides<'_> {
     /// have half-closed only (RFC 9112 §9.6). HTTP/2 has no such word; its stream is cancelled.
     fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Result<(), Abort> {
         let client = self.downstream.http1();
-        if self.state == Upload::Held && client.is_some_and(|client| client.link.is_eof()) {
+        if self.state == Upload::Held && client.is_some_and(|client| client.transport.is_eof()) {
             // It asks no more whether to send: it has sent the body already, or never will.
             self.state = Upload::Running;
             cx.waker().wake_by_ref();
@@ -213,20 +213,20 @@ impl Sides<'_> {
             // The body's reader meets the end by itself.
             (Upload::Held | Upload::Running, _) => {}
             // What is waited for will not come.
-            (Upload::Complete | Upload::Refused, PooledConnection::Stream(_)) => {
+            (Upload::Complete | Upload::Refused, PooledConnection::Http2(_)) => {
                 return Err(Abort::Left);
             }
             // A kept connection that the upstream has closed meanwhile says nothing of this client:
             // the request is sent again, and its end behind it.
-            (Upload::Complete | Upload::Refused, PooledConnection::Wire(lease))
+            (Upload::Complete | Upload::Refused, PooledConnection::Http1(connection))
                 if self.half_close == HalfClose::Open
-                    && lease.is_reused()
-                    && !lease.link.has_received()
-                    && lease.link.is_readable() => {}
-            (Upload::Complete | Upload::Refused, PooledConnection::Wire(lease)) => {
+                    && connection.is_reused()
+                    && !connection.transport.has_received()
+                    && connection.transport.is_readable() => {}
+            (Upload::Complete | Upload::Refused, PooledConnection::Http1(connection)) => {
                 self.half_close = HalfClose::Passing;
                 // An upstream that is gone already shows where its answer is read.
-                if lease.link.poll_shutdown(cx).is_ready() {
+                if connection.transport.poll_shutdown(cx).is_ready() {
                     self.half_close = HalfClose::Passed;
                 }
             }

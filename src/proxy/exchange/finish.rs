@@ -66,7 +66,7 @@ impl<'a> Exchange<'a> {
                 (ResponseHead::Unseen, 0, Disposition::Close)
             }
             Phase::Streaming(answer) => {
-                if let Sink::Frames(sink) = &mut answer.pump.sink {
+                if let Sink::Http2(sink) = &mut answer.pump.sink {
                     // The head is out: only a reset tells that the rest will not come.
                     sink.reset(Reason::INTERNAL_ERROR);
                 }
@@ -99,11 +99,11 @@ impl<'a> Exchange<'a> {
     fn switched(self: Box<Self>) -> Finished {
         let request = self.sides.request;
         match (self.sides.downstream.http1(), self.sides.upstream) {
-            (Some(client), PooledConnection::Wire(lease)) => {
-                let tunnel = Box::new(Tunnel::new(&client.link, &lease.link));
-                Finished::Switched(tunnel.started(request.observation, lease))
+            (Some(client), PooledConnection::Http1(connection)) => {
+                let tunnel = Box::new(Tunnel::new(&client.transport, &connection.transport));
+                Finished::Switched(tunnel.started(request.observation, connection))
             }
-            (None, _) | (_, PooledConnection::Stream(_)) => {
+            (None, _) | (_, PooledConnection::Http2(_)) => {
                 debug_assert!(false, "HTTP/2 has no upgrade");
                 let end = request.observation.now();
                 let outcome = Outcome { ending: Ending::AnswerMalformed, end };
@@ -137,7 +137,9 @@ impl<'a> Exchange<'a> {
         let (head, keep_alive_seconds) = (answer.head, answer.keep_alive_seconds);
         let (worker, client) = (sides.worker, sides.downstream.http1());
         match self.sides.upstream {
-            PooledConnection::Wire(lease) if may_reuse => lease.release(keep_alive_seconds),
+            PooledConnection::Http1(connection) if may_reuse => {
+                connection.release(keep_alive_seconds);
+            }
             upstream => drop(upstream),
         }
         let mut ending = Ending::Answered;
@@ -212,7 +214,7 @@ async fn left(client: &ClientConnection, worker: &Worker) -> bool {
 pub(crate) async fn is_refused(client: &ClientConnection) -> bool {
     const INTERVAL: Duration = Duration::from_millis(10);
     let reset = async {
-        while client.link.take_error().is_none() {
+        while client.transport.take_error().is_none() {
             tokio::time::sleep(INTERVAL).await;
         }
     };

@@ -17,7 +17,7 @@ use crate::http::response::{BodyEnd, Forwarded, Persistence};
 use crate::http::rewrite::{Named, ResponseFields};
 use crate::net::timer::Timer;
 use crate::net::transport::Transport;
-use crate::proxy::body::{FrameSource, Pump, Source, WireSource};
+use crate::proxy::body::{Http1Source, Http2Source, Pump, Source};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::error::ProxyError;
 use crate::proxy::observe;
@@ -74,11 +74,11 @@ impl Sides<'_> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Phase, ExchangeError>> {
         match (reader, &self.upstream) {
-            (HeadReader::Http1(partial), PooledConnection::Wire(lease)) => {
-                let transport = Rc::clone(&lease.link);
+            (HeadReader::Http1(partial), PooledConnection::Http1(connection)) => {
+                let transport = Rc::clone(&connection.transport);
                 self.poll_http1_head(partial, &transport, cx)
             }
-            (HeadReader::Http2(response), PooledConnection::Stream(_)) => {
+            (HeadReader::Http2(response), PooledConnection::Http2(_)) => {
                 self.poll_http2_head(response, cx)
             }
             (HeadReader::NoStream | HeadReader::Http1(_) | HeadReader::Http2(_), _) => {
@@ -184,7 +184,7 @@ impl Sides<'_> {
             }
             _ => {
                 let source =
-                    |named| Source::Wire(WireSource::new(transport, head.body, named, max_bytes));
+                    |named| Source::Http1(Http1Source::new(transport, head.body, named, max_bytes));
                 Head::Final(size, self.final_head(&head, source)?)
             }
         })
@@ -214,7 +214,7 @@ impl Sides<'_> {
         let head = http2_head(parts.status, &fields, body);
         let max_trailer_bytes = self.worker.config.max_header_bytes;
         let source = |_: Named| {
-            Source::Frames(Box::new(FrameSource::new(stream, max_trailer_bytes, None, room)))
+            Source::Http2(Box::new(Http2Source::new(stream, max_trailer_bytes, None, room)))
         };
         Poll::Ready(self.final_head(&head, source))
     }
@@ -279,7 +279,7 @@ impl Sides<'_> {
             let status = head.fields.iter().find(|f| f.name.eq_ignore_ascii_case("grpc-status"));
             self.request.observation.set_grpc_status(status.map(|field| field.value));
         }
-        let seen = if self.downstream.http1().is_some_and(|client| client.link.is_eof()) {
+        let seen = if self.downstream.http1().is_some_and(|client| client.transport.is_eof()) {
             observe::ResponseHead::Unseen
         } else {
             observe::ResponseHead::Seen
@@ -344,9 +344,9 @@ impl Sides<'_> {
     pub(super) fn unanswered(&self, error: Option<h2::Error>) -> ExchangeError {
         let failure = failure_of_stream(error);
         if matches!(failure.processed, Processed::No | Processed::NotTaken)
-            && let PooledConnection::Stream(lease) = &self.upstream
+            && let PooledConnection::Http2(stream) = &self.upstream
         {
-            lease.close();
+            stream.close();
         }
         ExchangeError::Failed(failure)
     }

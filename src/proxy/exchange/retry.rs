@@ -89,10 +89,14 @@ impl Sides<'_> {
 
     fn delivery(&self, processed: Processed) -> Delivery {
         match &self.upstream {
-            PooledConnection::Wire(lease) if lease.link.has_received() => Delivery::Unknown,
-            PooledConnection::Wire(lease) if lease.link.has_sent() => Delivery::NoResponse,
-            PooledConnection::Wire(_) => Delivery::NotSent,
-            PooledConnection::Stream(_) => {
+            PooledConnection::Http1(connection) if connection.transport.has_received() => {
+                Delivery::Unknown
+            }
+            PooledConnection::Http1(connection) if connection.transport.has_sent() => {
+                Delivery::NoResponse
+            }
+            PooledConnection::Http1(_) => Delivery::NotSent,
+            PooledConnection::Http2(_) => {
                 // The end of a body is no byte of it, but cannot be read a second time either.
                 let has_ended = self.request.has_body() && self.upload.has_ended();
                 let is_untouched = self.upload.bytes == 0 && !has_ended;

@@ -40,8 +40,8 @@ use crate::proxy::worker::Worker;
 mod app;
 mod client;
 mod oracle;
+mod reader;
 mod script;
-mod wire;
 
 /// Seeds that are played with every `cargo test`: a few seconds.
 const ALWAYS: Range<u64> = 0..2000;

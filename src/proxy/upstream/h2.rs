@@ -94,7 +94,7 @@ impl Shared {
         !self.life.is_closed() && self.life.streams() < allowed
     }
 
-    fn lease(&self, reused: bool) -> PooledStream {
+    fn stream(&self, reused: bool) -> PooledStream {
         self.life.stream_begins();
         PooledStream { send: self.send.clone(), life: Rc::clone(&self.life), reused }
     }
@@ -108,7 +108,7 @@ impl Connections {
         let proven = usable.filter(|shared| shared.life.is_proven());
         let shared = proven.min_by_key(|shared| shared.life.streams())?;
         bump(&pool.worker.stats.reused);
-        Some(shared.lease(true))
+        Some(shared.stream(true))
     }
 
     /// Asks a connection that has been silent whether it lives.
@@ -137,9 +137,9 @@ impl Connections {
 
     /// A stream on a new connection, and more for whoever comes.
     pub(super) fn offer(&self, shared: Shared) -> PooledStream {
-        let lease = shared.lease(false);
+        let stream = shared.stream(false);
         self.open.borrow_mut().push(shared);
-        lease
+        stream
     }
 
     /// A new connection for whoever comes.
@@ -159,8 +159,8 @@ impl Connections {
 
 /// Makes HTTP/2 of a connected socket. Whether the upstream takes it as such, its first bytes will
 /// tell. Dropping what is returned ends the connection.
-pub(super) async fn open(pool: &Rc<Pool>, link: Rc<Transport>) -> Result<Shared, ProxyError> {
-    let life = Life::new(&link, Counted::new(&pool.worker.stats, Use::Idle, None));
+pub(super) async fn open(pool: &Rc<Pool>, transport: Rc<Transport>) -> Result<Shared, ProxyError> {
+    let life = Life::new(&transport, Counted::new(&pool.worker.stats, Use::Idle, None));
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -169,7 +169,7 @@ pub(super) async fn open(pool: &Rc<Pool>, link: Rc<Transport>) -> Result<Shared,
         .max_send_buffer_size(SEND_BUFFER_BYTES);
     // No `max_header_list_size`: the library drops trailers beyond it in silence. Below its 16 MiB
     // it hands on all, and `exchange` and `pump` refuse what is beyond our limit.
-    let io = TransportIo::new(&link, Some(&life.hearing));
+    let io = TransportIo::new(&transport, Some(&life.hearing));
     let handshake = builder.handshake::<_, Bytes>(io).await;
     let (send, connection) = handshake.map_err(|error| {
         let io = error.into_io().unwrap_or_else(|| std::io::ErrorKind::BrokenPipe.into());

@@ -51,7 +51,7 @@ pub(super) enum Leave {
 /// What is known of one connection.
 pub(super) struct Life {
     pub(super) hearing: Rc<Hearing>,
-    link: Rc<Transport>,
+    transport: Rc<Transport>,
     /// It takes no more streams.
     closed: Cell<bool>,
     /// It gave no sign when it was asked; until it does, it gets no request.
@@ -84,10 +84,10 @@ impl Pings for PingPong {
 }
 
 impl Life {
-    pub(super) fn new(link: &Rc<Transport>, counted: Counted) -> Rc<Self> {
+    pub(super) fn new(transport: &Rc<Transport>, counted: Counted) -> Rc<Self> {
         Rc::new(Self {
             hearing: Rc::default(),
-            link: Rc::clone(link),
+            transport: Rc::clone(transport),
             closed: Cell::new(false),
             late: Cell::new(false),
             streams: Cell::new(0),
@@ -137,7 +137,7 @@ impl Life {
 
     /// The upstream may leave what is sent unread.
     pub(super) fn be_patient(&self) {
-        self.link.be_patient();
+        self.transport.be_patient();
     }
 
     /// Tells whether a byte came lately.

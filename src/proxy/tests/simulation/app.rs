@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::client::{TRAILER, http2_piece, last_chunk, send_piece};
+use super::reader::{Content, Event, Reader};
 use super::script::{Exchange, Fate, Framing, Kind, Ms, Speaks};
-use super::wire::{Content, Event, Reader};
 use super::{Attempt, World, ms};
 use crate::net::transport::memory::{MemorySocket, MemoryUpstream};
 use crate::proxy::tests::stage::settled;

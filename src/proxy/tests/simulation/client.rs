@@ -8,8 +8,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
+use super::reader::{Content, Event, Head, Reader};
 use super::script::{Connection, Exchange, Framing, Kind, Leave};
-use super::wire::{Content, Event, Head, Reader};
 use super::{ClientSaw, Sight, World, ms};
 use crate::net::transport::memory::{MemorySocket, MemoryView};
 use crate::proxy::tests::stage::settled;

@@ -42,9 +42,9 @@ impl Stage {
     fn new() -> Self {
         let (own, peer) = UnixStream::pair().unwrap();
         let holder = Holders::new(Budget::new(1 << 20)).open();
-        let link = Rc::new(Transport::new(Socket::Unix(own), &holder));
-        let life = Life::new(&link, Counted::new(&WorkerStats::new(), Use::Idle, None));
-        let io = TransportIo::new(&link, Some(&life.hearing));
+        let transport = Rc::new(Transport::new(Socket::Unix(own), &holder));
+        let life = Life::new(&transport, Counted::new(&WorkerStats::new(), Use::Idle, None));
+        let io = TransportIo::new(&transport, Some(&life.hearing));
         Self { life, sent: Sent(Rc::default(), Instant::now()), io, peer }
     }
 

@@ -12,7 +12,7 @@ use crate::net::transport::Transport;
 pub(crate) struct PooledHttp1 {
     pub(super) pool: Rc<Pool>,
     /// The connection.
-    pub link: Rc<Transport>,
+    pub transport: Rc<Transport>,
     pub(super) counted: Counted,
     /// It served a request before.
     pub(super) reused: bool,
@@ -30,13 +30,17 @@ impl PooledHttp1 {
     /// the upstream does not close while the next request is on its way.
     pub(crate) fn release(self, keep_alive_seconds: Option<u64>) {
         const MARGIN: Duration = Duration::from_millis(500);
-        let Self { pool, link, counted, .. } = self;
+        let Self { pool, transport, counted, .. } = self;
         let announced = keep_alive_seconds.map(Duration::from_secs);
         let limit = pool.worker.config.timeouts.upstream_idle;
         let keep = announced.map_or(limit, |announced| announced.saturating_sub(MARGIN).min(limit));
-        if keep.is_zero() || link.is_eof() || link.has_ahead() || pool.worker.drain.is_cut() {
+        if keep.is_zero()
+            || transport.is_eof()
+            || transport.has_ahead()
+            || pool.worker.drain.is_cut()
+        {
             return;
         }
-        pool.put(link, counted, keep);
+        pool.put(transport, counted, keep);
     }
 }
