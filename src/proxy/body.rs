@@ -326,3 +326,6 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use self::stage::{Peer, Stage, ms, played, played_with};
 
+mod closing;
 mod http2;
 mod interim;
 mod leaving;
 mod limits;
+mod pool;
 mod simulation;
 mod stage;
 

@@ -7,6 +7,8 @@ use socket2::SockRef;
 use super::*;
 use crate::net::budget::{Budget, Holders};
 
+mod reading;
+
 const KIB: usize = 1024;
 
 /// A connection whose socket is known to be writable, and its peer.

@@ -176,7 +176,8 @@ impl Http1Sink {
             }
         }
         // Kept after an error, too: if nothing was sent, all of it may go over another connection.
-        let mut rest = Vec::new();
+        // Exactly as much room as it takes: a recipient may leave it lying for long.
+        let mut rest = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
         for slice in slices.iter() {
             rest.extend_from_slice(slice);
         }

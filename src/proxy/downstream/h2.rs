@@ -90,7 +90,31 @@ enum Owes {
     Perhaps,
 }
 
+/// What the end of a connection needs next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Due {
+    /// It carries something; the next look tells.
+    Nothing,
+    /// To ask the client to open no more streams.
+    Ask,
+    /// To tell the client the last stream that counts. A request that crosses this is above it and
+    /// may be sent again (RFC 9113 §6.8).
+    Tell,
+    /// Not to wait any longer.
+    End,
+}
+
 impl Stage {
+    /// What is due when nothing has happened for [`Self::pause`]; `is_idle` if no stream is open.
+    fn due(self, is_idle: bool) -> Due {
+        match (self, is_idle) {
+            (Self::Open, true) => Due::Ask,
+            (Self::Asked, true) => Due::Tell,
+            (Self::Open | Self::Asked, false) => Due::Nothing,
+            (Self::Told, _) => Due::End,
+        }
+    }
+
     /// How long nothing may happen before the next step is taken.
     fn pause(self, idle_limit: Duration) -> Duration {
         match self {
@@ -324,20 +348,18 @@ impl Ending {
         while self.idle.as_mut().poll(cx).is_ready() {
             // The library may still hold the end of an answer whose task is over.
             let is_idle = shared.running.get() == 0 && !connection.has_streams();
-            let next = match self.stage {
-                Stage::Open if is_idle => {
+            let next = match self.stage.due(is_idle) {
+                Due::Nothing => self.stage,
+                Due::Ask => {
                     connection.graceful_shutdown();
                     Stage::Asked
                 }
-                // A request that crosses this GOAWAY is above its last stream: it may be sent
-                // again (RFC 9113 §6.8).
-                Stage::Asked if is_idle => {
+                Due::Tell => {
                     self.owes = Owes::Perhaps;
                     connection.abrupt_shutdown(Reason::NO_ERROR);
                     Stage::Told
                 }
-                Stage::Told => return Poll::Ready(()),
-                Stage::Open | Stage::Asked => self.stage,
+                Due::End => return Poll::Ready(()),
             };
             cx.waker().wake_by_ref();
             self.enter(next);
@@ -476,4 +498,40 @@ fn parse(shared: &Rc<Shared>, parts: &Parts, body: &RecvStream) -> Request {
     };
     let ClientConnection { peer, address, scheme, .. } = &shared.downstream;
     Request::new(&shared.worker, &shared.pool, (*peer, address, scheme), &head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_ends_step_by_step_and_not_while_it_carries_something() {
+        let limit = Duration::from_secs(620);
+        for (stage, pause, idle, busy) in [
+            (Stage::Open, limit, Due::Ask, Due::Nothing),
+            (Stage::Asked, LEAVE_GRACE, Due::Tell, Due::Nothing),
+            (Stage::Told, limit, Due::End, Due::End),
+        ] {
+            assert_eq!(stage.pause(limit), pause, "{stage:?}");
+            assert_eq!((stage.due(true), stage.due(false)), (idle, busy), "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_costs_its_fields_and_its_target_as_they_are_kept() {
+        for (uri, fields, expected) in [
+            ("http://a", &[][..], 1),
+            ("http://a/", &[], 1),
+            ("http://a/b?c=d", &[], 6),
+            ("http://a/", &[("x", "12"), ("cookie", "")], 1 + 2 * FIELD_BYTES + 3 + 6),
+            ("http://a/", &[("x", "1"), ("x", "1")], 1 + 2 * (FIELD_BYTES + 2)),
+        ] {
+            let mut request = http::Request::builder().uri(uri);
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            assert_eq!(decoded_bytes(&parts), expected, "{uri} {fields:?}");
+        }
+    }
 }
