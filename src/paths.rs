@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use self::detect::{Segment, classify, is_rpc, is_secret};
+use self::detect::{Segment, classify, is_rpc, is_secret, is_value_behind};
 use self::files::StaticFile;
 pub use self::known::{Found, Known};
 pub use self::learn::{Decision, Learner, Place, Rules};
@@ -205,6 +205,7 @@ fn write_name(path: &str, out: &mut String, push: fn(&str, &mut String)) {
 
 fn push_detected(segment: &str, out: &mut String) {
     match classify(segment) {
+        Segment::Word if is_value_behind(out, segment) => out.push_str(ID),
         Segment::Word => out.push_str(segment),
         Segment::Parameter => out.push_str(ID),
         Segment::ParameterThen(suffix) => {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::files::known_extension;
 use super::locales::is_locale;
 use super::random::is_random;
-use super::vocabulary::is_made_of_words;
+use super::vocabulary::{is_common_word, is_made_of_words};
 
 /// What a segment becomes in a template.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +75,10 @@ pub(crate) fn classify(segment: &str) -> Segment<'_> {
     if segment.len() > MAX_WORD_BYTES || !segment.bytes().all(is_word_byte) {
         return value_with(known_extension(segment));
     }
+    // `main...fix-login` compares two branches.
+    if segment.contains("..") || is_numbered_name(segment) {
+        return Segment::Parameter;
+    }
     if let Some(dot) = segment.rfind('.').filter(|dot| *dot > 0 && !is_version(segment)) {
         return classify_file(segment, dot);
     }
@@ -86,7 +90,12 @@ fn value_with(extension: &str) -> Segment<'_> {
 }
 
 /// `123:cancel` is a method on a value, `orders:cancel` one on a collection (Google AIP-136).
+///
+/// `Special:Search` is a page in a namespace of a wiki: it is judged like other words.
 fn classify_verb<'a>(segment: &'a str, head: &str, verb: &str) -> Segment<'a> {
+    if is_namespace(head) && segment.len() <= MAX_WORD_BYTES && classify(verb) == Segment::Word {
+        return Segment::Word;
+    }
     let is_verb = verb.starts_with(|c: char| c.is_ascii_lowercase())
         && verb.bytes().all(|b| b.is_ascii_alphabetic());
     if !is_verb || head.is_empty() || verb.len() > MAX_WORD_BYTES || is_value(verb) {
@@ -99,11 +108,19 @@ fn classify_verb<'a>(segment: &'a str, head: &str, verb: &str) -> Segment<'a> {
     Segment::Word
 }
 
+/// `Special`, `User_talk`.
+fn is_namespace(head: &str) -> bool {
+    head.starts_with(|c: char| c.is_ascii_uppercase())
+        && head.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_')
+        && !is_value(head)
+}
+
 /// `app.3f2a91c.js` keeps its extension, `favicon.ico` its name.
 fn classify_file(segment: &str, dot: usize) -> Segment<'_> {
     let (stem, extension) = (segment.get(..dot).unwrap_or(""), segment.get(dot..).unwrap_or(""));
     let is_plain_file = !known_extension(segment).is_empty();
-    let is_whole = if is_plain_file { is_value(stem) } else { is_value(segment) };
+    let is_whole =
+        if is_plain_file { is_value(stem) || is_locale(stem) } else { is_value(segment) };
     if !stem.split('.').any(is_value) && !is_whole {
         let plain = extension.get(1..).is_some_and(|e| !is_value(e));
         return if plain { Segment::Word } else { Segment::Parameter };
@@ -137,7 +154,36 @@ fn is_value(segment: &str) -> bool {
         || (digits > 0 && !has_letter)
         || is_hex(segment, digits)
         || is_uuid(segment)
+        || is_numbered_name(segment)
         || looks_like_token(segment)
+}
+
+/// `page-3`, `sitemap_products_1`, `release-1.2`, `guide-v2.0.1`: one of many.
+fn is_numbered_name(segment: &str) -> bool {
+    let Some((name, number)) = segment.rsplit_once(['-', '_']) else { return false };
+    let number = match number.strip_prefix('v') {
+        Some(version) if version.contains('.') => version,
+        _ => number,
+    };
+    let is_number = number
+        .split('.')
+        .all(|part| (1..=9).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
+    is_number && name.bytes().any(|b| b.is_ascii_alphabetic())
+}
+
+/// Tells whether a word is a value because of where it stands.
+///
+/// `before`: what comes before it, up to its slash. An API has its version at the beginning
+/// (`/api/v1.0`), what comes behind is a release. And few apps shout anywhere but there
+/// (`/browse/ENG`).
+pub(crate) fn is_value_behind(before: &str, word: &str) -> bool {
+    let is_deep = before.bytes().filter(|b| *b == b'/').count() > 2 || before.contains('{');
+    let is_release = is_deep && is_version(word) && word.contains('.');
+    let is_code = before.len() > 1
+        && (2..=5).contains(&word.len())
+        && word.bytes().all(|b| b.is_ascii_uppercase())
+        && !is_common_word(word);
+    is_release || is_code
 }
 
 /// `v1` to `v999`, and `v2.1`. One of three parts is that of a release, and a value.

@@ -1,7 +1,7 @@
 //! Names of files: which extensions there are, and which files a browser fetches with a page.
 
 use super::detect::{Segment, classify};
-use super::vocabulary::is_common_word;
+use super::vocabulary::{is_collection, is_common_word};
 
 /// Extensions of static files, which browsers fetch along with a page and keep.
 const STATIC: [&str; 30] = [
@@ -11,13 +11,34 @@ const STATIC: [&str; 30] = [
 ];
 
 /// Extensions of pages, data, documents and archives.
-const OTHERS: [&str; 66] = [
+const OTHERS: [&str; 67] = [
     "7z", "action", "ashx", "asmx", "asp", "aspx", "atom", "bak", "bz2", "cfm", "cgi", "csv",
     "deb", "dmg", "do", "doc", "docx", "epub", "exe", "flac", "git", "gz", "htm", "html", "ics",
-    "iso", "jar", "json", "jsonld", "jsp", "jspx", "key", "log", "m3u8", "md", "mov", "mpd", "odp",
-    "ods", "odt", "pages", "pdf", "phar", "php", "phtml", "ppt", "pptx", "ps", "rar", "rpm", "rss",
-    "rst", "shtml", "sql", "svgz", "tar", "tgz", "tiff", "txt", "vcf", "whl", "xhtml", "xls",
-    "xlsx", "xml", "zip",
+    "iso", "jar", "json", "jsonld", "jsp", "jspa", "jspx", "key", "log", "m3u8", "md", "mov",
+    "mpd", "odp", "ods", "odt", "pages", "pdf", "phar", "php", "phtml", "ppt", "pptx", "ps", "rar",
+    "rpm", "rss", "rst", "shtml", "sql", "svgz", "tar", "tgz", "tiff", "txt", "vcf", "whl",
+    "xhtml", "xls", "xlsx", "xml", "zip",
+];
+
+/// Programs that answer for themselves: what is called so is no file that somebody put there.
+const SCRIPTS: [&str; 14] = [
+    "action", "ashx", "asmx", "asp", "aspx", "cfm", "cgi", "do", "jsp", "jspa", "jspx", "phar",
+    "php", "phtml",
+];
+
+/// Folders below which people put files of any kind.
+const STORES: [&str; 11] = [
+    "attachment",
+    "attachments",
+    "blob",
+    "blobs",
+    "download",
+    "downloads",
+    "fileadmin",
+    "raw",
+    "upload",
+    "uploads",
+    "user_upload",
 ];
 
 /// The extension of a file's name with its dot, or nothing.
@@ -30,9 +51,13 @@ pub(super) fn known_extension(segment: &str) -> &str {
     extension.filter(is_known).unwrap_or("")
 }
 
+/// What stands for an extension that says little.
+const ANY: &str = ".{ext}";
+
 /// A static file below a folder: `/static/css/site.css`.
 pub(super) struct StaticFile<'a> {
-    /// The folder that a label keeps: the first one, and common words that follow.
+    /// The folder that a label keeps: the first one, and common words that follow; where people
+    /// put their files, all up to it.
     pub(super) folder: &'a str,
     /// With its dot, for scripts and styles; of pictures, fonts and sounds it says little.
     pub(super) extension: &'static str,
@@ -49,24 +74,47 @@ impl<'a> StaticFile<'a> {
         let (folders, name) = path.rsplit_once('/')?;
         let dot = name.rfind('.').filter(|dot| *dot > 0)?;
         let extension = name.get(dot + 1..)?;
-        if !STATIC.contains(&extension) || folders.len() < 2 || is_api(folders) {
+        if folders.len() < 2 || is_api(folders) {
+            return None;
+        }
+        if let Some(folder) = store(folders)
+            && !known_extension(name).is_empty()
+            && !SCRIPTS.contains(&extension)
+        {
+            return Some(Self { folder, extension: ANY });
+        }
+        if !STATIC.contains(&extension) {
             return None;
         }
         let extension = match extension {
             "css" | "less" | "scss" => ".css",
             "js" | "mjs" | "wasm" => ".js",
-            _ => ".{ext}",
+            _ => ANY,
         };
-        let mut end = 0;
+        let (mut end, mut before) = (0, "");
         for (index, folder) in folders.split('/').skip(1).enumerate() {
-            let is_kept = classify(folder) == Segment::Word && is_common_word(folder);
+            // Below `apps` and `themes` come the names of some.
+            let is_kept = folder.len() > 1
+                && classify(folder) == Segment::Word
+                && is_common_word(folder)
+                && !is_collection(before);
             if index > 0 && !(is_kept && index < Self::FOLDERS) {
                 break;
             }
             end += 1 + folder.len();
+            before = folder;
         }
         Some(Self { folder: path.get(..end)?, extension })
     }
+}
+
+/// The way to a folder where people put files, with it.
+fn store(folders: &str) -> Option<&str> {
+    let mut end = 0;
+    folders.split('/').find_map(|folder| {
+        end += folder.len() + 1;
+        if STORES.contains(&folder) { folders.get(..end - 1) } else { None }
+    })
 }
 
 /// Tells whether a path is that of an API, where a file is rather the name of a thing.

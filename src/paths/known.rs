@@ -281,7 +281,10 @@ pub(super) fn stand_in(word: &str) -> Option<&str> {
         return None;
     }
     let verb = word.find(':').and_then(|colon| word.get(colon..));
-    match verb.filter(|verb| is_common_word(verb)) {
+    // Of `Special:Search` both is the page's name.
+    let is_verb =
+        |verb: &&str| !word.starts_with(|c: char| c.is_ascii_uppercase()) && is_common_word(verb);
+    match verb.filter(is_verb) {
         Some(verb) if verb.len() == word.len() => None,
         Some(verb) => Some(verb),
         None => Some(known_extension(word)),
