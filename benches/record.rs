@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 use redcar::http::{Forwarded, Peer, parse_request, prepare_request, slots};
 use redcar::metrics::{
     Answer, Buckets, Format, Histograms, Key, Limits, MethodId, Methods, Naming, Native, Page,
-    Resolved, Settled, Shard, Shown, SidecarMetrics, Sources, Store, WorkerStats,
+    Resolved, Settled, Shard, Shown, SidecarMetrics, Site, Sources, Store, WorkerStats,
 };
 use redcar::paths::{Namer, PathMode, Template};
 
@@ -212,9 +212,13 @@ fn sources(rows: usize, paths: usize, histograms: Histograms) -> Sources {
         }
     }
     Sources {
-        store,
-        cold: SidecarMetrics::new(6000, 5000, 1000),
-        workers: vec![WorkerStats::new()],
+        first: Site {
+            listener: None,
+            store,
+            cold: SidecarMetrics::new(6000, 5000, 1000),
+            workers: vec![WorkerStats::new()],
+        },
+        further: Vec::new(),
         methods: Methods::default(),
         naming: Naming::Default,
         shown: Shown { histograms, ..Shown::default() },

@@ -26,14 +26,15 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::HostPattern;
-use crate::metrics::page::{Page, Sources};
+use crate::config::names::decode;
+use crate::metrics::page::{Page, Site, Sources};
 use crate::net::tls::Listener;
 use crate::shutdown::PreStopHooks;
 
 pub use self::token::Tokens;
 
 use self::answer::{AdminBody, Placed, Reader, ScrapeBody, text};
-use self::listing::Listing;
+use self::listing::{Listed, Listing};
 use self::places::{Held, NEXT_HEAD, Place, Places, Watched};
 use self::wait::Patience;
 
@@ -367,14 +368,14 @@ impl Admin {
         text(StatusCode::OK, words)
     }
 
-    /// Ready means listening and not draining; `?upstream=1` asks for the upstream as well.
+    /// Ready means listening and not draining; `?upstream=1` asks for the upstreams as well.
     fn readyz(&self, query: Option<&str>) -> Response<AdminBody> {
         let asks_upstream = query.is_some_and(|q| q.split('&').any(|p| p == "upstream=1"));
         if self.health.draining.load(Relaxed) {
             text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
         } else if !self.health.serving.load(Relaxed) {
             text(StatusCode::SERVICE_UNAVAILABLE, "starting\n")
-        } else if asks_upstream && !self.sources.cold.upstream.is_up() {
+        } else if asks_upstream && !self.sources.sites().all(|site| site.cold.upstream.is_up()) {
             text(StatusCode::SERVICE_UNAVAILABLE, "the upstream is not reachable\n")
         } else {
             text(StatusCode::OK, "ok\n")
@@ -422,14 +423,27 @@ impl Admin {
         response
     }
 
+    /// Lists the paths of all listeners, or of the one that the query names.
     async fn paths(&self, request: &Request<Incoming>, caller: &Caller) -> Response<AdminBody> {
+        let query = request.uri().query().unwrap_or("");
+        let wanted = query.split('&').find_map(|pair| pair.strip_prefix("listener=")).map(decode);
+        let is_wanted =
+            |site: &&Site| wanted.is_none() || wanted.as_deref() == site.listener.as_deref();
+        let lists: Vec<_> = self.sources.sites().filter(is_wanted).collect();
+        if lists.is_empty() {
+            return text(StatusCode::NOT_FOUND, "there is no such listener\n");
+        }
         if !self.has_turn(Reader::Lister).await {
             return text(StatusCode::SERVICE_UNAVAILABLE, "two lists are under way already\n");
         }
         caller.place.reads(Reader::Lister);
         let is_json = prefers_json(&joined(request.headers(), header::ACCEPT));
-        let (paths, folds) = (self.sources.store.list_paths(), self.sources.store.list_folds());
-        let listing = Listing::new(paths, folds, is_json, &self.listings);
+        let lists = lists.into_iter().map(|site| Listed {
+            listener: site.listener.clone(),
+            paths: site.store.list_paths(),
+            folds: site.store.list_folds(),
+        });
+        let listing = Listing::new(lists.collect(), is_json, &self.listings);
         let mut response = Response::new(AdminBody::Paths(Box::new(listing)));
         let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
         let headers = response.headers_mut();
@@ -488,7 +502,7 @@ impl Admin {
         if !complete || reader == Reader::Viewer {
             return;
         }
-        self.sources.cold.scrape_duration.set(busy.as_secs_f64());
+        self.sources.first.cold.process.scrape_duration.set(busy.as_secs_f64());
         if reader == Reader::Scraper {
             self.history.borrow_mut().add(Instant::now());
             self.scraped.notify_waiters();

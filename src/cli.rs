@@ -13,8 +13,8 @@ use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use redcar::config::{
-    AccessLogFormat, AddressError, Config, ConfigError, ListenAddr, NameSource, Timeouts, Upstream,
-    UpstreamProtocol, parse_bytes, parse_duration, parse_some_time,
+    AccessLogFormat, AddressError, Config, ConfigError, ListenAddr, NameSource, PortMap, Timeouts,
+    Upstream, UpstreamProtocol, parse_bytes, parse_duration, parse_some_time,
 };
 use redcar::http::Forwarded;
 use redcar::net::{Files, Identity, Port};
@@ -165,6 +165,12 @@ pub(crate) struct RunArgs {
     /// is resolved again when its address refuses or is silent.
     #[arg(long, value_name = "ADDR", default_value = ":8000", env = "REDCAR_UPSTREAM")]
     upstream: Upstream,
+    /// A further port and the app behind it: `:7002=:8080`; repeatable, each as --listen and
+    /// --upstream take it. For a pod with HTTP and gRPC, or an admin port: one sidecar, one metrics
+    /// port. All metrics of requests and connections then say which port in the label `listener`,
+    /// and each app has its own names of paths. TLS is that of --tls-cert.
+    #[arg(long, value_name = "LISTEN=UPSTREAM", env = "REDCAR_MAP", value_delimiter = ',')]
+    map: Vec<PortMap>,
     /// The metrics port: /metrics, /paths, /livez, /readyz, /wait-for-drain, and the live page at
     /// /. A port of its own, so that it need not be reachable where the app is.
     #[arg(long, value_name = "ADDR", default_value = ":9464", env = "REDCAR_METRICS")]
@@ -368,6 +374,7 @@ impl RunArgs {
         run.listen = demo.listen;
         run.metrics = demo.metrics;
         run.upstream = upstream;
+        run.map = Vec::new();
         (run.tls_cert, run.tls_key, run.upstream_ca) = (None, None, None);
         run.metrics_port.forget();
         run.names = NamesArgs::default();
@@ -381,6 +388,7 @@ impl RunArgs {
         Config {
             listen: self.listen,
             upstream: self.upstream,
+            maps: self.map,
             upstream_protocol: match self.upstream_protocol {
                 ProtocolMode::Auto => UpstreamProtocol::Auto,
                 ProtocolMode::Http1 => UpstreamProtocol::Http1,

@@ -16,7 +16,7 @@ use crate::paths::{Namer, Template, TemplateError};
 pub use self::exclusions::{Exclusions, PathGlob};
 pub use self::metrics_port::{HostPattern, MetricsPort};
 pub use self::times::{LONGEST, TIME_FLAGS, TimeFlag, Zero, parse_duration, parse_some_time};
-pub use crate::net::address::{AddressError, Host, ListenAddr, Upstream};
+pub use crate::net::address::{AddressError, Host, ListenAddr, PortMap, Upstream};
 pub use crate::paths::PathMode;
 
 pub use self::names::{Credentials, NameSource, NamesFrom};
@@ -42,19 +42,21 @@ pub enum ConfigError {
     UpstreamCa(String),
     /// Forwarding to oneself.
     #[error(
-        "--upstream {upstream} is this proxy's own {flag} {listen}: every request would loop; point --upstream at the app's port"
+        "{of} {upstream} is this proxy's own {flag} {listen}: every request would loop; point {of} at the app's port"
     )]
     Loop {
+        /// `--upstream` or `--map`.
+        of: &'static str,
         /// The upstream as given.
         upstream: String,
-        /// `--listen` or `--metrics`.
+        /// `--listen`, `--map` or `--metrics`.
         flag: &'static str,
         /// The address that collides.
         listen: String,
     },
-    /// One port for both purposes.
-    #[error("--listen and --metrics are both {0}; give them different ports")]
-    SamePort(String),
+    /// One port for two purposes.
+    #[error("{0} and {1} are both {2}; give them different ports")]
+    SamePort(&'static str, &'static str, String),
     /// A template that conflicts with another.
     #[error("--route: {0}")]
     Route(#[from] TemplateError),
@@ -141,6 +143,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// What the backend is spoken to in.
     pub upstream_protocol: UpstreamProtocol,
+    /// Further ports, each with the backend behind it.
+    pub maps: Vec<PortMap>,
     /// The metrics port.
     pub metrics: ListenAddr,
     /// Who may read it, and how.
@@ -239,7 +243,8 @@ impl Config {
         if !(Self::MIN_BUFFERED_BYTES..=1 << 40).contains(&buffered) {
             out_of_range("--max-buffered-bytes", "1MiB to 1TiB", buffered)?;
         }
-        if self.tls.upstream_ca.is_some() && self.upstream.tls_host().is_none() {
+        let is_https = self.upstreams().any(|(_, upstream)| upstream.tls_host().is_some());
+        if self.tls.upstream_ca.is_some() && !is_https {
             return Err(ConfigError::UpstreamCa(self.upstream.to_string()));
         }
         if self.metrics_port.client_ca.is_some() && self.metrics_port.identity.is_none() {
@@ -251,16 +256,38 @@ impl Config {
     }
 
     fn check_ports(&self) -> Result<(), ConfigError> {
-        if self.listen.overlaps(self.metrics) {
-            return Err(ConfigError::SamePort(self.listen.to_string()));
+        let ports: Vec<_> = self.listeners().chain([("--metrics", self.metrics)]).collect();
+        for (index, (flag, listen)) in ports.iter().enumerate() {
+            let mut before = ports.iter().take(index);
+            if let Some((other, _)) = before.find(|(_, other)| other.overlaps(*listen)) {
+                return Err(ConfigError::SamePort(other, flag, listen.to_string()));
+            }
         }
-        for (flag, listen) in [("--listen", self.listen), ("--metrics", self.metrics)] {
-            if self.upstream.is_local(listen) {
-                let (upstream, listen) = (self.upstream.to_string(), listen.to_string());
-                return Err(ConfigError::Loop { upstream, flag, listen });
+        for (of, upstream) in self.upstreams() {
+            if let Some((flag, listen)) = ports.iter().find(|(_, port)| upstream.is_local(*port)) {
+                let (upstream, listen) = (upstream.to_string(), listen.to_string());
+                return Err(ConfigError::Loop { of, upstream, flag, listen });
             }
         }
         Ok(())
+    }
+
+    /// Where clients connect, with the flag that says so.
+    pub fn listeners(&self) -> impl Iterator<Item = (&'static str, ListenAddr)> {
+        let further = self.maps.iter().map(|map| ("--map", map.listen));
+        [("--listen", self.listen)].into_iter().chain(further)
+    }
+
+    /// The backends, with the flag that says so.
+    pub fn upstreams(&self) -> impl Iterator<Item = (&'static str, &Upstream)> {
+        let further = self.maps.iter().map(|map| ("--map", &map.upstream));
+        [("--upstream", &self.upstream)].into_iter().chain(further)
+    }
+
+    /// The same for a further port alone.
+    pub(crate) fn of_map(&self, map: &PortMap) -> Self {
+        let PortMap { listen, upstream } = map.clone();
+        Self { listen, upstream, ..self.clone() }
     }
 }
 

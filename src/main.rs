@@ -108,10 +108,10 @@ fn exit(result: Result<(), StartError>) -> ExitCode {
 
 /// Runs until a signal. A second one exits at once.
 fn run(config: Config, inherited: Inherited) -> Result<(), StartError> {
-    let upstream = config.upstream.to_string();
+    let upstreams: Vec<_> = config.upstreams().map(|(_, upstream)| upstream.to_string()).collect();
     let server = Server::with(config, inherited)?;
     server.show_lost_log_lines(cli::log::lost());
-    announce(&server, &upstream);
+    announce(&server, &upstreams);
     let reloader = server.reloader();
     server.run(async {
         reload_on_hangup(reloader);
@@ -194,15 +194,20 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> ShutdownMode 
     }
 }
 
-/// Five lines for a person at a terminal; one log line for everybody else.
-fn announce(server: &Server, upstream: &str) {
-    let (Ok(listen), Ok(metrics)) = (server.listen_address(), server.metrics_address()) else {
+/// A few lines for a person at a terminal; one log line for each port for everybody else.
+fn announce(server: &Server, upstreams: &[String]) {
+    let (Ok(listen), Ok(metrics), Ok(further)) =
+        (server.listen_address(), server.metrics_address(), server.map_addresses())
+    else {
         return;
     };
+    let listeners = std::iter::once(&listen).chain(&further).zip(upstreams);
     if io::stderr().is_terminal() {
         let (listen, metrics) = (listen.port(), metrics.port());
+        let ports = listeners.map(|(listen, upstream)| format!(":{} -> {upstream}", listen.port()));
+        let ports = ports.collect::<Vec<_>>().join("\n              ");
         let banner = format!(
-            "redcar {}  :{listen} -> {upstream}\n  \
+            "redcar {}  {ports}\n  \
              metrics  http://localhost:{metrics}/metrics\n  \
              live     http://localhost:{metrics}/  or: proxy top --metrics :{metrics}\n  \
              health   http://localhost:{metrics}/readyz\n  \
@@ -211,7 +216,9 @@ fn announce(server: &Server, upstream: &str) {
         );
         cli::log::say(banner);
     } else {
-        tracing::info!(%listen, upstream, %metrics, "forwarding");
+        for (listen, upstream) in listeners {
+            tracing::info!(%listen, upstream, %metrics, "forwarding");
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! hot family, the sidecar's own metrics, and the page of a scrape. Knows no request and no socket.
 
 pub use self::catalogue::*;
+pub use self::process::ProcessMetrics;
+pub(crate) use self::process::Shed;
 pub use self::profiles::*;
 pub use self::shown::{DurationLabel, DurationLabels, Shown, ShownError, Without};
 pub use self::sidecar::*;
@@ -9,7 +11,7 @@ pub use self::tls::{ReadTls, TlsState};
 
 pub use self::buckets::{Buckets, Histograms, Native};
 pub use self::labels::{CLIENT_CLOSED_REQUEST, ErrorToken, MethodId, Methods, Side};
-pub use self::page::{Page, Sources};
+pub use self::page::{Page, Site, Sources};
 pub use self::proto::{MetricFamily, MetricType};
 pub use self::store::{
     Answer, HistogramTotals, Key, Limits, Resolved, Settled, Shard, Store, meaning_of,
@@ -21,6 +23,7 @@ pub(crate) mod buckets;
 mod catalogue;
 pub(crate) mod labels;
 pub(crate) mod page;
+mod process;
 mod profiles;
 pub(crate) mod proto;
 mod reachability;

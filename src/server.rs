@@ -1,4 +1,4 @@
-//! Binds both ports, owns the threads, runs, drains.
+//! Binds all ports, owns the threads, runs, drains.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -17,13 +17,13 @@ use tokio::time::Instant;
 use crate::admin::{self, Finish, Health, Tokens};
 use crate::config::{Config, ListenAddr, MetricsPort};
 use crate::logs::access::AccessLog;
-use crate::metrics::page::Sources;
+use crate::logs::seldom::Changes;
+use crate::metrics::page::{self, Sources};
 use crate::metrics::store::Store;
-use crate::metrics::{ReadTls, SidecarMetrics, TlsState, WorkerStats};
+use crate::metrics::{ProcessMetrics, ReadTls, TlsState, WorkerStats};
 use crate::names::Source;
 use crate::net::budget::Budget;
-use crate::net::tls::{Alpn, Listener, LoadError, TlsContexts};
-use crate::paths::Namer;
+use crate::net::tls::{Alpn, Listener, LoadError};
 use crate::proxy::downstream::accept::{Command, WorkerHandle};
 use crate::proxy::upstream::Descriptors;
 use crate::proxy::worker::Shared;
@@ -34,12 +34,14 @@ pub use self::reload::Reloader;
 use self::listen::open;
 use self::memory::{affordable_bytes, limit_bytes};
 use self::names::Described;
-use self::worker_thread::WorkerThread;
+use self::site::Site;
+use self::worker_thread::{SiteOfThread, WorkerThread};
 
 mod listen;
 mod memory;
 mod names;
 mod reload;
+mod site;
 mod systemd;
 mod worker_thread;
 
@@ -87,19 +89,21 @@ pub enum ShutdownMode {
 pub struct Inherited {
     /// In place of `--listen`.
     pub listen: Option<TcpListener>,
+    /// In place of the `--map` that listens on this port.
+    pub maps: Vec<(u16, TcpListener)>,
     /// In place of `--metrics`.
     pub metrics: Option<TcpListener>,
 }
 
-/// Both ports, bound.
+/// All ports, bound.
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
-    listener: TcpListener,
+    /// That of `--listen` and `--upstream`.
+    first: Site,
+    /// Those of `--map`.
+    further: Vec<Site>,
     metrics: TcpListener,
-    store: Arc<Store>,
-    cold: Arc<SidecarMetrics>,
-    tls: TlsContexts,
     admin: admin::Settings,
     /// Who else knows names of paths.
     others: Vec<Source>,
@@ -118,7 +122,7 @@ const METRICS_HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 pub const OFFER: &[Alpn] = &[Alpn::Http2, Alpn::Http1];
 
 impl Server {
-    /// Loads the certificates and binds both ports. Nothing is served before [`Self::run`].
+    /// Loads the certificates and binds all ports. Nothing is served before [`Self::run`].
     ///
     /// # Errors
     ///
@@ -134,41 +138,26 @@ impl Server {
     ///
     /// As [`Self::bind`].
     pub fn with(mut config: Config, inherited: Inherited) -> Result<Self, StartError> {
-        let namer = Namer::new(&config.routes).map_err(|error| StartError {
-            what: "--route".to_owned(),
-            source: io::Error::other(error),
-        })?;
-        let upstream = config.upstream.tls_host();
-        let tls =
-            TlsContexts::load(&config.tls, upstream.as_deref(), OFFER, config.timeouts.header);
-        let tls = tls.map_err(StartError::of_file)?;
         let admin = metrics_settings(&config)?;
         let others = Source::prepare(&config.names_from).map_err(StartError::of_file)?;
         let affordable = Affordable::of(config.max_connections);
         affordable.tell(config.max_connections);
         config.max_connections = affordable.connections;
         let descriptors = Descriptors::new(affordable.descriptors());
-        let listener = open("--listen", inherited.listen, config.listen)?;
+        let (first, further) = Site::open_all(&config, inherited.listen, inherited.maps)?;
         let metrics = open("--metrics", inherited.metrics, config.metrics)?;
-        let cold = SidecarMetrics::new(
-            config.limits.max_series,
-            config.limits.max_paths,
-            config.max_connections,
-        );
         let buffered = config.max_buffered_bytes;
         let buffered = buffered.unwrap_or_else(|| affordable_bytes(limit_bytes()));
         let budget = Budget::new(buffered);
         let held = Arc::clone(&budget);
-        cold.show_buffered(budget.limit_bytes(), Box::new(move || held.held_bytes()));
-        cold.reloaded(true);
-        let store = Store::new(config.limits.clone(), namer.with_mode(config.path_mode));
+        let process = &first.cold.process;
+        process.show_buffered(budget.limit_bytes(), Box::new(move || held.held_bytes()));
+        process.reloaded(true);
         Ok(Self {
             config: Arc::new(config),
-            listener,
+            first,
+            further,
             metrics,
-            store,
-            cold,
-            tls,
             admin,
             others,
             described: Described::default(),
@@ -183,7 +172,16 @@ impl Server {
     ///
     /// The kernel's.
     pub fn listen_address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.first.listener.local_addr()
+    }
+
+    /// Where clients of further ports connect.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn map_addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.further.iter().map(|site| site.listener.local_addr()).collect()
     }
 
     /// Where the metrics are.
@@ -199,8 +197,9 @@ impl Server {
     pub fn reloader(&self) -> Reloader {
         Reloader {
             sources: self.config.route_sources.clone(),
-            store: Arc::clone(&self.store),
-            cold: Arc::clone(&self.cold),
+            first: Arc::clone(&self.first.store),
+            further: self.further.iter().map(|site| Arc::clone(&site.store)).collect(),
+            process: Arc::clone(&self.first.cold.process),
             described: self.described.clone(),
         }
     }
@@ -208,7 +207,7 @@ impl Server {
     /// Has `redcar_log_dropped_total` show what `lost` counts: lines of the program's own log.
     pub fn show_lost_log_lines(&self, lost: Arc<AtomicU64>) {
         // Whoever comes first is shown.
-        let _first = self.cold.log_lost.set(lost);
+        let _first = self.first.cold.process.log_lost.set(lost);
     }
 
     /// Serves until `shutdown` resolves, then drains. Blocks the calling thread.
@@ -256,11 +255,11 @@ impl Server {
         Ok(())
     }
 
-    fn start(self) -> Result<Running, StartError> {
-        let (config, cold, store) = (self.config, self.cold, self.store);
-        if let Some(listener) = self.tls.listener.clone() {
-            cold.show_tls(state_of(Arc::clone(&listener)));
-            // On the main thread, which serves no requests. Ends with its runtime.
+    /// Has files that may change read again when they do, on the main thread, which serves no
+    /// requests. Ends with its runtime.
+    fn watch_files(&self) {
+        if let Some(listener) = self.first.tls.listener.clone() {
+            self.first.cold.process.show_tls(state_of(Arc::clone(&listener)));
             drop(tokio::task::spawn_local(async move { listener.watch().await }));
         }
         if let Some(listener) = self.admin.tls.clone() {
@@ -269,6 +268,13 @@ impl Server {
         if let Some(tokens) = self.admin.tokens.clone() {
             drop(tokio::task::spawn_local(async move { tokens.watch().await }));
         }
+    }
+
+    fn start(self) -> Result<Running, StartError> {
+        self.watch_files();
+        let Self { config, first, further, .. } = self;
+        let process = Arc::clone(&first.cold.process);
+        let scheme = if first.tls.listener.is_some() { "https" } else { "http" };
         let health = Arc::new(Health::default());
         let failed = |source| StartError { what: "cannot start a thread".to_owned(), source };
         let mut threads = Vec::new();
@@ -276,28 +282,48 @@ impl Server {
         if let Some(format) = config.access_log {
             let log = AccessLog::spawn(format).map_err(failed)?;
             // Nobody else sets it.
-            let _first = cold.access_log_lost.set(log.lost());
+            let _first = process.access_log_lost.set(log.lost());
             access_log = Some(log);
         }
-        let stats: Vec<_> = (0..config.threads).map(|_| WorkerStats::new()).collect();
         let (handles, inboxes) = handles(config.threads);
-        let shared = Shared {
-            config: Arc::clone(&config),
-            cold: Arc::clone(&cold),
-            access_log: access_log.clone(),
-            tls: self.tls.clone(),
-            waits: Arc::clone(&health.waits),
-            budget: self.budget,
-            descriptors: self.descriptors,
+        let mut seats: Vec<_> = inboxes.iter().map(|_| Vec::new()).collect();
+        let mut place = |site: Site| {
+            let Site { name: listener, config, listener: socket, store, cold, tls } = site;
+            let shared = Shared {
+                config,
+                cold: Arc::clone(&cold),
+                access_log: access_log.clone(),
+                tls,
+                waits: Arc::clone(&health.waits),
+                descriptors: Arc::clone(&self.descriptors),
+                said_of_upstream: Arc::new(Changes::new()),
+            };
+            let workers: Vec<_> = seats.iter().map(|_| WorkerStats::new()).collect();
+            let mut socket = Some(socket);
+            for (seat, stats) in seats.iter_mut().zip(&workers) {
+                seat.push(SiteOfThread {
+                    shared: shared.clone(),
+                    store: Arc::clone(&store),
+                    stats: Arc::clone(stats),
+                    listener: socket.take(),
+                });
+            }
+            page::Site { listener, store, cold, workers }
         };
+        let sources = Sources {
+            first: place(first),
+            further: further.into_iter().map(place).collect(),
+            methods: config.methods.clone(),
+            naming: config.naming,
+            shown: config.shown.clone(),
+            scheme,
+        };
+        let stores = sources.sites().map(|site| Arc::clone(&site.store)).collect();
         let (ready, started) = std::sync::mpsc::channel();
-        let mut listener = Some(self.listener);
-        for (index, (inbox, stats)) in inboxes.into_iter().zip(&stats).enumerate() {
+        for (index, (inbox, sites)) in inboxes.into_iter().zip(seats).enumerate() {
             let seat = WorkerThread {
-                shared: shared.clone(),
-                store: Arc::clone(&store),
-                stats: Arc::clone(stats),
-                listener: listener.take(),
+                sites,
+                budget: Arc::clone(&self.budget),
                 handles: handles.clone(),
                 ready: ready.clone(),
                 index,
@@ -305,15 +331,6 @@ impl Server {
             threads
                 .push(spawn(&format!("worker-{index}"), move || seat.run(inbox)).map_err(failed)?);
         }
-        let sources = Sources {
-            store: Arc::clone(&store),
-            cold: Arc::clone(&cold),
-            workers: stats,
-            methods: config.methods.clone(),
-            naming: config.naming,
-            shown: config.shown.clone(),
-            scheme: if self.tls.listener.is_some() { "https" } else { "http" },
-        };
         drop(ready);
         // Ends when every worker has dropped its sender, whether or not it said anything.
         started.iter().take(config.threads).collect::<io::Result<()>>().map_err(failed)?;
@@ -324,7 +341,7 @@ impl Server {
             spawn("admin", move || run_admin(metrics, sources, admin_health, settings, finished));
         threads.push(admin.map_err(failed)?);
         health.serving.store(true, Relaxed);
-        Ok(Running { config, cold, health, handles, threads, finish, access_log, store })
+        Ok(Running { config, process, health, handles, threads, finish, access_log, stores })
     }
 }
 
@@ -381,13 +398,13 @@ fn state_of(listener: Arc<Listener>) -> ReadTls {
 /// A server whose threads run.
 struct Running {
     config: Arc<Config>,
-    cold: Arc<SidecarMetrics>,
+    process: Arc<ProcessMetrics>,
     health: Arc<Health>,
     handles: Vec<WorkerHandle>,
     threads: Vec<JoinHandle<()>>,
     finish: oneshot::Sender<Finish>,
     access_log: Option<AccessLog>,
-    store: Arc<Store>,
+    stores: Vec<Arc<Store>>,
 }
 
 impl Running {
@@ -395,7 +412,7 @@ impl Running {
     async fn drain(self, stop: ShutdownMode) -> Vec<JoinHandle<()>> {
         let timeouts = self.config.timeouts;
         self.health.draining.store(true, Relaxed);
-        self.cold.draining.set(1.0);
+        self.process.draining.set(1.0);
         systemd::is_stopping();
         tracing::info!("draining: not ready any more, finishing requests");
         if stop == ShutdownMode::Orderly {
@@ -418,7 +435,9 @@ impl Running {
             let _ended = end.await;
         }
         // What still waits for others to say its name would be missing in the last scrape.
-        self.store.ask_for_names(false);
+        for store in &self.stores {
+            store.ask_for_names(false);
+        }
         let waits = stop == ShutdownMode::Orderly && self.config.metrics_port.last_scrape;
         let last_scrape_by = waits.then_some(deadline);
         // An error means that the metrics port is closed already.

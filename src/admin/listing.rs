@@ -1,9 +1,10 @@
 //! `/paths`: the names that paths have, as a list that `--routes-file` reads, or as JSON.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::vec::IntoIter;
 
 use crate::config::routes::shape;
@@ -17,12 +18,22 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Columns for a template before its comment.
 const WIDTH: usize = 40;
 
+/// What a listener knows of paths.
+pub(super) struct Listed {
+    /// Its name, where there are several.
+    pub(super) listener: Option<Arc<str>>,
+    pub(super) paths: Vec<ListedPath>,
+    /// Places whose words are values; in JSON only.
+    pub(super) folds: Vec<String>,
+}
+
 /// A list under way: an iterator over its pieces.
 pub(super) struct Listing {
-    paths: IntoIter<ListedPath>,
-    /// Places whose words are values; in JSON only.
-    folds: Vec<String>,
+    paths: IntoIter<(Option<Arc<str>>, ListedPath)>,
+    folds: BTreeSet<String>,
     is_json: bool,
+    /// Whose the last path was.
+    listener: Option<Arc<str>>,
     stage: Stage,
     /// What a list may hold once: templates that match the same paths.
     pinnable: HashSet<String>,
@@ -39,22 +50,23 @@ enum Stage {
 }
 
 impl Listing {
-    /// Lists `paths`, of which the pinned ones win where two match the same.
-    pub(super) fn new(
-        paths: Vec<ListedPath>,
-        folds: Vec<String>,
-        is_json: bool,
-        under_way: &Rc<Cell<usize>>,
-    ) -> Self {
+    /// Lists the paths of listeners. Where two of one match the same, the pinned one wins.
+    pub(super) fn new(lists: Vec<Listed>, is_json: bool, under_way: &Rc<Cell<usize>>) -> Self {
         let is_pin =
             |path: &ListedPath| path.kind == PathKind::Pinned && path.state != PathState::Retired;
-        let (mut paths, others): (Vec<_>, Vec<_>) = paths.into_iter().partition(is_pin);
-        paths.extend(others);
+        let (mut paths, mut folds) = (Vec::new(), BTreeSet::new());
+        for list in lists {
+            let (pinned, others): (Vec<_>, Vec<_>) = list.paths.into_iter().partition(is_pin);
+            let of_list = pinned.into_iter().chain(others);
+            paths.extend(of_list.map(|path| (list.listener.clone(), path)));
+            folds.extend(list.folds);
+        }
         under_way.set(under_way.get() + 1);
         Self {
             paths: paths.into_iter(),
             folds,
             is_json,
+            listener: None,
             stage: Stage::Begin,
             pinnable: HashSet::new(),
             under_way: Rc::clone(under_way),
@@ -67,8 +79,14 @@ impl Listing {
             return if self.is_json { out.push_str("{\"paths\":[") } else { self.begin_text(out) };
         }
         match self.paths.next() {
-            Some(path) if self.is_json => self.json(out, &path),
-            Some(path) => self.text(out, &path),
+            Some((listener, path)) if self.is_json => self.json(out, listener.as_deref(), &path),
+            Some((listener, path)) => {
+                if let Some(name) = listener.as_deref().filter(|_| listener != self.listener) {
+                    let _ = writeln!(out, "# listener {name}");
+                }
+                self.listener = listener;
+                self.text(out, &path);
+            }
             None => {
                 if self.is_json {
                     // Writing to a String cannot fail.
@@ -101,16 +119,19 @@ impl Listing {
         let _ = writeln!(out, "{name:WIDTH$} # {kind}, {state}, {}", path.hits);
     }
 
-    fn json(&mut self, out: &mut String, path: &ListedPath) {
+    fn json(&mut self, out: &mut String, listener: Option<&str>, path: &ListedPath) {
         out.push_str(if self.stage == Stage::First { "\n" } else { ",\n" });
         self.stage = Stage::Next;
-        let entry = serde_json::json!({
+        let mut entry = serde_json::json!({
             "template": &*path.template,
             "kind": kind(path.kind),
             "state": state(path.state),
             "hits": path.hits,
             "since": path.since_seconds,
         });
+        if let (Some(listener), Some(entry)) = (listener, entry.as_object_mut()) {
+            entry.insert("listener".to_owned(), listener.into());
+        }
         let _ = write!(out, "{entry}");
     }
 }
@@ -163,7 +184,8 @@ mod tests {
     fn whole(paths: &[ListedPath], is_json: bool) -> String {
         let under_way = Rc::default();
         let folds = vec!["/a/{id}".to_owned()];
-        let text = Listing::new(paths.to_vec(), folds, is_json, &under_way).collect();
+        let list = Listed { listener: None, paths: paths.to_vec(), folds };
+        let text = Listing::new(vec![list], is_json, &under_way).collect();
         assert_eq!(under_way.get(), 0);
         text
     }

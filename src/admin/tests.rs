@@ -5,6 +5,7 @@ use http_body::Body;
 use crate::metrics::SidecarMetrics;
 use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::Methods;
+use crate::metrics::page::Site;
 use crate::metrics::store::{Limits, Store};
 use crate::metrics::text::Format;
 use crate::paths::Namer;
@@ -19,9 +20,13 @@ fn admin() -> Admin {
         exemplars: false,
     };
     let sources = Sources {
-        store: Store::new(limits, Namer::new(&[]).expect("no template")),
-        cold: SidecarMetrics::new(100, 10, 1000),
-        workers: Vec::new(),
+        first: Site {
+            listener: None,
+            store: Store::new(limits, Namer::new(&[]).expect("no template")),
+            cold: SidecarMetrics::new(100, 10, 1000),
+            workers: Vec::new(),
+        },
+        further: Vec::new(),
         methods: Methods::default(),
         naming: crate::metrics::Naming::Default,
         shown: crate::metrics::Shown::default(),

@@ -105,10 +105,10 @@ struct Load {
 impl Load {
     fn of(sources: &Sources) -> Self {
         use std::sync::atomic::Ordering::Relaxed;
-        let workers = &sources.workers;
+        let workers = || sources.sites().flat_map(|site| &site.workers);
         Self {
-            started: workers.iter().map(|worker| worker.started.load(Relaxed)).sum(),
-            in_flight: workers.iter().map(|worker| worker.in_flight()).sum(),
+            started: workers().map(|worker| worker.started.load(Relaxed)).sum(),
+            in_flight: workers().map(|worker| worker.in_flight()).sum(),
         }
     }
 }

@@ -43,6 +43,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "redcar --listen :7001 --upstream :8000",
             "redcar --upstream unix:/run/app.sock --route '/users/{id}'",
             "redcar --tls-cert cert.pem --tls-key key.pem --upstream https://app.internal",
+            "redcar --upstream :8000 --map :7002=:9000",
             "redcar check --upstream app:8000",
             "redcar top http://10.0.0.7:9464/metrics",
             "redcar paths access.log",

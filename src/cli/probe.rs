@@ -1,11 +1,12 @@
 //! `proxy healthcheck` and `proxy check`: questions that end in an exit code.
 
+use std::fmt::Write;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use redcar::config::{Config, ListenAddr};
+use redcar::config::{Config, ListenAddr, PortMap};
 use redcar::names::{App, Source};
 use redcar::net::{Connector, Date, Dialer, TlsContexts};
 use redcar::server::{Affordable, OFFER, StartError, metrics_settings, try_bind};
@@ -59,73 +60,96 @@ pub(crate) fn reachable(listener: ListenAddr) -> SocketAddr {
     }
 }
 
-/// Says that the flags and files are valid, and whether the upstream can be reached now.
+/// An app that cannot be reached, where there are several.
+#[derive(Debug, thiserror::Error)]
+#[error("--map {map}")]
+struct AwayBehindMap {
+    map: String,
+    source: Box<dyn std::error::Error>,
+}
+
+/// Says that the flags and files are valid, and whether each upstream can be reached now.
 pub(crate) fn check(config: &Config) -> ExitCode {
-    let upstream = &config.upstream;
-    let tls = TlsContexts::load(
-        &config.tls,
-        upstream.tls_host().as_deref(),
-        OFFER,
-        config.timeouts.header,
-    );
-    let tls = match tls {
-        Ok(tls) => tls,
-        Err(error) => return fail(&error, 1),
-    };
-    let readers = match metrics_settings(config) {
-        Ok(readers) => readers,
-        Err(error) => return fail(&error, 1),
-    };
-    let summary = format!(
-        "flags are valid\n  listen    {}\n  upstream  {upstream}\n  metrics   {}\n  threads   {}\n  \
-         routes    {} pinned\n",
-        config.listen,
-        config.metrics,
-        config.threads,
-        config.routes.len(),
-    );
-    print(summary.as_bytes());
+    match try_all(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&*error, 1),
+    }
+}
+
+fn try_all(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    let connectors = config.upstreams().map(|(_, upstream)| {
+        TlsContexts::load(
+            &config.tls,
+            upstream.tls_host().as_deref(),
+            OFFER,
+            config.timeouts.header,
+        )
+    });
+    let tls: Vec<_> = connectors.collect::<Result<_, _>>()?;
+    let readers = metrics_settings(config)?;
+    print(summary(config).as_bytes());
     print(limits(Affordable::of(config.max_connections), config.max_connections).as_bytes());
-    for (port, listener) in [("--listen", &tls.listener), ("--metrics", &readers.tls)] {
+    let of_clients = tls.first().and_then(|tls| tls.listener.as_ref());
+    for (port, listener) in [("--listen", of_clients), ("--metrics", readers.tls.as_ref())] {
         if let Some(listener) = listener {
             let until = Date(listener.not_after_seconds());
             print(format!("  tls       certificate of {port} valid until {until}\n").as_bytes());
         }
     }
-    if let Err(error) = try_listen(config) {
-        return fail(&error, 1);
-    }
+    try_listen(config)?;
+    let others = Source::prepare(&config.names_from)?;
+    let dialers = config.upstreams().zip(tls).map(|((_, upstream), tls)| {
+        Dialer::new(upstream.clone(), tls.connector, config.timeouts.connect)
+    });
+    let dialers: Vec<_> = dialers.collect();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 1),
-    };
-    let others = match Source::prepare(&config.names_from) {
-        Ok(others) => others,
-        Err(error) => return fail(&error, 1),
-    };
-    let dialer = Dialer::new(upstream.clone(), tls.connector, config.timeouts.connect);
-    let code = runtime.block_on(async {
-        match dialer.dial(OFFER).await.map(|dialled| dialled.alpn) {
-            Ok(Some(_)) => {
-                print(b"the upstream accepts connections, and its certificate is valid\n")
+    let runtime = runtime?;
+    let tried = runtime.block_on(async {
+        for (index, dialer) in dialers.iter().enumerate() {
+            let map = index.checked_sub(1).and_then(|index| config.maps.get(index));
+            match (dialer.dial(OFFER).await, map) {
+                (Ok(dialled), map) => say_reached(dialled.alpn.is_some(), map),
+                (Err(error), None) => return Err(error.into()),
+                (Err(source), Some(map)) => {
+                    let map = format!("{}={}", map.listen, map.upstream);
+                    return Err(AwayBehindMap { map, source: source.into() }.into());
+                }
             }
-            Ok(None) => print(b"the upstream accepts connections\n"),
-            Err(error) => return fail(&error, 1),
-        };
-        match check_names(
-            &others,
-            &App::new(upstream, dialer, config.route_sources.upstream_places()),
-        )
-        .await
-        {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, 1),
         }
+        // The app of --upstream is asked, and no other.
+        let Some(dialer) = dialers.into_iter().next() else { return Ok(()) };
+        let places = config.route_sources.upstream_places();
+        let app = App::new(&config.upstream, dialer, places);
+        check_names(&others, &app).await.map_err(Into::into)
     });
     // A name that is being resolved must not hold up the answer.
     runtime.shutdown_background();
-    code
+    tried
+}
+
+fn summary(config: &Config) -> String {
+    let mut text = format!(
+        "flags are valid\n  listen    {}\n  upstream  {}\n",
+        config.listen, config.upstream
+    );
+    for PortMap { listen, upstream } in &config.maps {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  map       {listen} -> {upstream}");
+    }
+    let _ = writeln!(
+        text,
+        "  metrics   {}\n  threads   {}\n  routes    {} pinned",
+        config.metrics,
+        config.threads,
+        config.routes.len()
+    );
+    text
+}
+
+fn say_reached(is_tls: bool, map: Option<&PortMap>) {
+    let whose = map.map(|map| format!(" of --map {}", map.listen)).unwrap_or_default();
+    let certificate = if is_tls { ", and its certificate is valid" } else { "" };
+    print(format!("the upstream{whose} accepts connections{certificate}\n").as_bytes());
 }
 
 /// Asks everybody for names whom the sidecar would ask.
@@ -161,10 +185,10 @@ fn limits(affordable: Affordable, wanted: usize) -> String {
     format!("  limits    {connections}{less} connections, {files} open files\n")
 }
 
-/// Tries both ports and lets them go. One that is taken is told but no error: the sidecar that
+/// Tries all ports and lets them go. One that is taken is told but no error: the sidecar that
 /// these flags are for may run already.
 fn try_listen(config: &Config) -> Result<(), StartError> {
-    for (flag, address) in [("--listen", config.listen), ("--metrics", config.metrics)] {
+    for (flag, address) in config.listeners().chain([("--metrics", config.metrics)]) {
         match try_bind(flag, address) {
             Ok(()) => {}
             Err(error) if error.is_in_use() => {

@@ -102,6 +102,28 @@ impl SourceUrl {
         self.path.ends_with("/paths")
     }
 
+    /// Asks for what one listener of several knows. What was stored when there was only one is the
+    /// first one's, too.
+    fn of_listener(&self, name: &str, is_first: bool) -> Self {
+        let with = |selector: &str, value: &str| match selector.split_once('{') {
+            Some((metric, matchers)) => format!("{metric}{{listener=\"{value}\",{matchers}"),
+            None => format!("{selector}{{listener=\"{value}\"}}"),
+        };
+        let values = if is_first { &[name, ""][..] } else { &[name] };
+        let mut query = Vec::new();
+        for (key, value) in &self.query {
+            if key == "match[]" {
+                query.extend(values.iter().map(|name| (key.clone(), with(value, name))));
+            } else {
+                query.push((key.clone(), value.clone()));
+            }
+        }
+        if self.asks_replicas() {
+            query.push(("listener".to_owned(), name.to_owned()));
+        }
+        Self { query, ..self.clone() }
+    }
+
     /// Host and port, as a request names them.
     pub fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
@@ -154,6 +176,16 @@ fn ago(text: &str) -> Option<Duration> {
     let text = text.strip_prefix('-').unwrap_or(text);
     // A number alone is a moment of its own.
     if text.parse::<f64>().is_ok() { None } else { humantime::parse_duration(text).ok() }
+}
+
+impl NameSource {
+    /// The same, asked for what one listener of several knows; a file says it for all.
+    pub(crate) fn of_listener(&self, name: &str, is_first: bool) -> Self {
+        match self {
+            Self::Url(url) => Self::Url(url.of_listener(name, is_first)),
+            Self::File(file) => Self::File(file.clone()),
+        }
+    }
 }
 
 impl fmt::Display for SourceUrl {
@@ -257,7 +289,7 @@ fn encode_path(path: &str, out: &mut String) {
 }
 
 /// Decodes `%7B`; people write selectors both ways.
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -312,6 +344,24 @@ mod tests {
         assert_eq!(of("&start=1d").as_deref(), Some("1763913600"));
         assert_eq!(of("&start=2026-01-01T00:00:00Z").as_deref(), Some("2026-01-01T00%3A00%3A00Z"));
         assert_eq!(target("http://shop:9464/paths"), "/paths");
+    }
+
+    #[test]
+    fn one_listener_of_several_is_asked_for_by_its_label() {
+        let of = |text: &str, is_first| {
+            let url = url(text).of_listener(":7001", is_first);
+            decode(&url.target(UNIX_EPOCH + Duration::from_secs(AT)))
+        };
+        let values = "/api/v1/label/path/values?start=5&match[]=";
+        assert_eq!(
+            of(&format!("http://p{values}x{{job=\"a\"}}"), false),
+            format!("{values}x{{listener=\":7001\",job=\"a\"}}")
+        );
+        assert_eq!(
+            of(&format!("http://p{values}x"), true),
+            format!("{values}x{{listener=\":7001\"}}&match[]=x{{listener=\"\"}}")
+        );
+        assert_eq!(of("http://shop:9464/paths", true), "/paths?listener=:7001");
     }
 
     #[test]

@@ -178,3 +178,15 @@ proptest! {
         drop((parse_bytes(&text), parse_duration(&text), parse_methods(&text)));
     }
 }
+
+#[test]
+fn a_map_is_a_port_and_its_app() {
+    let map: PortMap = ":7002=https://app:8443".parse().expect("a pair");
+    assert_eq!(
+        (map.listen.to_string(), map.upstream.to_string()),
+        (":7002".into(), "https://app:8443".into())
+    );
+    assert_eq!(":7002".parse::<PortMap>(), Err(AddressError::Map(":7002".into())));
+    assert!(matches!("x=:1".parse::<PortMap>(), Err(AddressError::Listen(_))));
+    assert!(matches!(":1=x".parse::<PortMap>(), Err(AddressError::Upstream(_))));
+}

@@ -60,7 +60,7 @@ impl Seldom {
 }
 
 /// A line that says which of two states something is in: one that differs from what was said last,
-/// each state at most once a minute. To be a `static` beside its lines.
+/// each state at most once a minute.
 #[derive(Debug)]
 pub(crate) struct Changes {
     /// 0 for nothing, 1 and 2 for the states.

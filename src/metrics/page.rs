@@ -3,6 +3,7 @@
 //! Deterministic order; HELP and TYPE once per family; nothing but the current piece in memory.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -23,15 +24,29 @@ mod spans;
 /// Bytes after which a piece is handed over.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Everything a page is made from.
+/// The label that tells listeners apart, where there are several.
+const LISTENER: &str = "listener";
+
+/// What is counted of one listener and the app behind it.
 #[derive(Clone, Debug)]
-pub struct Sources {
+pub struct Site {
+    /// The listener's name, where there are several.
+    pub listener: Option<Arc<str>>,
     /// The hot family.
     pub store: Arc<Store>,
     /// The cold metrics.
     pub cold: Arc<SidecarMetrics>,
     /// The workers' counters.
     pub workers: Vec<Arc<WorkerStats>>,
+}
+
+/// Everything a page is made from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// What is counted of the first listener.
+    pub first: Site,
+    /// And of further ones.
+    pub further: Vec<Site>,
     /// The names of methods.
     pub methods: Methods,
     /// What the metrics of requests are called.
@@ -42,11 +57,17 @@ pub struct Sources {
     pub scheme: &'static str,
 }
 
-/// A page under way: an iterator over its pieces.
+impl Sources {
+    /// All listeners, in the order of their flags.
+    pub(crate) fn sites(&self) -> impl Iterator<Item = &Site> {
+        std::iter::once(&self.first).chain(&self.further)
+    }
+}
+
+/// What exists of one listener now.
 #[derive(Debug)]
-pub struct Page {
-    sources: Sources,
-    format: Format,
+struct View {
+    site: Site,
     snapshot: Snapshot,
     /// Rows by the labels of requests.
     groups: Groups,
@@ -54,8 +75,20 @@ pub struct Page {
     durations: Option<Groups>,
     /// Route numbers in the order of their names.
     routes: Vec<usize>,
-    /// Which part of the profile is being written, and which of its items comes next.
+}
+
+/// A page under way: an iterator over its pieces.
+#[derive(Debug)]
+pub struct Page {
+    sources: Sources,
+    format: Format,
+    views: Vec<Rc<View>>,
+    /// The view that is being written.
+    view: Rc<View>,
+    /// Which part of the profile is being written, of which view, and which of its items comes
+    /// next.
     part: usize,
+    view_number: usize,
     position: usize,
     is_done: bool,
     labels: Labels,
@@ -115,10 +148,9 @@ impl Groups {
     }
 }
 
-impl Page {
-    /// Takes stock of what exists now.
-    pub fn new(sources: Sources, format: Format) -> Self {
-        let snapshot = sources.store.snapshot();
+impl View {
+    fn new(site: Site, sources: &Sources) -> Self {
+        let snapshot = site.store.snapshot();
         let mut routes: Vec<usize> = (0..snapshot.routes.len()).collect();
         routes.sort_by_key(|index| snapshot.routes.get(*index).map(|route| &*route.name));
         // Names are compared once for each route, and not for each of its rows.
@@ -139,20 +171,54 @@ impl Page {
         let durations = (labels != DurationLabels::default())
             .then(|| Groups::new(&snapshot, order, |key| labels.reduce(key)));
         routes.retain(|index| snapshot.routes.get(*index).is_some_and(|r| !r.rows.is_empty()));
+        Self { site, snapshot, groups, durations, routes }
+    }
+
+    fn groups_of(&self, items: Items) -> &Groups {
+        match (items, &self.durations) {
+            (Items::Durations, Some(durations)) => durations,
+            (Items::Groups | Items::Durations | Items::Routes | Items::Once, _) => &self.groups,
+        }
+    }
+
+    fn count(&self, items: Items) -> usize {
+        match items {
+            Items::Groups | Items::Durations => self.groups_of(items).runs.len(),
+            Items::Routes => self.routes.len(),
+            Items::Once => 1,
+        }
+    }
+}
+
+impl Page {
+    /// Takes stock of what exists now.
+    pub fn new(sources: Sources, format: Format) -> Self {
+        let view = |site: &Site| Rc::new(View::new(site.clone(), &sources));
+        let views: Vec<_> = sources.sites().map(view).collect();
+        let view = views.first().map_or_else(|| view(&sources.first), Rc::clone);
         let sheet = Sheet::new(format, &sources.shown);
-        Self {
+        let mut page = Self {
             sources,
             format,
-            snapshot,
-            groups,
-            durations,
-            routes,
+            views,
+            view,
             part: 0,
+            view_number: 0,
             position: 0,
             is_done: false,
             labels: Labels::new(format),
             sheet,
-        }
+        };
+        page.look_at(0);
+        page
+    }
+
+    /// Turns to another listener, if there is one of this number; its name is then in all labels.
+    fn look_at(&mut self, number: usize) -> bool {
+        let Some(view) = self.views.get(number) else { return false };
+        (self.view, self.view_number) = (Rc::clone(view), number);
+        self.labels.begin_with(self.view.site.listener.as_deref().map(|name| (LISTENER, name)));
+        true
     }
 
     /// Writes the next item, and its family's head before the first one.
@@ -173,27 +239,20 @@ impl Page {
         }
         if self.position == 0 {
             self.labels.clear();
-            out.family(part.of);
+            if self.view_number == 0 {
+                out.family(part.of);
+            }
         }
-        let count = match part.items {
-            Items::Groups | Items::Durations => self.groups_of(part.items).runs.len(),
-            Items::Routes => self.routes.len(),
-            Items::Once => 1,
-        };
-        if self.position < count {
+        if self.position < self.view.count(part.items) {
             // An index that is gone would be a line less, never a panic.
             let _written = (part.write)(self, out, self.position);
             self.position += 1;
         } else {
             self.position = 0;
-            self.part += 1;
-        }
-    }
-
-    fn groups_of(&self, items: Items) -> &Groups {
-        match (items, &self.durations) {
-            (Items::Durations, Some(durations)) => durations,
-            (Items::Groups | Items::Durations | Items::Routes | Items::Once, _) => &self.groups,
+            if !self.look_at(self.view_number + 1) {
+                self.look_at(0);
+                self.part += 1;
+            }
         }
     }
 
@@ -203,10 +262,10 @@ impl Page {
         items: Items,
         index: usize,
     ) -> impl Iterator<Item = &(Key, Vec<Arc<Row>>)> + Clone {
-        let groups = self.groups_of(items);
+        let groups = self.view.groups_of(items);
         let range = groups.runs.get(index).cloned().unwrap_or_default();
         let rows = groups.rows.get(range).unwrap_or_default();
-        rows.iter().filter_map(|row| self.snapshot.rows.get(*row))
+        rows.iter().filter_map(|row| self.view.snapshot.rows.get(*row))
     }
 
     /// Time series that were written so far, as a reader counts them.
@@ -239,7 +298,7 @@ impl Page {
             return;
         }
         let (bounds, born) =
-            (&self.sources.store.limits().buckets, self.born(Items::Durations, index));
+            (&self.view.site.store.limits().buckets, self.born(Items::Durations, index));
         let traces = self.traces(Items::Durations, index);
         out.histogram(&self.labels, &Observed { bounds, totals: &totals, born, traces: &traces });
     }
@@ -256,7 +315,7 @@ impl Page {
     }
 
     fn in_flight(&self) -> Number {
-        Number::Whole(self.sources.workers.iter().map(|worker| worker.in_flight()).sum())
+        Number::Whole(self.view.site.workers.iter().map(|worker| worker.in_flight()).sum())
     }
 }
 

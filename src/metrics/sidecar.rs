@@ -4,9 +4,9 @@
 //! equal to [`CATALOGUE`](super::CATALOGUE) by tests. The cold metrics (changed per connection,
 //! not per request) go through the `metrics` facade; the hot family has its own store, `series`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -16,14 +16,12 @@ use crate::metrics::labels::ErrorToken;
 use crate::metrics::store::HistogramRow;
 
 use super::catalogue::{
-    ACCESS_LOG_DROPPED, BUFFERED, BUFFERED_LIMIT, BUILD_INFO, CONNECTS, DOWNSTREAM,
-    DOWNSTREAM_LIMIT, DOWNSTREAM_TOTAL, DRAINING, EXCLUDED, Family, LOG_DROPPED, NAMES_READS,
-    OVERFLOW, PATH_CONFLICTS, PATHS, PATHS_DIGEST, PATHS_LIMIT, REFUSED, RETRIES, REUSED,
-    ROUTES_RELOAD, ROUTES_RELOAD_TIMESTAMP, SCRAPE_DURATION, SERIES, SERIES_LIMIT, SHED, UP,
-    UPSTREAM_CONNECTIONS,
+    CONNECTS, DOWNSTREAM, DOWNSTREAM_TOTAL, EXCLUDED, Family, NAMES_READS, OVERFLOW,
+    PATH_CONFLICTS, PATHS, PATHS_DIGEST, PATHS_LIMIT, REFUSED, RETRIES, REUSED, SERIES,
+    SERIES_LIMIT, UP, UPSTREAM_CONNECTIONS,
 };
+use super::process::{ProcessMetrics, Shed};
 pub use super::reachability::Reachability;
-use super::tls::{ReadTls, TlsMetrics};
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -32,45 +30,12 @@ pub const REVISION: &str = env!("REDCAR_REVISION");
 /// The compiler this build was made with.
 pub const RUSTC: &str = env!("REDCAR_RUSTC");
 
-/// Asks for a number of bytes.
-pub type ReadBytes = Box<dyn Fn() -> usize + Send + Sync>;
-
-/// What had to go so that others have room.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shed {
-    /// A request, or a part of its head; it got 503, or `REFUSED_STREAM`.
-    Request,
-    /// A new connection.
-    Connection,
-    /// A connection that was idle.
-    Idle,
-    /// A connection that held much and moved little.
-    Large,
-    /// A connection whose frames carried nothing.
-    Flood,
-}
-
-impl Shed {
-    /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Request, Self::Connection, Self::Idle, Self::Large, Self::Flood];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Connection => "connection",
-            Self::Idle => "idle",
-            Self::Large => "large",
-            Self::Flood => "flood",
-        }
-    }
-}
-
-/// Handles of the cold metrics, registered once.
+/// Handles of the cold metrics of one listener, registered once.
 pub struct SidecarMetrics {
     /// When the counters below began at 0.
     pub born: SystemTime,
-    handle: PrometheusHandle,
+    /// What all listeners have in common.
+    pub(crate) process: Arc<ProcessMetrics>,
     connects_ok: Counter,
     connect_errors: Vec<Counter>,
     active: Gauge,
@@ -95,16 +60,6 @@ pub struct SidecarMetrics {
     pub refused_max_connections: Counter,
     /// Connections that could not be accepted, mostly for want of file descriptors.
     pub refused_accept_error: Counter,
-    shed: [Counter; Shed::ALL.len()],
-    buffered: Gauge,
-    buffered_limit: Gauge,
-    read_buffered: OnceLock<ReadBytes>,
-    log_dropped: Counter,
-    /// Lines of the program's own log that were lost, once there is one.
-    pub log_lost: OnceLock<Arc<AtomicU64>>,
-    access_log_dropped: Counter,
-    /// Access-log lines that were lost, once there is an access log.
-    pub access_log_lost: OnceLock<Arc<AtomicU64>>,
     series: Gauge,
     paths: Gauge,
     paths_digest: Gauge,
@@ -114,14 +69,6 @@ pub struct SidecarMetrics {
     overflow_paths: Counter,
     overflow_series: Counter,
     excluded: Counter,
-    reload_success: Gauge,
-    reload_timestamp: Gauge,
-    /// Set after each scrape.
-    pub scrape_duration: Gauge,
-    /// Set by the shutdown.
-    pub draining: Gauge,
-    /// Without `--tls-cert` these do not exist: an expiry of 0 would raise alarms.
-    tls: OnceLock<TlsMetrics>,
     registrar: Registrar,
 }
 
@@ -144,15 +91,32 @@ pub struct Collected {
 
 impl std::fmt::Debug for SidecarMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cold")
+        f.write_str("SidecarMetrics")
     }
 }
 
 /// Registers families with one recorder and describes each once.
-pub(super) struct Registrar(PrometheusRecorder);
+pub(super) struct Registrar {
+    pub(super) recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+}
 
 impl Registrar {
-    const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+    pub(super) const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+    /// With a recorder of its own, so that two sidecars in one process (as in tests), and two
+    /// listeners of one, do not share numbers.
+    pub(super) fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        Self { handle: recorder.handle(), recorder }
+    }
+
+    /// All that was registered, as text 0.0.4.
+    pub(super) fn render(&self) -> String {
+        // Keeps the exporter's own bookkeeping from growing; nothing else calls it.
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
 
     fn key(family: Family, label: Option<(&'static str, &'static str)>) -> Key {
         let labels: Vec<Label> = label.iter().map(|(k, v)| Label::new(*k, *v)).collect();
@@ -164,8 +128,8 @@ impl Registrar {
         family: Family,
         label: Option<(&'static str, &'static str)>,
     ) -> Counter {
-        self.0.describe_counter(family.name.into(), None, family.help.into());
-        self.0.register_counter(&Self::key(family, label), &Self::METADATA)
+        self.recorder.describe_counter(family.name.into(), None, family.help.into());
+        self.recorder.register_counter(&Self::key(family, label), &Self::METADATA)
     }
 
     pub(super) fn gauge(
@@ -173,30 +137,31 @@ impl Registrar {
         family: Family,
         label: Option<(&'static str, &'static str)>,
     ) -> Gauge {
-        self.0.describe_gauge(family.name.into(), None, family.help.into());
-        self.0.register_gauge(&Self::key(family, label), &Self::METADATA)
+        self.recorder.describe_gauge(family.name.into(), None, family.help.into());
+        self.recorder.register_gauge(&Self::key(family, label), &Self::METADATA)
     }
 }
 
 impl SidecarMetrics {
-    /// Registers every cold metric with a recorder of its own, so that two sidecars in one
-    /// process (as in tests) do not share numbers.
-    #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+    /// Registers every cold metric; numbers of another call are others.
     pub fn new(max_series: usize, max_paths: usize, max_connections: usize) -> Arc<Self> {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let handle = recorder.handle();
-        let to = Registrar(recorder);
+        Self::of_listener(ProcessMetrics::new(max_connections), max_series, max_paths)
+    }
+
+    /// The same for a further listener of the same process.
+    #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+    pub(crate) fn of_listener(
+        process: Arc<ProcessMetrics>,
+        max_series: usize,
+        max_paths: usize,
+    ) -> Arc<Self> {
+        let to = Registrar::new();
         let error = |token: ErrorToken| to.counter(CONNECTS, Some(("result", token.as_str())));
         to.gauge(SERIES_LIMIT, None).set(max_series as f64);
         to.gauge(PATHS_LIMIT, None).set(max_paths as f64);
-        to.gauge(DOWNSTREAM_LIMIT, None).set(max_connections as f64);
-        let build = [("version", VERSION), ("revision", REVISION), ("rustc", RUSTC)];
-        let build: Vec<Label> = build.into_iter().map(|(k, v)| Label::new(k, v)).collect();
-        to.0.describe_gauge(BUILD_INFO.name.into(), None, BUILD_INFO.help.into());
-        let build = Key::from_parts(BUILD_INFO.name, build);
-        to.0.register_gauge(&build, &Registrar::METADATA).set(1.0);
         Arc::new(Self {
             born: SystemTime::now(),
+            process,
             connects_ok: to.counter(CONNECTS, Some(("result", "ok"))),
             connect_errors: Self::CONNECT_ERRORS.map(error).into(),
             active: to.gauge(UPSTREAM_CONNECTIONS, Some(("state", "active"))),
@@ -212,14 +177,6 @@ impl SidecarMetrics {
             downstream_http2_total: to.counter(DOWNSTREAM_TOTAL, Some(("protocol", "http2"))),
             refused_max_connections: to.counter(REFUSED, Some(("reason", "max_connections"))),
             refused_accept_error: to.counter(REFUSED, Some(("reason", "accept_error"))),
-            shed: Shed::ALL.map(|shed| to.counter(SHED, Some(("reason", shed.as_str())))),
-            buffered: to.gauge(BUFFERED, None),
-            buffered_limit: to.gauge(BUFFERED_LIMIT, None),
-            read_buffered: OnceLock::new(),
-            log_dropped: to.counter(LOG_DROPPED, None),
-            log_lost: OnceLock::new(),
-            access_log_dropped: to.counter(ACCESS_LOG_DROPPED, None),
-            access_log_lost: OnceLock::new(),
             series: to.gauge(SERIES, None),
             paths: to.gauge(PATHS, None),
             paths_digest: to.gauge(PATHS_DIGEST, None),
@@ -229,13 +186,7 @@ impl SidecarMetrics {
             overflow_paths: to.counter(OVERFLOW, Some(("reason", "max_paths"))),
             overflow_series: to.counter(OVERFLOW, Some(("reason", "max_series"))),
             excluded: to.counter(EXCLUDED, None),
-            reload_success: to.gauge(ROUTES_RELOAD, None),
-            reload_timestamp: to.gauge(ROUTES_RELOAD_TIMESTAMP, None),
-            scrape_duration: to.gauge(SCRAPE_DURATION, None),
-            draining: to.gauge(DRAINING, None),
-            tls: OnceLock::new(),
             registrar: to,
-            handle,
         })
     }
 
@@ -264,26 +215,8 @@ impl SidecarMetrics {
     }
 
     /// Counts what had to go so that others have room.
-    pub fn shed(&self, what: Shed, count: u64) {
-        if let Some(counter) = self.shed.get(what as usize) {
-            counter.increment(count);
-        }
-    }
-
-    /// From now on shows how many bytes are kept for peers, of `limit_bytes` at most.
-    #[expect(clippy::cast_precision_loss, reason = "below 2^52")]
-    pub fn show_buffered(&self, limit_bytes: usize, read: ReadBytes) {
-        self.buffered_limit.set(limit_bytes as f64);
-        self.read_buffered.get_or_init(|| read);
-    }
-
-    /// The files of routes were read, at the start or again. A failure leaves the time as it is.
-    pub fn reloaded(&self, success: bool) {
-        self.reload_success.set(if success { 1.0 } else { 0.0 });
-        if success {
-            let now = UNIX_EPOCH.elapsed().unwrap_or_default();
-            self.reload_timestamp.set(now.as_secs_f64());
-        }
+    pub(crate) fn shed(&self, what: Shed, count: u64) {
+        self.process.shed(what, count);
     }
 
     /// A source of names was read.
@@ -291,12 +224,8 @@ impl SidecarMetrics {
         if success { &self.names_read } else { &self.names_failed }.increment(1);
     }
 
-    /// From now on shows what this listener says of its certificate and handshakes.
-    pub fn show_tls(&self, read: ReadTls) {
-        self.tls.get_or_init(|| TlsMetrics::new(&self.registrar, read));
-    }
-
-    /// Sets what is derived from elsewhere, then renders all cold metrics as text 0.0.4.
+    /// Sets what is derived from elsewhere, then renders the cold metrics of this listener as text
+    /// 0.0.4.
     #[expect(clippy::cast_precision_loss, reason = "counts, and a hash below 2^52")]
     pub fn render(&self, collected: Collected, workers: &[Arc<WorkerStats>]) -> String {
         let sum = |read: fn(&WorkerStats) -> &AtomicU64| -> u64 {
@@ -313,18 +242,7 @@ impl SidecarMetrics {
         self.idle.set(sum(|w| &w.upstream_idle) as f64);
         self.reused.absolute(sum(|w| &w.reused));
         self.excluded.absolute(sum(|w| &w.excluded));
-        for (counter, lost) in
-            [(&self.log_dropped, &self.log_lost), (&self.access_log_dropped, &self.access_log_lost)]
-        {
-            counter.absolute(lost.get().map_or(0, |lost| lost.load(Relaxed)));
-        }
-        self.buffered.set(self.read_buffered.get().map_or(0, |read| read()) as f64);
-        if let Some(tls) = self.tls.get() {
-            tls.collect();
-        }
-        // Keeps the exporter's own bookkeeping from growing; nothing else calls it.
-        self.handle.run_upkeep();
-        self.handle.render()
+        self.registrar.render()
     }
 }
 

@@ -60,21 +60,21 @@ impl TlsMetrics {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Collected, SidecarMetrics};
+    use super::super::process::ProcessMetrics;
     use super::*;
 
     #[test]
     fn the_certificate_is_shown_only_where_there_is_one() {
-        let cold = SidecarMetrics::new(64, 10, 1000);
-        assert!(!cold.render(Collected::default(), &[]).contains("redcar_tls_"));
-        cold.show_tls(Box::new(|| TlsState {
+        let process = ProcessMetrics::new(1000);
+        assert!(!process.render().contains("redcar_tls_"));
+        process.show_tls(Box::new(|| TlsState {
             not_after_seconds: 4_070_908_800,
             last_reload_ok: false,
             ok: 3,
             timeout: 0,
             failed: 1,
         }));
-        let page = cold.render(Collected::default(), &[]);
+        let page = process.render();
         for line in [
             "redcar_tls_certificate_expiry_timestamp_seconds 4070908800\n",
             "redcar_tls_last_reload_successful 0\n",

@@ -70,6 +70,11 @@ impl Source {
         prepared.collect()
     }
 
+    /// The same, asked for what one listener of several knows.
+    pub(crate) fn of_listener(&self, name: &str, is_first: bool) -> Self {
+        Self { from: self.from.of_listener(name, is_first), ..self.clone() }
+    }
+
     /// Asks, for 2 s at most.
     ///
     /// # Errors

@@ -22,6 +22,9 @@ pub enum AddressError {
     /// An upstream with a path.
     #[error("`{0}`: an upstream has no path; requests keep their own")]
     UpstreamPath(String),
+    /// Not a pair of addresses.
+    #[error("`{0}` is not a pair of a port and its app; give `:7002=:8080`")]
+    Map(String),
 }
 
 /// An address to listen on.
@@ -69,6 +72,15 @@ pub enum Upstream {
     Unix(PathBuf),
 }
 
+/// A further port, and the app behind it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortMap {
+    /// Where clients connect.
+    pub listen: ListenAddr,
+    /// The backend.
+    pub upstream: Upstream,
+}
+
 impl Host {
     /// What a request or a certificate calls it, without brackets.
     pub fn name(&self) -> String {
@@ -104,7 +116,8 @@ impl fmt::Display for Host {
 }
 
 impl ListenAddr {
-    fn port(self) -> u16 {
+    /// The port, 0 where the kernel chooses.
+    pub(crate) fn port(self) -> u16 {
         match self {
             Self::Port(port) => port,
             Self::Socket(address) => address.port(),
@@ -186,6 +199,16 @@ impl FromStr for ListenAddr {
             return Ok(Self::Socket(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)));
         }
         Err(AddressError::Listen(text.to_owned()))
+    }
+}
+
+impl FromStr for PortMap {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (listen, upstream) =
+            text.split_once('=').ok_or_else(|| AddressError::Map(text.to_owned()))?;
+        Ok(Self { listen: listen.parse()?, upstream: upstream.parse()? })
     }
 }
 

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{Upstream, UpstreamProtocol};
-use crate::logs::seldom::Changes;
 use crate::metrics::labels::ErrorToken;
 use crate::metrics::{SidecarMetrics, bump};
 use crate::net::budget::Holder;
@@ -329,7 +328,9 @@ impl Pool {
             return;
         }
         self.worker.cold.upstream.seen(error.is_none());
-        report(&self.worker.config.upstream, error);
+        if self.worker.said_of_upstream.is_due(error.is_none()) {
+            say(&self.worker.config.upstream, error);
+        }
         if error.is_some() {
             self.speech.forget();
         }
@@ -436,13 +437,9 @@ impl From<ConnectError> for ProxyError {
     }
 }
 
-/// Says so when the upstream comes or goes; not for every request in between, and not each time if
+/// Says that the upstream has come or gone; not for every request in between, and not each time if
 /// it does so again and again.
-fn report(upstream: &Upstream, error: Option<&ProxyError>) {
-    static CHANGES: Changes = Changes::new();
-    if !CHANGES.is_due(error.is_none()) {
-        return;
-    }
+fn say(upstream: &Upstream, error: Option<&ProxyError>) {
     match error {
         None => tracing::info!(%upstream, "the upstream is reachable"),
         Some(error) => {

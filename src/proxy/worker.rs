@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::Config;
 use crate::logs::access::AccessLog;
+use crate::logs::seldom::Changes;
 use crate::metrics::store::Shard;
 use crate::metrics::{SidecarMetrics, WorkerStats};
 use crate::net::budget::{Budget, Holders};
@@ -74,13 +75,29 @@ pub(crate) struct Shared {
     pub tls: TlsContexts,
     /// Open waits of `/wait-for-drain`.
     pub waits: Arc<PreStopHooks>,
-    /// The account of what is kept for peers.
-    pub budget: Arc<Budget>,
     /// Descriptors for connections.
     pub descriptors: Arc<Descriptors>,
+    /// What was said last of whether the app is there.
+    pub(crate) said_of_upstream: Arc<Changes>,
 }
 
-/// One data-plane thread's state.
+/// What one data-plane thread has, whichever listener a connection came by.
+#[derive(Clone)]
+pub(crate) struct Seat {
+    /// Its connections, and what is kept for them.
+    pub(crate) holders: Rc<Holders>,
+    /// Who the shutdown waits for.
+    pub(crate) drain: Rc<Drain>,
+}
+
+impl Seat {
+    /// Of a thread without connections.
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self { holders: Holders::new(budget), drain: Rc::default() }
+    }
+}
+
+/// One data-plane thread's state of one listener and the app behind it.
 pub(crate) struct Worker {
     /// The configuration.
     pub config: Arc<Config>,
@@ -100,6 +117,8 @@ pub(crate) struct Worker {
     pub holders: Rc<Holders>,
     /// Descriptors for connections, of the process.
     pub descriptors: Arc<Descriptors>,
+    /// What was said last of whether the app is there.
+    pub(crate) said_of_upstream: Arc<Changes>,
     /// What ends now was cut off by the account.
     pub shedding: Cell<bool>,
     /// Who the shutdown waits for.
@@ -122,10 +141,15 @@ const DATE_NANOS: u64 = 50_000_000;
 
 impl Worker {
     /// Puts a worker's parts together.
-    pub(crate) fn new(common: Shared, shard: Shard, stats: Arc<WorkerStats>) -> Rc<Self> {
-        let Shared { config, cold, access_log, tls, waits, budget, descriptors } = common;
-        let holders = Holders::new(budget);
-        let (drain, clock) = (Rc::default(), Clock::new());
+    pub(crate) fn new(
+        common: Shared,
+        seat: &Seat,
+        shard: Shard,
+        stats: Arc<WorkerStats>,
+    ) -> Rc<Self> {
+        let Shared { config, cold, access_log, tls, waits, descriptors, said_of_upstream } = common;
+        let Seat { holders, drain } = seat.clone();
+        let clock = Clock::new();
         let scratch = RefCell::default();
         let date = RefCell::new(Date { text: "".into(), second: 0, read: None });
         Rc::new(Self {
@@ -138,6 +162,7 @@ impl Worker {
             waits,
             holders,
             descriptors,
+            said_of_upstream,
             shedding: Cell::new(false),
             drain,
             scratch,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -31,6 +32,14 @@ pub(super) fn open(
     let prepared = prepare(&SockRef::from(&listener));
     prepared.map_err(|source| StartError { what: format!("the socket for {flag}"), source })?;
     Ok(listener)
+}
+
+/// What a listener is called among others: its port, after its address if it has only one.
+pub(super) fn name(listener: &TcpListener) -> io::Result<Arc<str>> {
+    let address = listener.local_addr()?;
+    let is_everywhere = address.ip().is_unspecified();
+    let name = if is_everywhere { format!(":{}", address.port()) } else { address.to_string() };
+    Ok(name.into())
 }
 
 /// What both kinds of socket need.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use super::Server;
+use super::{Server, Site};
 use crate::names::{described, follow};
 use crate::net::connect::Dialer;
 use crate::paths::Template;
@@ -32,37 +32,48 @@ impl Server {
     /// the runtime.
     pub(super) fn ask_for_names(&self) {
         let places = self.config.route_sources.upstream_places();
-        let asks_others = !self.others.is_empty();
-        if !asks_others && places.is_empty() {
-            return;
-        }
-        self.store.ask_for_names(true);
+        // The app of `--upstream` describes itself, and no other.
         let (is_described, described) = watch::channel(places.is_empty());
+        self.name_paths(&self.first, described);
+        for site in &self.further {
+            self.name_paths(site, watch::channel(true).1);
+        }
         if !places.is_empty() {
             self.ask_app(places, is_described);
         }
-        let (store, cold) = (Arc::clone(&self.store), Arc::clone(&self.cold));
-        let sources = self.others.clone();
+    }
+
+    /// Asks others for the names of a site's paths once the app is `described`.
+    fn name_paths(&self, site: &Site, mut described: watch::Receiver<bool>) {
+        if self.others.is_empty() && *described.borrow() {
+            return;
+        }
+        site.store.ask_for_names(true);
+        let is_first = std::ptr::eq(site, &raw const self.first);
+        let sources = match &site.name {
+            Some(name) => self.others.iter().map(|it| it.of_listener(name, is_first)).collect(),
+            None => self.others.clone(),
+        };
+        let (store, cold) = (Arc::clone(&site.store), Arc::clone(&site.cold));
         drop(tokio::task::spawn_local(async move {
-            if asks_others {
-                follow(sources, store, cold, described).await;
-            } else {
-                let mut described = described;
+            if sources.is_empty() {
                 // An error means that nobody describes anything any more.
                 let _described = described.wait_for(|is| *is).await;
                 store.ask_for_names(false);
+            } else {
+                follow(sources, store, cold, described).await;
             }
         }));
     }
 
     fn ask_app(&self, places: Vec<Option<String>>, is_described: watch::Sender<bool>) {
         let upstream = self.config.upstream.clone();
-        let (tls, limit) = (self.tls.connector.clone(), self.config.timeouts.connect);
+        let (tls, limit) = (self.first.tls.connector.clone(), self.config.timeouts.connect);
         let app = described::App::new(&upstream, Dialer::new(upstream.clone(), tls, limit), places);
-        let (reloader, cold) = (self.reloader(), Arc::clone(&self.cold));
+        let (reloader, cold) = (self.reloader(), Arc::clone(&self.first.cold));
         drop(tokio::task::spawn_local(async move {
             let pin = async |templates: Option<Vec<Vec<Template>>>| {
-                let Some(templates) = templates else { return reloader.cold.reloaded(false) };
+                let Some(templates) = templates else { return reloader.process.reloaded(false) };
                 reloader.described.set(templates);
                 let reloader = reloader.clone();
                 // An error means that the program ends.

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use super::names::Described;
 use crate::config::routes::RouteSources;
-use crate::metrics::SidecarMetrics;
+use crate::metrics::ProcessMetrics;
 use crate::metrics::store::Store;
+use crate::paths::Template;
 
 /// Reads the files of `--routes-file` and `--openapi` again. When to do so is its owner's to
 /// decide: the program does at SIGHUP.
 #[derive(Clone, Debug)]
 pub struct Reloader {
     pub(super) sources: RouteSources,
-    pub(super) store: Arc<Store>,
-    pub(super) cold: Arc<SidecarMetrics>,
+    /// What the app's description is pinned in, too.
+    pub(super) first: Arc<Store>,
+    pub(super) further: Vec<Arc<Store>>,
+    pub(super) process: Arc<ProcessMetrics>,
     pub(super) described: Described,
 }
 
@@ -40,12 +43,14 @@ impl Reloader {
     /// Pins what the files say now and what the app has said last.
     pub(super) fn pin(&self) {
         let described = self.described.templates();
-        let replaced =
-            self.sources.load(&described).map_err(|error| error.to_string()).and_then(|routes| {
-                let replaced = self.store.replace_pinned(&routes);
-                replaced.map(|()| routes.len()).map_err(|error| error.to_string())
-            });
-        self.cold.reloaded(replaced.is_ok());
+        let pin = |store: &Store, described: &[Vec<Template>]| {
+            let routes = self.sources.load(described).map_err(|error| error.to_string())?;
+            store.replace_pinned(&routes).map_err(|error| error.to_string())?;
+            Ok::<_, String>(routes.len())
+        };
+        let replaced = self.further.iter().try_for_each(|store| pin(store, &[]).map(drop));
+        let replaced = replaced.and_then(|()| pin(&self.first, &described));
+        self.process.reloaded(replaced.is_ok());
         match replaced {
             Ok(routes) => tracing::info!(routes, "the routes were read again"),
             Err(error) => tracing::error!(%error, "the routes stay as they were"),

@@ -452,6 +452,21 @@ def test_a_pod_may_ask_for_further_flags():
         assert injected["args"][3:] == ["--route=/users/{id}", "--max-paths=9"]
 
 
+def test_a_pod_may_ask_for_further_ports():
+    asked = {"redcar/map": "7002=9000 7003=9001", "redcar/flags": "--via"}
+    for for_pods, _ in policies():
+        shape = pod(container("app", 80, 9000), annotations=asked)
+        [injected] = Policy(for_pods)(shape)["spec"]["initContainers"]
+        assert injected["args"][3:] == [
+            "--map=:7002=http://127.0.0.1:9000",
+            "--map=:7003=http://127.0.0.1:9001",
+            "--via",
+        ]
+        for wrong in ("grpc=9000", "7002", "7002=9000,7003=9001", ""):
+            shape["metadata"]["annotations"] = {"redcar/map": wrong}
+            assert Policy(for_pods)(shape) is None, wrong
+
+
 def service(*ports, annotations=None):
     metadata = {"name": "shop"} | ({"annotations": annotations} if annotations else {})
     named = [
@@ -484,6 +499,18 @@ def test_a_service_leads_to_the_sidecar(shape, turned):
     for _, for_services in policies():
         merged = Policy(for_services)(shape)["spec"]["ports"]
         assert merged == [{"port": p, "protocol": "TCP", "targetPort": 7001} for p in turned]
+
+
+def test_ports_of_a_service_lead_to_further_ports_of_the_sidecar():
+    shape = service(
+        ("http", 80, "TCP", 8000),
+        ("grpc", 90, "TCP", 9000),
+        ("other", 91, "TCP", 9001),
+        annotations={"redcar/service-map": "grpc=7002 none=7003 broken"},
+    )
+    for _, for_services in policies():
+        merged = Policy(for_services)(shape)["spec"]["ports"]
+        assert [(p["port"], p["targetPort"]) for p in merged] == [(80, 7001), (90, 7002)]
 
 
 def test_what_the_policy_gives_is_a_valid_pod(tmp_path):
@@ -530,6 +557,10 @@ redcar:
   volumes: [{name: run, emptyDir: {}}]
   volumeMounts: [{name: run, mountPath: /run/app}]
 """,
+    "two ports": """
+redcar:
+  maps: [{name: grpc-metered, port: 7002, upstream: "http://127.0.0.1:9000"}]
+""",
     "own": """
 redcar:
   listenPort: 8443
@@ -562,7 +593,10 @@ def test_the_chart_fits_apps_of_several_shapes(shape, tmp_path):
     mounted = {m["name"] for m in sidecar.get("volumeMounts", [])}
     assert mounted == {v["name"] for v in spec.get("volumes") or []}
     values = yaml.safe_load(SHAPES[shape])["redcar"]
-    assert sidecar["args"][3:] == values.get("extraArgs", [])
+    maps = [f"--map=:{m['port']}={m['upstream']}" for m in values.get("maps", [])]
+    assert sidecar["args"][3:] == maps + values.get("extraArgs", [])
+    ports = {p["containerPort"] for p in sidecar["ports"]}
+    assert ports >= {m["port"] for m in values.get("maps", [])}
     assert sidecar.get("env", []) == values.get("env", [])
     assert ("startupProbe" in sidecar) == ("startupProbe" not in values)
 

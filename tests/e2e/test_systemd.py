@@ -173,4 +173,6 @@ def test_a_restart_with_sockets_of_systemd_loses_no_request(gunicorn, processes,
 def test_sockets_that_nobody_can_place_are_an_error():
     names = {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "listen:smtp"}
     answer = run([PROXY, "--upstream", ":1"], env=clean_env(**names))
-    assert answer.returncode == 1 and "name them `listen` and `metrics`" in answer.stderr
+    assert (
+        answer.returncode == 1 and "name them `listen`, `metrics` and `map-PORT`" in answer.stderr
+    )

@@ -40,6 +40,7 @@ mod program;
 mod rejections;
 mod reloading;
 mod retries;
+mod several_ports;
 mod streaming;
 mod targets;
 mod timeouts;

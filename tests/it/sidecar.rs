@@ -17,6 +17,8 @@ use crate::scrape::{Metric, Page};
 pub(crate) struct Sidecar {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: SocketAddr,
+    /// Where `--map` listens.
+    pub(crate) further: Vec<SocketAddr>,
     pub(crate) reloader: Reloader,
     stop: Option<oneshot::Sender<ShutdownMode>>,
     thread: Option<JoinHandle<Result<(), StartError>>>,
@@ -30,6 +32,7 @@ pub(crate) fn config(upstream: Upstream) -> Config {
         upstream_protocol: redcar::config::UpstreamProtocol::default(),
         listen: any,
         upstream,
+        maps: Vec::new(),
         metrics: any,
         metrics_port: MetricsPort { last_scrape: true, ..MetricsPort::default() },
         tls: redcar::net::Files::default(),
@@ -90,12 +93,14 @@ impl Sidecar {
         let server = Server::bind(config.validate().unwrap()).unwrap();
         let (address, metrics) =
             (server.listen_address().unwrap(), server.metrics_address().unwrap());
+        let further = server.map_addresses().unwrap();
         let reloader = server.reloader();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             server.run(async { stopped.await.unwrap_or(ShutdownMode::Prompt) })
         });
-        let sidecar = Self { address, metrics, reloader, stop: Some(stop), thread: Some(thread) };
+        let sidecar =
+            Self { address, metrics, further, reloader, stop: Some(stop), thread: Some(thread) };
         eventually("a first attempt to connect to the upstream", || {
             Page::of(metrics).total("redcar_upstream_connects_total") > 0.5
         });

@@ -27,7 +27,9 @@ function readPage(page, at) {
   const all = newRow('', '');
   const cold = { overflow: 0, refused: 0, connects: 0 };
   const rowOf = (labels) => {
-    const [method, path] = [labels[names.method] ?? '', labels[names.path] ?? ''];
+    // A path of one app is none of the other's.
+    const listener = labels.listener ? `${labels.listener} ` : '';
+    const [method, path] = [labels[names.method] ?? '', listener + (labels[names.path] ?? '')];
     const key = `${method} ${path}`;
     let row = rows.get(key);
     if (!row) rows.set(key, (row = newRow(method, path)));
@@ -59,7 +61,7 @@ function readPage(page, at) {
   eachSample(page, (name, labels, value) => {
     if (name === names.requests) request(labels, value);
     else if (name === bucketName) bucket(labels, value);
-    else if (name === names.inFlight) cold.inFlight = value;
+    else if (name === names.inFlight) cold.inFlight = (cold.inFlight ?? 0) + value;
     else readCold(cold, name, labels, value);
   });
   return { at, rows, all, reasons, bounds, cold };
@@ -70,7 +72,8 @@ function readCold(cold, name, labels, value) {
   if (name === names.overflow) cold.overflow += value;
   else if (name === names.refused) cold.refused += value;
   else if (name === names.connects) cold.connects += value;
-  else if (name === names.up) cold.up = value;
+  // Of several apps the worst.
+  else if (name === names.up) cold.up = Math.min(cold.up ?? value, value);
   else if (name === names.draining) cold.draining = value;
   else if (name === names.started) cold.started = value;
   else if (name === names.build) cold.version = labels.version;

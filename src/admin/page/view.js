@@ -222,7 +222,7 @@ function showRows(history, figures, now) {
 
 // What the reserved labels in the table mean.
 function showReserved(rows) {
-  const found = Object.keys(RESERVED).filter((name) => rows.some((row) => row.path === name));
+  const found = Object.keys(RESERVED).filter((name) => rows.some((row) => row.path === name || row.path.endsWith(` ${name}`)));
   if ($('reserved').dataset.key === found.join()) return;
   $('reserved').dataset.key = found.join();
   $('reserved').replaceChildren(...found.flatMap((name) => [make('dt', '', name), make('dd', '', RESERVED[name])]));

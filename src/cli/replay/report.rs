@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use redcar::metrics::{
-    Format, HistogramTotals, Histograms, Page, SidecarMetrics, Sources, Store, WorkerStats,
+    Format, HistogramTotals, Histograms, Page, SidecarMetrics, Site, Sources, Store, WorkerStats,
     meaning_of,
 };
 use redcar::paths::Template;
@@ -214,9 +214,13 @@ impl PageSize {
     fn of(settings: &SeriesSettings, store: &Arc<Store>, format: Format) -> Self {
         let limits = &settings.limits;
         let sources = Sources {
-            store: Arc::clone(store),
-            cold: SidecarMetrics::new(limits.max_series, limits.max_paths, 10_000),
-            workers: vec![WorkerStats::new()],
+            first: Site {
+                listener: None,
+                store: Arc::clone(store),
+                cold: SidecarMetrics::new(limits.max_series, limits.max_paths, 10_000),
+                workers: vec![WorkerStats::new()],
+            },
+            further: Vec::new(),
             methods: settings.methods.clone(),
             naming: settings.naming,
             shown: settings.shown.clone(),

@@ -108,8 +108,11 @@ impl Page {
         match sample.name {
             name if name == names.requests => self.add_requests(sample, names),
             name if name == names.buckets => self.add_bucket(sample, names),
-            name if name == names.in_flight => self.in_flight = Some(value),
-            name if name == metrics::UP.name => self.up = Some(value),
+            name if name == names.in_flight => {
+                self.in_flight = Some(self.in_flight.unwrap_or_default() + value);
+            }
+            // Of several apps the worst.
+            name if name == metrics::UP.name => self.up = Some(self.up.unwrap_or(value).min(value)),
             name if name == metrics::DRAINING.name => self.draining = value > 0.0,
             name if name == metrics::OVERFLOW.name => self.overflow += value,
             name if name == metrics::PROCESS_START.name => self.started = Some(value),
@@ -119,7 +122,12 @@ impl Page {
 
     fn row(&mut self, sample: &Sample<'_>, names: &Names) -> Option<&mut Row> {
         let [method, path, ..] = names.labels;
-        let key = (short(sample.label(method)), short(sample.label(path)));
+        // A path of one app is none of the other's.
+        let path = match (sample.label("listener"), sample.label(path)) {
+            ("", path) => short(path),
+            (listener, path) => short(&format!("{listener} {path}")),
+        };
+        let key = (short(sample.label(method)), path);
         if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key) {
             return None;
         }
@@ -222,6 +230,23 @@ mod tests {
             assert_eq!(page.rows.values().next().map(|row| &**row), Some(&row));
             assert_eq!((page.all, page.bounds), (row, vec![f64::INFINITY]));
         }
+    }
+
+    #[test]
+    fn paths_of_several_listeners_are_kept_apart_and_the_rest_is_added_up() {
+        let of = |port: u16, count: u16, up: u16| {
+            let listener = format!("listener=\":{port}\"");
+            format!(
+                "http_requests_total{{{listener},method=\"GET\",path=\"/\",status=\"200\"}} {count}\n\
+                 http_requests_in_flight{{{listener}}} {count}\n\
+                 redcar_upstream_up{{{listener}}} {up}\n"
+            )
+        };
+        let text = of(7001, 3, 0) + &of(7002, 4, 1);
+        let page = Page::of(&text, Instant::now());
+        let rows: Vec<_> = page.rows.iter().map(|((_, path), row)| (&**path, row.total)).collect();
+        assert_eq!(rows, [(":7001 /", 3.0), (":7002 /", 4.0)]);
+        assert_eq!((page.all.total, page.in_flight, page.up), (7.0, Some(7.0), Some(0.0)));
     }
 
     #[test]

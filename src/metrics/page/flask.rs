@@ -15,7 +15,7 @@ pub(super) const PARTS: &[Part] = &[
             let key = page.group(Items::Groups, index).next()?.0;
             page.labels.clear();
             page.labels.push("method", page.sources.methods.name(key.method));
-            page.labels.push("path", page.snapshot.route_name(key.route));
+            page.labels.push("path", page.view.snapshot.route_name(key.route));
             page.labels.push("status", &key.status.to_string());
             page.durations(out, index);
             Some(())
@@ -55,7 +55,7 @@ impl Page {
     /// Requests by method and status over all paths: as many lines as there are such pairs.
     fn totals(&mut self, out: &mut Sheet, counts: fn(Key) -> bool) {
         let mut totals = BTreeMap::new();
-        for (key, parts) in self.snapshot.rows.iter().filter(|(key, _)| counts(*key)) {
+        for (key, parts) in self.view.snapshot.rows.iter().filter(|(key, _)| counts(*key)) {
             let method = self.sources.methods.name(key.method);
             let (count, oldest) = totals.entry((method, key.status)).or_insert((0, None));
             *count += parts.iter().map(|row| row.requests()).sum::<u64>();

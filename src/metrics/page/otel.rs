@@ -50,7 +50,7 @@ impl Page {
         };
         let pairs = [
             ("http_request_method", Some(self.sources.methods.name(key.method))),
-            ("http_route", Some(self.snapshot.route_name(key.route))),
+            ("http_route", Some(self.view.snapshot.route_name(key.route))),
             ("http_response_status_code", (!is_unanswered(key)).then_some(&*status)),
             ("url_scheme", Some(self.sources.scheme)),
             ("error_type", error),

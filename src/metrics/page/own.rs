@@ -83,7 +83,9 @@ impl Page {
                 DurationLabel::Method => {
                     self.labels.push(name, self.sources.methods.name(key.method));
                 }
-                DurationLabel::Path => self.labels.push(name, self.snapshot.route_name(key.route)),
+                DurationLabel::Path => {
+                    self.labels.push(name, self.view.snapshot.route_name(key.route));
+                }
                 DurationLabel::Status => self.labels.push(name, &key.status.to_string()),
                 DurationLabel::StatusClass => {
                     self.labels.push(name, &format!("{}xx", key.status / 100));
@@ -115,7 +117,7 @@ impl Page {
 
     /// Puts the label of a route in place and lends its rows.
     fn route_rows(&mut self, index: usize) -> Option<impl Iterator<Item = &RouteRow>> {
-        let route = self.snapshot.routes.get(*self.routes.get(index)?)?;
+        let route = self.view.snapshot.routes.get(*self.view.routes.get(index)?)?;
         self.labels.clear();
         self.labels.push("path", &route.name);
         Some(route.rows.iter().map(|row| &**row))
@@ -124,7 +126,7 @@ impl Page {
     fn times_to_response(&mut self, out: &mut Sheet, index: usize) -> Option<()> {
         let rows: Vec<_> = self.route_rows(index)?.map(|row| &row.time_to_response).collect();
         let (totals, born) = (HistogramTotals::of(rows.iter().copied()), born(&rows));
-        let bounds = &self.sources.store.limits().buckets;
+        let bounds = &self.view.site.store.limits().buckets;
         let of = Observed { bounds, totals: &totals, born, traces: &[] };
         out.histogram(&self.labels, &of);
         Some(())
@@ -142,7 +144,7 @@ impl Page {
     }
 
     fn total_of(&self, read: fn(&WorkerStats) -> &AtomicU64) -> Number {
-        Number::Whole(self.sources.workers.iter().map(|worker| read(worker).load(Relaxed)).sum())
+        Number::Whole(self.view.site.workers.iter().map(|worker| read(worker).load(Relaxed)).sum())
     }
 
     fn bytes(&mut self, out: &mut Sheet, index: usize, read: fn(&RouteRow) -> u64) -> Option<()> {

@@ -5,43 +5,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use procfs::WithCurrentSystemInfo;
 use procfs::process::Process;
 
-use super::Page;
 use super::sheet::{Number, Observed, Sheet};
-use crate::metrics::store::HistogramTotals;
+use super::{Page, View};
+use crate::metrics::buckets::Buckets;
+use crate::metrics::store::{HistogramRow, HistogramTotals};
 use crate::metrics::text::Nanos;
-use crate::metrics::{self, CATALOGUE, Collected, Family};
+use crate::metrics::{self, CATALOGUE, Collected, Family, WorkerStats};
 
-impl Page {
-    pub(super) fn rest(&mut self, out: &mut Sheet) {
-        self.labels.clear();
-        let workers = &self.sources.workers;
-        let shown = |of: Family| !self.sources.shown.without.has(&of);
-        if let Some(first) = workers.first() {
-            let born = Some(first.overhead.born());
-            if shown(metrics::OVERHEAD) {
-                let totals = HistogramTotals::of(workers.iter().map(|worker| &worker.overhead));
-                let bounds = &first.overhead_bounds;
-                out.family(metrics::OVERHEAD);
-                let of = Observed { bounds, totals: &totals, born, traces: &[] };
-                out.histogram(&self.labels, &of);
-            }
-            if shown(metrics::CONNECT_DURATION) {
-                let totals = HistogramTotals::of(workers.iter().map(|worker| &worker.connect));
-                let bounds = &first.connect_bounds;
-                out.family(metrics::CONNECT_DURATION);
-                let of = Observed { bounds, totals: &totals, born, traces: &[] };
-                out.histogram(&self.labels, &of);
-            }
-        }
-        self.folds(out);
-        self.cold(out);
-        self.process(out);
-        out.end();
-    }
-
-    /// The exporter knows neither `OpenMetrics` nor an order; so only its samples are taken over.
-    fn cold(&self, out: &mut Sheet) {
-        let store = &self.sources.store;
+impl View {
+    /// The cold metrics of this listener, as text 0.0.4.
+    fn cold(&self) -> String {
+        let store = &self.site.store;
         let (paths_digest, path_conflicts) = store.agreement();
         let collected = Collected {
             series: self.snapshot.rows.len(),
@@ -51,35 +25,97 @@ impl Page {
             path_overflows: store.path_overflows.load(Relaxed),
             series_overflows: store.series_overflows.load(Relaxed),
         };
-        let text = self.sources.cold.render(collected, &self.sources.workers);
-        let mut samples: Vec<&str> =
-            text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-        samples.sort_unstable();
-        for of in CATALOGUE.iter().filter(|of| !self.sources.shown.without.has(of)) {
-            let is_of = |line: &&&str| {
+        self.site.cold.render(collected, &self.site.workers)
+    }
+}
+
+/// The lines of a text that are samples.
+fn sorted(text: &str) -> Vec<String> {
+    let samples = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut samples: Vec<_> = samples.map(str::to_owned).collect();
+    samples.sort_unstable();
+    samples
+}
+
+impl Page {
+    pub(super) fn rest(&mut self, out: &mut Sheet) {
+        self.of_workers(out, metrics::OVERHEAD, |w| (&w.overhead, &w.overhead_bounds));
+        self.of_workers(out, metrics::CONNECT_DURATION, |w| (&w.connect, &w.connect_bounds));
+        self.folds(out);
+        self.cold(out);
+        self.labels.begin_with(None);
+        self.process(out);
+        out.end();
+    }
+
+    /// Writes a histogram that workers have of each listener.
+    fn of_workers(
+        &mut self,
+        out: &mut Sheet,
+        of: Family,
+        read: fn(&WorkerStats) -> (&HistogramRow, &Buckets),
+    ) {
+        if self.sources.shown.without.has(&of) {
+            return;
+        }
+        for number in 0..self.views.len() {
+            self.look_at(number);
+            let workers = &self.view.site.workers;
+            let Some((first, bounds)) = workers.first().map(|worker| read(worker)) else {
+                continue;
+            };
+            if number == 0 {
+                out.family(of);
+            }
+            let totals = HistogramTotals::of(workers.iter().map(|worker| read(worker).0));
+            let of = Observed { bounds, totals: &totals, born: Some(first.born()), traces: &[] };
+            out.histogram(&self.labels, &of);
+        }
+    }
+
+    /// What the process counts, and what each listener. The exporter knows neither `OpenMetrics`
+    /// nor an order; so only its samples are taken over.
+    fn cold(&mut self, out: &mut Sheet) {
+        let process = &self.sources.first.cold.process;
+        let mut parts = vec![(None, sorted(&process.render()))];
+        for (number, view) in self.views.iter().enumerate() {
+            parts.push((Some(number), sorted(&view.cold())));
+        }
+        let born = self.sources.first.cold.born;
+        let shown = self.sources.shown.clone();
+        for of in CATALOGUE.iter().filter(|of| !shown.without.has(of)) {
+            let is_of = |line: &&String| {
                 line.strip_prefix(of.name).is_some_and(|rest| rest.starts_with(['{', ' ']))
             };
-            let mut own = samples.iter().filter(is_of).peekable();
-            if own.peek().is_some() {
-                out.family(*of);
-                for line in own {
-                    out.line(line, self.sources.cold.born);
+            let mut is_begun = false;
+            for (number, lines) in &parts {
+                match number {
+                    Some(number) => _ = self.look_at(*number),
+                    None => self.labels.begin_with(None),
+                }
+                for line in lines.iter().filter(is_of) {
+                    if !std::mem::replace(&mut is_begun, true) {
+                        out.family(*of);
+                    }
+                    out.line(&mut self.labels, line, born);
                 }
             }
         }
     }
 
     fn folds(&mut self, out: &mut Sheet) {
-        let folds = self.sources.store.list_folds();
-        if !folds.is_empty() {
-            out.family(metrics::PATH_FOLDS);
+        let mut is_begun = false;
+        for number in 0..self.views.len() {
+            self.look_at(number);
+            for place in self.view.site.store.list_folds() {
+                if !std::mem::replace(&mut is_begun, true) {
+                    out.family(metrics::PATH_FOLDS);
+                }
+                self.labels.clear();
+                self.labels.push("path", &place);
+                out.sample(&self.labels, Number::Whole(1), None);
+            }
         }
-        for place in folds {
-            self.labels.clear();
-            self.labels.push("path", &place);
-            out.sample(&self.labels, Number::Whole(1), None);
-        }
-        self.labels.clear();
     }
 
     /// What `/proc` says of this process. What it does not say is left out.
@@ -115,6 +151,6 @@ impl Page {
             return;
         }
         out.family(of);
-        out.sample(&self.labels, value, Some(self.sources.cold.born));
+        out.sample(&self.labels, value, Some(self.sources.first.cold.born));
     }
 }

@@ -21,16 +21,28 @@ pub(super) struct Labels {
     /// Text, or encoded `LabelPair`s.
     encoded: Vec<u8>,
     text: String,
+    /// What all series begin with, in bytes of `encoded` and of `text`.
+    kept: (usize, usize),
 }
 
 impl Labels {
     pub(super) fn new(format: Format) -> Self {
-        Self { format, encoded: Vec::new(), text: String::new() }
+        Self { format, encoded: Vec::new(), text: String::new(), kept: (0, 0) }
     }
 
     pub(super) fn clear(&mut self) {
-        self.encoded.clear();
-        self.text.clear();
+        self.encoded.truncate(self.kept.0);
+        self.text.truncate(self.kept.1);
+    }
+
+    /// From now on all series have this label, if any, in front of their own.
+    pub(super) fn begin_with(&mut self, label: Option<(&str, &str)>) {
+        self.kept = (0, 0);
+        self.clear();
+        if let Some((name, value)) = label {
+            self.push(name, value);
+        }
+        self.kept = (self.encoded.len(), self.text.len());
     }
 
     pub(super) fn push(&mut self, name: &str, value: &str) {
@@ -175,21 +187,23 @@ impl Sheet {
         self.message.clear();
     }
 
-    /// Writes a line of text 0.0.4 about the family that was begun, as it is.
+    /// Writes a line of text 0.0.4 about the family that was begun, with `labels` in front of its
+    /// own.
     ///
     /// `born` is when its counters were 0.
-    pub(super) fn line(&mut self, line: &str, born: SystemTime) {
-        if self.format != Format::Protobuf && !self.created_lines {
+    pub(super) fn line(&mut self, labels: &mut Labels, line: &str, born: SystemTime) {
+        labels.clear();
+        if self.format != Format::Protobuf && !self.created_lines && labels.text.is_empty() {
             self.text.push_str(line);
             self.series += 1;
             return self.text.push('\n');
         }
         for sample in text::read::samples(line) {
-            let mut labels = Labels::new(self.format);
+            labels.clear();
             for (name, value) in &sample.labels {
                 labels.push(name, value);
             }
-            self.sample(&labels, Number::Float(sample.value), Some(born));
+            self.sample(labels, Number::Float(sample.value), Some(born));
         }
     }
 

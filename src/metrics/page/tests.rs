@@ -52,9 +52,8 @@ fn sources(naming: Naming, histograms: Histograms) -> Sources {
     cold.connected(Ok(()));
     cold.connected(Err(ErrorToken::DnsError));
     Sources {
-        store,
-        cold,
-        workers: workers.into(),
+        first: Site { listener: None, store, cold, workers: workers.into() },
+        further: Vec::new(),
         methods: Methods::default(),
         naming,
         shown: Shown { histograms, ..Shown::default() },
@@ -195,7 +194,7 @@ fn protobuf_says_what_text_says() {
 #[test]
 fn a_page_is_made_in_pieces_of_whole_families() {
     let sources = sources(Naming::Default, Histograms::Both);
-    let shard = Shard::new(Arc::clone(&sources.store));
+    let shard = Shard::new(Arc::clone(&sources.first.store));
     for status in 100..600 {
         let route = Settled::Named(crate::metrics::store::RouteId::OTHER);
         let key = Key { route, method: MethodId(1), status, error: None, grpc: None };
@@ -380,7 +379,7 @@ fn families_are_left_out_on_request_and_no_others() {
 #[test]
 fn traces_are_at_buckets_and_at_the_counter_of_errors() {
     let sources = sources(Naming::Default, Histograms::Both);
-    let shard = Shard::new(Arc::clone(&sources.store));
+    let shard = Shard::new(Arc::clone(&sources.first.store));
     let at = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
     for (status, trace_id, nanos, seconds) in
         [(200, 1, 20_000_000, 100), (200, 2, 10_000_000, 101), (500, 3, 3_000_000_000, 102)]

@@ -26,7 +26,16 @@ use crate::proxy::worker::Worker;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve this connection.
-    Serve(std::net::TcpStream, SocketAddr, Place),
+    Serve {
+        /// The number of the listener that it came by.
+        site: usize,
+        /// The connection.
+        socket: std::net::TcpStream,
+        /// Whose it is.
+        peer: SocketAddr,
+        /// Whether there is a place for it.
+        place: Place,
+    },
     /// Begin the shutdown.
     Drain {
         /// Dropped once this worker accepts nothing more.
@@ -56,11 +65,14 @@ pub(crate) struct WorkerHandle {
     pub connections: Arc<AtomicUsize>,
 }
 
-/// Serves connections on one worker.
+/// Serves the connections of one listener on one worker.
 #[derive(Clone)]
 pub(crate) struct Acceptor {
     worker: Rc<Worker>,
     pool: Rc<Pool>,
+    /// The number of the listener.
+    site: usize,
+    /// How many the worker has, of all listeners.
     connections: Arc<AtomicUsize>,
     /// Connections that were refused and whose close lingers.
     lingering: Rc<Cell<usize>>,
@@ -76,14 +88,15 @@ impl Drop for Counted {
 }
 
 impl Acceptor {
-    /// Prepares to serve.
+    /// Prepares to serve what comes by the listener of this number.
     pub(crate) fn new(
         worker: &Rc<Worker>,
         pool: &Rc<Pool>,
+        site: usize,
         connections: &Arc<AtomicUsize>,
     ) -> Self {
         let (worker, pool) = (Rc::clone(worker), Rc::clone(pool));
-        Self { worker, pool, connections: Arc::clone(connections), lingering: Rc::default() }
+        Self { worker, pool, site, connections: Arc::clone(connections), lingering: Rc::default() }
     }
 
     /// Serves a connection that `connections` counts already, unless all places are taken and
@@ -226,7 +239,8 @@ fn place(
     if index == own {
         return acceptor.serve(socket, peer, place);
     }
-    let serve = |socket| worker.commands.send(Command::Serve(socket, peer, place));
+    let site = acceptor.site;
+    let serve = |socket| worker.commands.send(Command::Serve { site, socket, peer, place });
     let sent = socket.into_std().map(serve);
     if !matches!(sent, Ok(Ok(()))) {
         // The worker is gone, which happens only while the process ends.

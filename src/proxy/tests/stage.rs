@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, Host, ListenAddr, PathMode, Timeouts, Upstream, UpstreamProtocol};
 use crate::http::rewrite::Forwarded;
+use crate::logs::seldom::Changes;
 use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::{ErrorToken, Methods};
 use crate::metrics::store::{HistogramTotals, Limits, Shard, Store};
@@ -27,7 +28,7 @@ use crate::net::transport::Socket;
 use crate::paths::Namer;
 use crate::proxy::downstream::h1::serve;
 use crate::proxy::upstream::{Descriptors, Pool};
-use crate::proxy::worker::{Shared, Worker};
+use crate::proxy::worker::{Seat, Shared, Worker};
 
 pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -113,6 +114,7 @@ pub(super) fn config(upstream: Upstream) -> Config {
         access_log: None,
         metrics_gzip: true,
         metrics_port: crate::config::MetricsPort::default(),
+        maps: Vec::new(),
     }
 }
 
@@ -126,10 +128,11 @@ pub(super) fn workplace(config: Config) -> (Rc<Worker>, Rc<Pool>, Arc<Store>) {
         access_log: None,
         tls: crate::net::tls::TlsContexts::default(),
         waits: Arc::default(),
-        budget: Budget::new(256 << 20),
         descriptors: Descriptors::new(usize::MAX),
+        said_of_upstream: Arc::new(Changes::new()),
     };
-    let worker = Worker::new(common, Shard::new(Arc::clone(&store)), WorkerStats::new());
+    let seat = Seat::new(Budget::new(256 << 20));
+    let worker = Worker::new(common, &seat, Shard::new(Arc::clone(&store)), WorkerStats::new());
     let pool = Pool::new(&worker);
     (worker, pool, store)
 }

@@ -23,7 +23,16 @@ yes
 
 {{- define "redcar.args" -}}
 {{- $ports := list (printf "--listen=:%v" .Values.listenPort) (printf "--metrics=:%v" .Values.metricsPort) -}}
-{{- concat $ports (list (printf "--upstream=%s" .Values.upstream)) .Values.extraArgs | toJson -}}
+{{- concat $ports (list (printf "--upstream=%s" .Values.upstream)) (include "redcar.further" . | fromJsonArray) | toJson -}}
+{{- end }}
+
+{{/* The flags that do not depend on the app: further ports, and whatever is given. */}}
+{{- define "redcar.further" -}}
+{{- $maps := list -}}
+{{- range .Values.maps -}}
+{{- $maps = append $maps (printf "--map=:%v=%s" .port .upstream) -}}
+{{- end -}}
+{{- concat $maps .Values.extraArgs | default list | toJson -}}
 {{- end }}
 
 {{/*
@@ -53,6 +62,11 @@ The sidecar, an item of spec.initContainers. In a chart that depends on this one
     - name: red-metrics
       containerPort: {{ .Values.metricsPort }}
       protocol: TCP
+    {{- range .Values.maps }}
+    - name: {{ .name }}
+      containerPort: {{ .port }}
+      protocol: TCP
+    {{- end }}
     {{- with .Values.extraPorts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
