@@ -718,7 +718,7 @@ def sidecar(d):
         ("process_open_fds", "process_max_fds", "file descriptors"),
     ]
     clients = (
-        f"max(sum without (protocol) (redcar_downstream_connections{{{TARGET}}})"
+        f"max(sum without (protocol, listener) (redcar_downstream_connections{{{TARGET}}})"
         f" / redcar_downstream_connections_limit{{{TARGET}}})"
     )
     d.series(
