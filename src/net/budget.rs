@@ -16,8 +16,10 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
 pub(crate) use self::kept::Kept;
+pub(crate) use self::pieces::Pieces;
 
 mod kept;
+mod pieces;
 
 /// What is smaller is part of its connection's own price.
 pub(crate) const SMALL_BYTES: usize = 1024;
@@ -266,6 +268,12 @@ impl Holder {
         }
     }
 
+    /// Tells whether it may be asked to end: it is idle, and not between two requests.
+    fn may_leave(&self) -> bool {
+        let is_idle = self.idle.get() > 0 && self.quiet.get() >= IDLE_ROUNDS;
+        is_idle && self.ask.get() == Ask::Nothing
+    }
+
     /// How gladly it is let go of: by what it holds, and for how long it has not moved.
     fn weight(&self) -> usize {
         self.bytes.get().saturating_mul(1 + self.quiet.get() as usize)
@@ -440,8 +448,8 @@ impl Holders {
     /// Gives room back, where room is scarce: by ending idle connections, the oldest first, and by
     /// cutting off those that hold most and move least. One of `workers` that all do so.
     ///
-    /// Between the marks only who has not moved for `stalled_rounds` calls is cut off; beyond the
-    /// high one whoever holds most.
+    /// Between the marks only who holds much and has not moved for `stalled_rounds` calls is cut
+    /// off; beyond the high one whoever holds most. Many that hold little are much, too.
     pub(crate) fn relieve(&self, workers: usize, stalled_rounds: u32) -> Relieved {
         let mut relieved = Relieved::default();
         let mut holders: Vec<Rc<Holder>> =
@@ -454,30 +462,37 @@ impl Holders {
         if level == Level::Ample {
             return relieved;
         }
-        let mut excess = self.budget.excess_bytes().div_ceil(workers.max(1));
+        let workers = workers.max(1);
+        holders.retain(|holder| !holder.is_cut());
         holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.weight()));
-        let large = holders.iter().filter(|holder| holder.bytes.get() >= LEAST_BYTES);
-        for holder in large.filter(|holder| !holder.is_cut()) {
+        let mut excess = self.budget.excess_bytes().div_ceil(workers);
+        for holder in holders.iter().filter(|holder| holder.bytes.get() >= LEAST_BYTES) {
             let is_stalled = holder.quiet.get() >= stalled_rounds;
-            if excess == 0 || !(level == Level::Spent || is_stalled) {
-                continue;
+            if excess > 0 && (level == Level::Spent || is_stalled) {
+                holder.asks(Ask::Cut);
+                relieved.cut += 1;
+                excess = excess.saturating_sub(holder.bytes.get());
             }
-            excess = excess.saturating_sub(holder.bytes.get());
-            holder.asks(Ask::Cut);
-            relieved.cut += 1;
         }
-        holders.retain(|holder| {
-            let is_idle = holder.idle.get() > 0 && holder.quiet.get() >= IDLE_ROUNDS;
-            is_idle && holder.ask.get() == Ask::Nothing
-        });
-        holders.sort_unstable_by_key(|holder| holder.idle.get());
-        for holder in holders {
+        let mut idle: Vec<_> = holders.iter().filter(|holder| holder.may_leave()).collect();
+        idle.sort_unstable_by_key(|holder| holder.idle.get());
+        for holder in idle {
             if excess == 0 {
                 break;
             }
-            excess = excess.saturating_sub(holder.bytes.get());
             holder.asks(Ask::Leave);
             relieved.idle += 1;
+            excess = excess.saturating_sub(holder.bytes.get());
+        }
+        // What is left of it is in small amounts: only as far as it has to be.
+        let mut beyond = excess.saturating_sub((self.budget.high - self.budget.low()) / workers);
+        for holder in holders.iter().filter(|holder| holder.ask.get() == Ask::Nothing) {
+            if beyond == 0 {
+                break;
+            }
+            holder.asks(Ask::Cut);
+            relieved.cut += 1;
+            beyond = beyond.saturating_sub(holder.bytes.get());
         }
         relieved
     }

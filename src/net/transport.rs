@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::ReadBuf;
 use tokio::task::coop::has_budget_remaining;
 
-use crate::net::budget::{Holder, Kept, Level};
+use crate::net::budget::{Holder, Kept, Level, SMALL_BYTES};
 use crate::net::coalesce::coalesced;
 
 pub(crate) use self::io::{Hearing, TransportIo, Verdict};
@@ -331,7 +331,9 @@ impl Transport {
             if self.eof.get() || is_much {
                 return Poll::Pending;
             }
-            let piece = scratch.len().min(AHEAD_PIECE_BYTES);
+            // A little is always read: it may be the end.
+            let has_room = self.holder.admits(AHEAD_PIECE_BYTES);
+            let piece = if has_room { AHEAD_PIECE_BYTES } else { SMALL_BYTES }.min(scratch.len());
             let mut room = ReadBuf::new(scratch.get_mut(..piece).unwrap_or_default());
             match self.poll_socket(cx, &mut room) {
                 Poll::Pending => return Poll::Pending,

@@ -102,16 +102,68 @@ def test_f3_answers_that_nobody_reads(subject):
         ended(subject.sidecar)
 
 
-def test_f4_heads_that_never_end(subject):
+HEADS = {
+    # How many, of how many bytes, and how many of those at a time.
+    "2,000 × 63 KB": (2000, 63_000, 63_000),
+    "2,000 × 32 KB": (2000, 32_000, 32_000),
+    "3,000 × 16 KB": (3000, 16_000, 16_000),
+    "2,000 × 63 KB, 4 KB at a time": (2000, 63_000, 4000),
+}
+
+
+def part_of_head(size):
+    start = b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: "
+    return start + b"v" * (size - len(start))
+
+
+@pytest.mark.parametrize("heads", HEADS)
+def test_f4_heads_that_never_end(subject, heads):
+    count, size, piece = HEADS[heads]
     before = ask(subject.port)
-    head = b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"v" * 63_000
+    head = part_of_head(size)
     with Attackers() as attackers:
         bystander = Bystander(subject.port, 6)
-        for _ in range(2000):
-            attackers.send(attackers.connect(subject.port), head)
-        judge("F4 heads that never end", subject, before, bystander.result(), "2,000 × 63 KB")
+        if piece < size:
+            for _ in range(count):
+                attackers.connect(subject.port)
+        for at in range(0, size, piece):
+            for n in range(count):
+                s = attackers.sockets[n] if piece < size else attackers.connect(subject.port)
+                attackers.send(s, head[at : at + piece])
+        judge(f"F4 heads that never end, {heads}", subject, before, bystander.result())
     if subject.name == "redcar":
         ended(subject.sidecar)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_f4_waves_of_heads(processes, app, threads):
+    """What the one wave has given back is there for the next."""
+    subject = Redcar(processes, app, "--threads", str(threads))
+    before = ask(subject.port)
+    bystander = Bystander(subject.port, 4)
+    for _ in range(3):
+        with Attackers() as attackers:
+            for _ in range(2000):
+                attackers.send(attackers.connect(subject.port), part_of_head(63_000))
+    wave = f"3 × 2,000 × 63 KB, threads: {threads}"
+    judge("F4 waves of heads", subject, before, bystander.result(), wave)
+    ended(subject.sidecar)
+    subject.close()
+
+
+def test_requests_behind_one_that_hangs(processes, app):
+    """Each client keeps a little, and they are many."""
+    subject = Redcar(processes, app)
+    before = ask(subject.port)
+    request = b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n" + part_of_head(14_000)
+    with Attackers() as attackers:
+        bystander = Bystander(subject.port, 6)
+        for _ in range(6000):
+            attackers.send(attackers.connect(subject.port), request)
+        judge(
+            "requests behind one that hangs", subject, before, bystander.result(), "6,000 × 14 KB"
+        )
+    subject.close()
 
 
 def upload(stream, path="/sink", length=None):

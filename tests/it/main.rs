@@ -40,6 +40,7 @@ mod program;
 mod rejections;
 mod reloading;
 mod retries;
+mod room;
 mod several_ports;
 mod streaming;
 mod targets;

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::rc::Rc;
 
-use super::{Charge, Full, Holder};
+use super::{Charge, Holder};
 
 /// Bytes whose number a peer chooses, charged to its connection while they are kept. Bytes that
 /// outlive a poll belong into one of these.
@@ -19,20 +19,7 @@ impl Kept {
         Self { bytes: Vec::new(), charge: holder.charge() }
     }
 
-    /// Adds bytes, if there is room. Grows by what comes, not to twice the size.
-    ///
-    /// # Errors
-    ///
-    /// [`Full`]; nothing was added.
-    pub(crate) fn try_extend(&mut self, more: &[u8]) -> Result<(), Full> {
-        self.charge.try_set(self.bytes.len() + more.len())?;
-        self.bytes.reserve_exact(more.len());
-        self.bytes.extend_from_slice(more);
-        self.charge.set(self.bytes.capacity());
-        Ok(())
-    }
-
-    /// Adds bytes that cannot be refused any more.
+    /// Adds bytes. They cannot be refused: whether there is room was asked before they were read.
     pub(crate) fn extend(&mut self, more: &[u8]) {
         self.bytes.extend_from_slice(more);
         self.charge.set(self.bytes.capacity());

@@ -11,7 +11,7 @@ fn what_is_kept_is_charged_and_given_back_whatever_ends_it() {
     let all = holders(1000 * KIB);
     let (one, other) = (all.open(), all.open());
     let mut kept = Kept::new(&one);
-    kept.try_extend(&[1; 3000]).unwrap();
+    kept.extend(&[1; 3000]);
     assert_eq!((one.bytes(), all.budget.held_bytes()), (3000, 3000));
     let charge = other.charge();
     charge.set(70 * KIB);
@@ -119,6 +119,26 @@ fn who_holds_most_and_moves_least_is_cut_off() {
     // Beyond the high one whoever holds most, until there is room.
     assert_eq!(all.relieve(1, 3), Relieved { idle: 0, cut: 1 });
     assert!(holders[4].is_cut() && !holders[2].is_cut());
+}
+
+#[test]
+fn many_that_hold_little_are_cut_off_beyond_the_high_mark() {
+    let all = holders(1000 * KIB);
+    let holders: Vec<_> = (0..200).map(|_| all.open()).collect();
+    let charges: Vec<_> = holders.iter().map(Holder::charge).collect();
+    for (holder, charge) in holders.iter().zip(&charges) {
+        holder.works();
+        charge.set(6 * KIB);
+    }
+    // A bystander.
+    charges[7].set(3 * KIB);
+    assert_eq!(all.relieve(1, 3), Relieved { idle: 0, cut: 33 });
+    assert!(!holders[7].is_cut());
+    for (charge, holder) in charges.iter().zip(&holders) {
+        charge.set(if holder.is_cut() { 0 } else { charge.bytes.get() });
+    }
+    assert_eq!(all.budget.level(), Level::Scarce);
+    assert_eq!(all.relieve(1, 3), Relieved::default());
 }
 
 #[test]

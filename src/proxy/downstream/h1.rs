@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep};
 use crate::http::h1::{HeadError, parse_request, slots};
 use crate::http::response::OwnResponse;
 use crate::metrics::Shed;
-use crate::net::budget::{Holder, Kept};
+use crate::net::budget::{Holder, Pieces};
 use crate::net::tls::Alpn;
 use crate::net::transport::Socket;
 use crate::proxy::downstream::h2;
@@ -148,6 +148,8 @@ async fn converse(
             }
         }
     }
+    // What it has of a head is of no more use, and closing may take its time.
+    drop(requests);
     Box::pin(close(&downstream)).await;
 }
 
@@ -160,7 +162,7 @@ struct Requests<'a> {
     /// ALPN has chosen HTTP/2.
     is_http2: bool,
     /// A head so far, where it came in pieces.
-    partial: Kept,
+    partial: Pieces,
     opened: Instant,
     head_since: Option<Instant>,
     idle_since: Option<Tick>,
@@ -181,7 +183,7 @@ impl<'a> Requests<'a> {
             downstream,
             guard,
             is_http2: false,
-            partial: Kept::new(downstream.transport.holder()),
+            partial: Pieces::new(downstream.transport.holder()),
             opened,
             head_since: None,
             idle_since: None,
@@ -203,8 +205,7 @@ impl<'a> Requests<'a> {
             let event = if self.partial.is_empty() {
                 self.take(read)
             } else if read.contains(&b'\n') || self.partial.len() + read.len() > self.limit() {
-                let mut bytes = self.partial.take();
-                bytes.extend_from_slice(read);
+                let bytes = self.partial.take_with(read);
                 self.take(&bytes)
             } else {
                 // Without a new line no head has become complete: a client that sends single
@@ -255,7 +256,7 @@ impl<'a> Requests<'a> {
                 if head.target.len() > MAX_TARGET_BYTES {
                     return Some(Event::Refused(HeadError::TargetTooLong));
                 }
-                if !self.downstream.transport.holder().admits(size) {
+                if !self.downstream.transport.holder().admits(bytes.len()) {
                     return Some(Event::Overloaded);
                 }
                 self.head_since = None;
