@@ -55,13 +55,6 @@ fn once(target: &Target, interval: Duration) -> io::Result<String> {
     history.add(target.ask()?);
     std::thread::sleep(interval);
     history.add(target.ask()?);
-    let view = View { sort: Sort::Count, span: Span::SinceStart, ..View::default() };
-    let figures = history.figures(true);
-    let mut text = String::new();
-    let size = (table::natural_width(&figures), usize::MAX);
-    for line in table::lines(&target.to_string(), &figures, &view, size) {
-        text.push_str(line.text.trim_end());
-        text.push('\n');
-    }
-    Ok(text)
+    let mut view = View { sort: Sort::Count, span: Span::SinceStart, ..View::default() };
+    Ok(table::plain(&target.to_string(), &history.figures(true), &mut view))
 }

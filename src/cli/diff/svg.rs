@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::comparison::{Change, Comparison, Figures, growth};
 use super::text::percent;
 use crate::cli::scrape::quantiles::{QUANTILE_NAMES, Quantile};
-use crate::cli::scrape::text::{fit, seconds, share, visible};
+use crate::cli::scrape::text::{cut, seconds, share, visible};
 
 /// Paths in a picture: what fits a comment on a pull request.
 const MOST_PATHS: usize = 20;
@@ -33,6 +33,10 @@ struct Scale {
     to: f64,
 }
 
+/// Powers of ten of a second that a picture shows. Nobody waits less than a microsecond or more than
+/// ten days, and a page that says so would have hundreds of lines in its grid.
+const DECADES: (f64, f64) = (-6.0, 6.0);
+
 impl Scale {
     fn of(changes: &[&Change]) -> Self {
         let sides = changes.iter().flat_map(|change| [&change.before, &change.after]);
@@ -41,7 +45,8 @@ impl Scale {
         let ends: Vec<_> = ends.filter(|end| *end > 0.0 && end.is_finite()).collect();
         let least = ends.iter().copied().fold(1.0, f64::min);
         let most = ends.iter().copied().fold(least * 10.0, f64::max);
-        Self { from: least.log10().floor(), to: most.log10().ceil() }
+        let decade = |power: f64| power.clamp(DECADES.0, DECADES.1);
+        Self { from: decade(least.log10().floor()), to: decade(most.log10().ceil()) }
     }
 
     fn x(&self, seconds: f64) -> f64 {
@@ -87,7 +92,7 @@ fn heads(out: &mut String, comparison: &Comparison) {
             out,
             "<rect class=\"{class}\" x=\"16\" y=\"{y}\" width=\"10\" height=\"10\"/>"
         );
-        let name = fit(&visible(&summary.name), 60);
+        let name = cut(&visible(&summary.name), 60);
         let words = format!("{label}  {}  {:.0} requests", name.trim_end(), summary.requests);
         text(out, (34.0, y + 10.0), "", &words);
     }
@@ -111,7 +116,7 @@ fn grid(out: &mut String, scale: &Scale, height: f64) {
 fn row(out: &mut String, change: &Change, scale: &Scale, y: f64) {
     let name = format!("{} {}", visible(&change.method), visible(&change.path));
     let name = if change.is_all() { "all".to_owned() } else { name };
-    text(out, (16.0, y + 18.0), "", fit(&name, NAME_COLUMNS).trim_end());
+    text(out, (16.0, y + 18.0), "", &cut(&name, NAME_COLUMNS));
     let (words, is_bad) = errors(change);
     text(out, (16.0, y + 36.0), if is_bad { "dim bad" } else { "dim" }, &words);
     for (index, name) in QUANTILE_NAMES.iter().enumerate() {

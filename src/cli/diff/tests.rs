@@ -249,6 +249,19 @@ fn the_document_has_ranges_and_no_bound_above_the_last() {
     assert_eq!(document["conditions"][0]["met"][1]["path"], "/a");
 }
 
+#[test]
+fn absurd_durations_make_no_absurd_picture() {
+    let page = |low: f64| {
+        format!(
+            "http_requests_total{{path=\"/\"}} 1\n\
+             http_request_duration_seconds_bucket{{path=\"/\",le=\"{low}\"}} 0\n\
+             http_request_duration_seconds_bucket{{path=\"/\",le=\"+Inf\"}} 1\n"
+        )
+    };
+    let found = Comparison::of(side_of(&page(2.8e-305), 1), side_of(&page(2.5e298), 2), None);
+    assert!(svg::picture(&found).len() < 20_000);
+}
+
 proptest! {
     #[test]
     fn any_two_pages_are_compared(

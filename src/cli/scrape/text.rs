@@ -60,28 +60,22 @@ pub(crate) fn visible(text: &str) -> String {
     out
 }
 
-/// Cuts or fills to a number of columns.
-pub(crate) fn fit(text: &str, columns: usize) -> String {
+/// Cuts to a number of columns: the middle goes, since both ends tell more.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
-        let mut text = text.to_owned();
-        text.extend(std::iter::repeat_n(' ', columns - text.width()));
-        return text;
+        return text.to_owned();
     }
-    let mut out = String::new();
-    let mut used = 0;
-    for c in text.chars() {
-        let width = c.width().unwrap_or(0);
-        if used + width + 1 > columns {
-            break;
+    let room = columns.saturating_sub(1);
+    let fits = |room: usize| {
+        let mut used = 0;
+        move |c: &char| {
+            used += c.width().unwrap_or(0);
+            used <= room
         }
-        used += width;
-        out.push(c);
-    }
-    if columns > 0 {
-        out.push('~');
-        out.extend(std::iter::repeat_n(' ', columns - used - 1));
-    }
-    out
+    };
+    let tail: Vec<char> = text.chars().rev().take_while(fits(room / 2)).collect();
+    let head = text.chars().take_while(fits(room - room / 2));
+    head.chain(['~']).take(columns).chain(tail.into_iter().rev()).collect()
 }
 
 #[cfg(test)]
@@ -107,11 +101,18 @@ mod tests {
         assert_eq!(visible("/caf\u{e9}/\u{6f22}"), "/caf\u{e9}/\u{6f22}");
     }
 
+    #[test]
+    fn long_text_keeps_both_ends() {
+        assert_eq!(cut("/api/v1/users/{id}/orders", 15), "/api/v1~/orders");
+        assert_eq!(["/users", "/orders"].map(|text| cut(text, 6)), ["/users", "/or~rs"]);
+        assert_eq!(["", "~"], [cut("/users", 0), cut("/users", 1)].each_ref().map(String::as_str));
+    }
+
     proptest! {
         #[test]
         fn any_text_fits_and_has_nothing_hidden(text: String, columns in 0_usize..40) {
-            let shown = fit(&visible(&text), columns);
-            prop_assert_eq!(shown.width(), columns);
+            let shown = cut(&visible(&text), columns);
+            prop_assert!(shown.width() <= columns);
             prop_assert!(!shown.chars().any(char::is_control));
         }
     }

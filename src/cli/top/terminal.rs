@@ -1,28 +1,25 @@
 //! The screen and the keys.
 //!
-//! The terminal is given back as it was, also after a panic or a signal: [`Screen`] restores it
-//! when it drops, and the panic hook before it prints.
+//! The terminal is given back as it was, also after a panic or a signal.
 
-use std::io::{self, IsTerminal, Stdout, Write};
+use std::io::{self, IsTerminal};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetForegroundColor};
-use crossterm::terminal::{
-    BeginSynchronizedUpdate, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate,
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
-};
-use crossterm::{execute, queue};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::Stylize;
+use ratatui::text::Line;
+use ratatui::widgets::{TableState, Widget};
+use ratatui::{DefaultTerminal, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::history::History;
-use super::table::{HEAD_LINES, Line, Sort, Style, View, lines, matching};
+use super::table::{self, Sort, View};
 use crate::cli::scrape::page::Page;
 use crate::cli::scrape::target::Target;
-use crate::cli::scrape::text::{fit, visible};
+use crate::cli::scrape::text::visible;
 
 /// How long a key is waited for before the other events are looked at.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -53,8 +50,12 @@ pub(super) fn watch(target: Target, interval: Duration) -> io::Result<()> {
     std::thread::Builder::new()
         .name("look".to_owned())
         .spawn(move || look(&target, interval, &sender))?;
-    let mut screen = Screen::open()?;
-    Watch { name, history: History::default(), view: View::default() }.run(&mut screen, &news)
+    // It sets a panic hook, too, which restores the terminal before anything is printed.
+    let mut screen = ratatui::try_init()?;
+    let ended =
+        Watch { name, history: History::default(), view: View::default() }.run(&mut screen, &news);
+    ratatui::restore();
+    ended
 }
 
 /// How long the thread that owns the screen may take to hear of a signal.
@@ -86,7 +87,7 @@ fn await_signal(sender: &Sender<News>) {
     let _told = sender.send(News::ShutdownMode);
     // With the terminal gone, the library that reads it may never come back to hear of it.
     std::thread::sleep(STOP_LIMIT);
-    restore();
+    ratatui::restore();
     #[expect(clippy::exit, reason = "the thread that should end the program does not")]
     std::process::exit(0);
 }
@@ -119,11 +120,11 @@ struct Watch {
 }
 
 impl Watch {
-    fn run(&mut self, screen: &mut Screen, news: &Receiver<News>) -> io::Result<()> {
+    fn run(&mut self, screen: &mut DefaultTerminal, news: &Receiver<News>) -> io::Result<()> {
         let mut changed = true;
         loop {
             if changed {
-                self.draw(screen)?;
+                screen.draw(|frame| self.draw(frame))?;
             }
             changed = false;
             if event::poll(PATIENCE)? {
@@ -152,33 +153,27 @@ impl Watch {
         }
     }
 
-    fn draw(&mut self, screen: &mut Screen) -> io::Result<()> {
-        let (width, height) = size()?;
-        let (width, height) = (usize::from(width), usize::from(height).saturating_sub(1));
+    fn draw(&mut self, frame: &mut Frame<'_>) {
+        let [table, last] =
+            Layout::vertical([Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
         let figures = self.history.figures(false);
-        let last = matching(&figures, &self.view).len().saturating_sub(1);
-        self.view.first = self.view.first.min(last);
-        let mut lines = lines(&self.name, &figures, &self.view, (width, height));
-        lines.resize_with(height, || Line { style: Style::Plain, text: String::new() });
-        lines.push(self.last_line());
-        screen.draw(&lines, width)
+        table::draw(&self.name, &figures, &mut self.view, (table, frame.buffer_mut()));
+        self.last_line().render(last, frame.buffer_mut());
     }
 
-    fn last_line(&self) -> Line {
+    fn last_line(&self) -> Line<'static> {
         let search = visible(&self.view.search);
-        let (style, text) = match (self.view.typing, search.is_empty()) {
-            (true, _) => (Style::Bold, format!("search: {search}_   Enter keeps, Esc clears")),
+        match (self.view.typing, search.is_empty()) {
+            (true, _) => Line::from(format!("search: {search}_   Enter keeps, Esc clears")).bold(),
             (false, false) => {
-                (Style::Dim, format!("search: {search}   / changes it, Esc clears it"))
+                Line::from(format!("search: {search}   / changes it, Esc clears it")).dim()
             }
-            (false, true) => (
-                Style::Dim,
+            (false, true) => Line::from(
                 "sort: r rate  c count  e errors  5 p50  p p95  9 p99  n path  m method   / search  \
-                 space pause  q quit"
-                    .to_owned(),
-            ),
-        };
-        Line { style, text }
+                 space pause  q quit",
+            )
+            .dim(),
+        }
     }
 
     /// Returns whether this key ends the program.
@@ -193,12 +188,12 @@ impl Watch {
             KeyCode::Backspace if view.typing => drop(view.search.pop()),
             KeyCode::Char(_) if view.typing && view.search.chars().count() >= MAX_SEARCH => {}
             KeyCode::Char(c) if view.typing => view.search.push(c),
-            KeyCode::Up => view.first = view.first.saturating_sub(1),
-            KeyCode::Down => view.first = view.first.saturating_add(1),
-            KeyCode::PageUp => view.first = view.first.saturating_sub(page_rows()),
-            KeyCode::PageDown => view.first = view.first.saturating_add(page_rows()),
-            KeyCode::Home => view.first = 0,
-            KeyCode::End => view.first = usize::MAX,
+            KeyCode::Up => view.rows.select_previous(),
+            KeyCode::Down => view.rows.select_next(),
+            KeyCode::PageUp => view.rows.scroll_up_by(view.page_rows),
+            KeyCode::PageDown => view.rows.scroll_down_by(view.page_rows),
+            KeyCode::Home => view.rows.select_first(),
+            KeyCode::End => view.rows.select_last(),
             KeyCode::Char('q') => return true,
             KeyCode::Char('/') => view.typing = true,
             KeyCode::Char(' ') => view.paused = !view.paused,
@@ -223,57 +218,5 @@ fn choose(view: &mut View, key: char) {
         _ => return,
     };
     view.reversed = view.sort == sort && !view.reversed;
-    (view.sort, view.first) = (sort, 0);
-}
-
-fn page_rows() -> usize {
-    size().map_or(1, |(_, height)| usize::from(height).saturating_sub(HEAD_LINES + 2).max(1))
-}
-
-/// The terminal, in raw mode and on its alternate screen.
-struct Screen(Stdout);
-
-impl Screen {
-    fn open() -> io::Result<Self> {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            restore();
-            before(panic);
-        }));
-        enable_raw_mode()?;
-        let mut screen = Self(io::stdout());
-        execute!(screen.0, EnterAlternateScreen, DisableLineWrap, Hide)?;
-        Ok(screen)
-    }
-
-    fn draw(&mut self, lines: &[Line], width: usize) -> io::Result<()> {
-        queue!(self.0, BeginSynchronizedUpdate)?;
-        for (y, line) in (0_u16..).zip(lines) {
-            queue!(self.0, MoveTo(0, y))?;
-            match line.style {
-                Style::Plain => {}
-                Style::Bold => queue!(self.0, SetAttribute(Attribute::Bold))?,
-                Style::Dim => queue!(self.0, SetAttribute(Attribute::Dim))?,
-                Style::Bad => queue!(self.0, SetForegroundColor(Color::Red))?,
-                Style::Head => queue!(self.0, SetAttribute(Attribute::Reverse))?,
-            }
-            // Every cell is written: nothing need be cleared, so nothing flickers.
-            let text = fit(&line.text, width);
-            queue!(self.0, Print(text), SetAttribute(Attribute::Reset), ResetColor)?;
-        }
-        queue!(self.0, EndSynchronizedUpdate)?;
-        self.0.flush()
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        restore();
-    }
-}
-
-/// Gives the terminal back. If that fails there is nobody to tell.
-fn restore() {
-    let _restored = execute!(io::stdout(), ResetColor, EnableLineWrap, Show, LeaveAlternateScreen);
-    let _restored = disable_raw_mode();
+    (view.sort, view.rows) = (sort, TableState::default());
 }

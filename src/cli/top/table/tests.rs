@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use ratatui::style::Color;
 use tokio::time::Instant;
-use unicode_width::UnicodeWidthStr;
 
 use crate::cli::scrape::page::Page;
 use crate::cli::top::history::History;
@@ -37,15 +37,22 @@ fn figures() -> Figures {
     history.figures(false)
 }
 
-fn shown(view: &View, size: (usize, usize)) -> Vec<String> {
-    let lines = lines("127.0.0.1:9464/metrics", &figures(), view, size);
-    lines.into_iter().map(|line| line.text.trim_end().to_owned()).collect()
+fn drawn(figures: &Figures, view: &mut View, (width, height): (u16, u16)) -> Buffer {
+    let area = Rect::new(0, 0, width, height);
+    let mut buffer = Buffer::empty(area);
+    draw("127.0.0.1:9464/metrics", figures, view, (area, &mut buffer));
+    buffer
+}
+
+fn shown(view: &mut View, size: (u16, u16)) -> Vec<String> {
+    let lines: Vec<_> = text(&drawn(&figures(), view, size)).collect();
+    lines.join("\n").trim_end().lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn the_table_says_what_the_page_says() {
     assert_eq!(
-        shown(&View::default(), (95, 30)),
+        shown(&mut View::default(), (95, 30)),
         [
             "redcar  127.0.0.1:9464/metrics  app up",
             "41 req/s  82 in all  12% errors  p50 50ms  p95 95ms  p99 99ms  2 in flight  (over 1 s)",
@@ -76,27 +83,47 @@ fn rows_are_searched_and_ordered() {
     assert_eq!(paths(of(Sort::Path, false, "")), [hostile, "/orders", "/users/{id}"]);
     assert_eq!(paths(of(Sort::Rate, false, "post")), ["/orders"]);
     assert_eq!(paths(of(Sort::Rate, false, "USERS")), ["/users/{id}"]);
-    let nothing = shown(&of(Sort::Rate, false, "zzz"), (80, 9));
+    let nothing = shown(&mut of(Sort::Rate, false, "zzz"), (80, 9));
     assert_eq!(nothing.last().map(String::as_str), Some("Nothing matches the search."));
 }
 
 #[test]
+fn a_table_without_a_screen_is_whole() {
+    let mut view = View::default();
+    let row = |i| Figure { path: format!("/\u{6f22}/{i:0>300}"), ..Figure::default() };
+    let figures = Figures { rows: (0..600).map(row).collect(), ..Figures::default() };
+    let text = plain("x", &figures, &mut view);
+    assert_eq!(text.lines().count(), usize::from(HEAD_LINES) + 600);
+    let rows = text.lines().skip(usize::from(HEAD_LINES));
+    for (line, row) in rows.zip(&figures.rows) {
+        assert!(line.contains(&format!(" {} ", row.path)), "{line}");
+    }
+    assert!(plain("x", &Figures::default(), &mut view).ends_with("No request yet.\n"));
+}
+
+#[test]
+fn the_chosen_row_is_on_the_screen() {
+    let mut view = View::default();
+    view.rows.select_last();
+    let last = shown(&mut view, (80, 5)).pop().expect("a row");
+    assert!(last.contains("\\u{202e}"), "{last}");
+}
+
+#[test]
 fn trouble_stands_in_the_first_line() {
-    let view = View { problem: Some("no page\u{7}; trying again".to_owned()), ..View::default() };
-    let lines = lines("x", &Figures::default(), &view, (60, 9));
-    let first = lines.first().map(|line| (line.style, line.text.trim_end()));
-    assert_eq!(first, Some((Style::Bad, "redcar  no page\\u{7}; trying again")));
+    let problem = Some("no page\u{7}; trying again".to_owned());
+    let mut view = View { problem, ..View::default() };
+    let buffer = drawn(&Figures::default(), &mut view, (60, 9));
+    assert_eq!(text(&buffer).next().as_deref(), Some("redcar  no page\\u{7}; trying again"));
+    assert_eq!(buffer.cell((0, 0)).map(|cell| cell.fg), Some(Color::LightRed));
 }
 
 proptest! {
     #[test]
-    fn the_lines_fit_any_screen(width in 0_usize..200, height in 0_usize..12, first in 0_usize..5) {
-        let view = View { first, ..View::default() };
-        let lines = lines("127.0.0.1:9464/metrics", &figures(), &view, (width, height));
-        prop_assert!(lines.len() <= height);
-        let least = METHOD_COLUMNS + 1 + LEAST_PATH_COLUMNS + 16;
-        for line in lines.iter().skip(HEAD_LINES - 1) {
-            prop_assert_eq!(line.text.width(), width.max(least), "{}", line.text);
-        }
+    fn it_is_drawn_on_any_screen(width in 0_u16..200, height in 0_u16..12, first in 0_usize..5) {
+        let mut view = View::default();
+        *view.rows.offset_mut() = first;
+        let buffer = drawn(&figures(), &mut view, (width, height));
+        prop_assert!(!text(&buffer).any(|line| line.contains(char::is_control)));
     }
 }
