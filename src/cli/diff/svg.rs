@@ -33,8 +33,8 @@ struct Scale {
     to: f64,
 }
 
-/// Powers of ten of a second that a picture shows. Nobody waits less than a microsecond or more than
-/// ten days, and a page that says so would have hundreds of lines in its grid.
+/// Powers of ten of a second that a picture shows. Nobody waits less than a microsecond or more
+/// than ten days, and a page that says so would have hundreds of lines in its grid.
 const DECADES: (f64, f64) = (-6.0, 6.0);
 
 impl Scale {
