@@ -51,6 +51,7 @@ MORE_CODE = [
 BUILDS = [
     ("install what the tests need", "tests/install"),
     ("release build", "image/build-static", f"ls -l {PROXY}"),
+    ("build for arm64", "image/build-arm64 --quick"),
     (
         "format and lints of Python",
         "target/e2e-venv/bin/ruff format --check",
