@@ -51,8 +51,9 @@ def judge(attack, subject, before, meanwhile, more="", times=5):
     assert subject.alive(), "it died"
     assert subject.highest() < MOST, f"{subject.highest() / MIB:.1f} MiB"
     assert not meanwhile.failed, meanwhile
-    # Below some milliseconds the machine is measured, and what else it does.
-    assert meanwhile.p99 <= max(times * before.p99, 50), (before, meanwhile)
+    # Below that the machine is measured, and what else it does: at a load of 11 on two processors
+    # 13 ms beside all attacks but the waves (26, where 8 were before).
+    assert meanwhile.p99 <= max(times * before.p99, 25), (before, meanwhile)
 
 
 def ended(sidecar):
@@ -145,8 +146,8 @@ def test_f4_waves_of_heads(processes, app, threads):
         with Attackers() as attackers:
             for _ in range(2000):
                 attackers.send(attackers.connect(subject.port), part_of_head(63_000))
-    wave = f"3 × 2,000 × 63 KB, threads: {threads}"
-    judge("F4 waves of heads", subject, before, bystander.result(), wave)
+    attack = f"F4 waves of heads, threads: {threads}"
+    judge(attack, subject, before, bystander.result(), "3 × 2,000 × 63 KB")
     ended(subject.sidecar)
     subject.close()
 
