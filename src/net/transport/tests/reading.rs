@@ -80,7 +80,7 @@ fn a_look_reads_less_where_room_is_scarce() {
     others.set(90_000);
     sends(&peer, &vec![b'x'; 50_000]);
     assert!(looks(&transport).is_pending());
-    assert_eq!(transport.ahead_bytes(), 4096, "one piece, to see whether it is an end");
+    assert_eq!(transport.ahead_bytes(), SMALL_BYTES, "a little, to see whether it is an end");
 }
 
 #[test]
