@@ -34,12 +34,14 @@ pub use self::reload::Reloader;
 use self::listen::open;
 use self::memory::{affordable_bytes, limit_bytes};
 use self::names::Described;
+use self::queue::Lookout;
 use self::site::Site;
 use self::worker_thread::{SiteOfThread, WorkerThread};
 
 mod listen;
 mod memory;
 mod names;
+mod queue;
 mod reload;
 mod site;
 mod systemd;
@@ -229,6 +231,8 @@ impl Server {
             // Polled before anything is served, so that a signal handler is in place by then.
             let early = poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx))).await;
             self.ask_for_names();
+            let _lookouts = Lookout::start_all(&self.first, &self.further)
+                .map_err(error("cannot start a thread"))?;
             let running = self.start()?;
             systemd::is_ready();
             let stop = match early {

@@ -547,6 +547,24 @@ def upstream(d):
         "short",
         8,
     )
+    d.series(
+        "Waiting for the app",
+        meaning("redcar_upstream_accept_queue_peak"),
+        [
+            (f"max by (job) (redcar_upstream_accept_queue_peak{{{TARGET}}})", "{{job}}, peak"),
+            (f"max by (job) (redcar_upstream_accept_queue{{{TARGET}}})", "{{job}}, now"),
+            (f"min by (job) (redcar_upstream_accept_queue_limit{{{TARGET}}})", "{{job}}, limit"),
+        ],
+        "short",
+        8,
+    )
+    d.series(
+        "Dropped before the app",
+        meaning("redcar_upstream_listen_drops_total"),
+        [(f"sum by (job) ({rate('redcar_upstream_listen_drops_total', TARGET)})", "{{job}}")],
+        "ops",
+        8,
+    )
     reused = rate("redcar_upstream_requests_reused_total", TARGET)
     d.series(
         "Connections used again",

@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use redcar::config::{Config, ListenAddr, PortMap};
+use redcar::config::{Config, ListenAddr, PortMap, Upstream};
 use redcar::names::{App, Source};
-use redcar::net::{Connector, Date, Dialer, TlsContexts};
+use redcar::net::{AcceptQueue, Connector, Date, Dialer, TlsContexts, Waiting};
 use redcar::server::{Affordable, OFFER, StartError, metrics_settings, try_bind};
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -102,6 +102,9 @@ fn try_all(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
         Dialer::new(upstream.clone(), tls.connector, config.timeouts.connect)
     });
     let dialers: Vec<_> = dialers.collect();
+    for (_, upstream) in config.upstreams() {
+        print(accept_queue(upstream).as_bytes());
+    }
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime?;
     let tried = runtime.block_on(async {
@@ -150,6 +153,20 @@ fn say_reached(is_tls: bool, map: Option<&PortMap>) {
     let whose = map.map(|map| format!(" of --map {}", map.listen)).unwrap_or_default();
     let certificate = if is_tls { ", and its certificate is valid" } else { "" };
     print(format!("the upstream{whose} accepts connections{certificate}\n").as_bytes());
+}
+
+/// Whether `redcar_upstream_accept_queue` will be there, or why not.
+fn accept_queue(upstream: &Upstream) -> String {
+    match AcceptQueue::new(upstream.clone()).look() {
+        Ok(Waiting { connections, limit, .. }) => {
+            format!("the accept queue of {upstream} has {connections} of {limit} connections\n")
+        }
+        Err(reason) => {
+            let cause = std::error::Error::source(&reason);
+            let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!("note: the accept queue of {upstream} is not seen: {reason}{cause}\n")
+        }
+    }
 }
 
 /// Asks everybody for names whom the sidecar would ask.

@@ -142,6 +142,30 @@ pub const UP: Family = family(
     &[],
     "1 if the upstream could be connected to at the last attempt, else 0; while it is 0 it is tried every second.",
 );
+pub(super) const ACCEPT_QUEUE: Family = family(
+    "redcar_upstream_accept_queue",
+    Kind::Gauge,
+    &[],
+    "Connections that wait until the app accepts them, whoever made them. Absent where the kernel does not show them: another host or network namespace, or no app.",
+);
+pub(super) const ACCEPT_QUEUE_LIMIT: Family = family(
+    "redcar_upstream_accept_queue_limit",
+    Kind::Gauge,
+    &[],
+    "Connections that may wait until the app accepts them: the backlog it asked for, at most net.core.somaxconn.",
+);
+pub(super) const ACCEPT_QUEUE_PEAK: Family = family(
+    "redcar_upstream_accept_queue_peak",
+    Kind::Gauge,
+    &[],
+    "The most connections that were seen to wait in the last minute, looked at four times a second.",
+);
+pub(super) const LISTEN_DROPS: Family = family(
+    "redcar_upstream_listen_drops_total",
+    Kind::Counter,
+    &[],
+    "Connections to the app that the kernel dropped, mostly because its accept queue was full; the client tries again a second later. Absent for Unix sockets.",
+);
 pub(super) const DOWNSTREAM: Family =
     family("redcar_downstream_connections", Kind::Gauge, &["protocol"], "Open client connections.");
 pub(super) const DOWNSTREAM_LIMIT: Family =
@@ -340,6 +364,10 @@ pub const CATALOGUE: &[Family] = &[
     REUSED,
     RETRIES,
     UP,
+    ACCEPT_QUEUE,
+    ACCEPT_QUEUE_LIMIT,
+    ACCEPT_QUEUE_PEAK,
+    LISTEN_DROPS,
     DOWNSTREAM,
     DOWNSTREAM_LIMIT,
     DOWNSTREAM_TOTAL,

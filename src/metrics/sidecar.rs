@@ -21,6 +21,7 @@ use super::catalogue::{
     SERIES_LIMIT, UP, UPSTREAM_CONNECTIONS,
 };
 use super::process::{ProcessMetrics, Shed};
+use super::queue::QueueLog;
 pub use super::reachability::Reachability;
 
 /// The version of this build.
@@ -46,6 +47,8 @@ pub struct SidecarMetrics {
     /// Retries of idempotent requests that got not one byte back.
     pub retries_no_response: Counter,
     up: Gauge,
+    /// What waits at the app's listening socket.
+    pub(crate) queue: QueueLog,
     /// Whether the upstream can be connected to.
     pub upstream: Reachability,
     /// Open client connections that speak HTTP/1.
@@ -170,6 +173,7 @@ impl SidecarMetrics {
             retries_not_sent: to.counter(RETRIES, Some(("reason", "not_sent"))),
             retries_no_response: to.counter(RETRIES, Some(("reason", "no_response"))),
             up: to.gauge(UP, None),
+            queue: QueueLog::default(),
             upstream: Reachability::default(),
             downstream_http1: to.gauge(DOWNSTREAM, Some(("protocol", "http1"))),
             downstream_http1_total: to.counter(DOWNSTREAM_TOTAL, Some(("protocol", "http1"))),
@@ -242,7 +246,9 @@ impl SidecarMetrics {
         self.idle.set(sum(|w| &w.upstream_idle) as f64);
         self.reused.absolute(sum(|w| &w.reused));
         self.excluded.absolute(sum(|w| &w.excluded));
-        self.registrar.render()
+        let mut text = self.registrar.render();
+        self.queue.write(&mut text);
+        text
     }
 }
 

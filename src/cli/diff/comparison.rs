@@ -66,9 +66,9 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// All paths together. A path of a page begins with `/` or `_`.
+    /// All paths together. A page has the path `*`, of OPTIONS, but no such method.
     pub(super) fn is_all(&self) -> bool {
-        self.path == ALL
+        self.method == ALL && self.path == ALL
     }
 
     /// A quantile on both sides.

@@ -3,6 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
+use super::comparison::Change;
 use super::*;
 
 const BOUNDS: [&str; 4] = ["0.1", "0.2", "0.4", "+Inf"];
@@ -74,6 +75,13 @@ fn two_processes_are_compared_since_their_starts() {
     for part in ["GET /new  (new)", "GET /gone  (gone)", "390ms 200ms..400ms", "+311%", "+10.0"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+#[test]
+fn the_path_of_options_is_not_all() {
+    let found = comparison(&[("*", [4, 0, 0, 0], 0)], &[("*", [4, 0, 0, 0], 0)]);
+    assert!(found.all.is_all() && !found.paths.iter().any(Change::is_all));
+    assert!(text::report(&found, &[]).contains("\nGET *\n"));
 }
 
 #[test]
