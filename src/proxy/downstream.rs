@@ -208,6 +208,15 @@ impl<'a> Downstream<'a> {
         }
     }
 
+    /// What its connection has taken of other answers beside: HTTP/2. Who waits for his turn on a
+    /// connection that is read is not idle.
+    pub(crate) fn taken_beside(&self) -> u64 {
+        match self {
+            Self::Http1(_) => 0,
+            Self::Http2(stream) => stream.seen.queue.sent_bytes(),
+        }
+    }
+
     /// Which of its client's connections to the app it would have.
     pub(crate) fn turn(&self) -> Turn {
         match self {

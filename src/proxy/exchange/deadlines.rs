@@ -234,13 +234,14 @@ impl Sides<'_> {
         Ok(())
     }
 
-    /// An HTTP/2 client that never opens its window holds a connection to the upstream.
+    /// An HTTP/2 client that reads nothing of its connection holds one to the upstream.
     fn poll_reader(&mut self, answer: &mut Answer, cx: &mut Context<'_>) -> Result<(), Abort> {
         if !answer.pump.sink.is_blocked() {
             return Ok(());
         }
         let limit = self.worker.config.timeouts.idle;
-        self.stall.strikes(&mut answer.reader, limit, answer.pump.bytes, cx)
+        let moved = answer.pump.bytes + self.downstream.taken_beside();
+        self.stall.strikes(&mut answer.reader, limit, moved, cx)
     }
 
     /// An HTTP/2 client that stops within its upload does so, too; unless in a call, or behind the

@@ -169,6 +169,39 @@ fn neither_a_drain_nor_an_idle_limit_cuts_what_a_client_has_not_read_yet() {
 }
 
 #[test]
+fn a_stream_that_waits_while_another_of_its_connection_is_read_is_not_idle() {
+    const EACH: usize = 120_000;
+    let idle = |config: &mut Config| {
+        http1(config);
+        config.timeouts.idle = ms(2000);
+    };
+    played_with(idle, async |stage| {
+        let mut client = stage.client().await;
+        // Each stream may have all, and the connection little.
+        let windows = frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+        client.sends([PREFACE, &windows, &request(1, false), &request(3, false)].concat()).await;
+        let mut apps = [stage.app().await, stage.app().await];
+        for app in &mut apps {
+            app.reads_head().await;
+            app.sends(answer(EACH)).await;
+        }
+        let (mut granted, mut got, mut seconds) = (65_535, 0, 0);
+        while got < 2 * EACH {
+            // The library may keep a few bytes of the window for a stream that has nothing yet.
+            while got < (granted - 100).min(2 * EACH) {
+                let (kind, _, _, payload) = next(&mut client).await.expect("more");
+                assert_ne!(kind, RST_STREAM, "after {seconds} s");
+                got += if kind == DATA { payload.len() } else { 0 };
+            }
+            seconds += 1;
+            stage.at(ms(1000 * seconds)).await;
+            client.sends(frame(WINDOW_UPDATE, 0, 0, &10_000_u32.to_be_bytes())).await;
+            granted += 10_000;
+        }
+    });
+}
+
+#[test]
 fn uploads_that_nobody_reads_hold_up_no_other() {
     // A body that waits for a 100 is not read meanwhile, and the clock stands still.
     let mut expects = vec![0x83, 0x86, 0x84, 0x41, 1, b'a', 0, 6];

@@ -27,6 +27,8 @@ const STEP_BYTES: usize = 16 * 1024;
 pub(crate) struct SendQueue {
     streams: RefCell<Vec<Queued>>,
     total_bytes: Cell<usize>,
+    /// What the socket has taken so far.
+    sent_bytes: Cell<u64>,
     charge: Charge,
     waiting: RefCell<Vec<Waker>>,
 }
@@ -52,6 +54,7 @@ impl SendQueue {
         Self {
             streams: RefCell::default(),
             total_bytes: Cell::new(0),
+            sent_bytes: Cell::new(0),
             charge: holder.charge(),
             waiting: RefCell::default(),
         }
@@ -81,6 +84,16 @@ impl SendQueue {
 
     /// The library has written data of a stream.
     pub(super) fn sent(&self, stream: u32, bytes: usize) {
+        self.sent_bytes.set(self.sent_bytes.get() + bytes as u64);
+        self.remove(stream, bytes);
+    }
+
+    /// How much was written so far, of all streams.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.get()
+    }
+
+    fn remove(&self, stream: u32, bytes: usize) {
         let mut streams = self.streams.borrow_mut();
         let Some(at) = streams.iter().position(|queued| queued.stream == stream) else {
             return;
@@ -100,7 +113,7 @@ impl SendQueue {
 
     /// The stream was reset: the library has forgotten what it had of it.
     pub(super) fn forget(&self, stream: u32) {
-        self.sent(stream, usize::MAX);
+        self.remove(stream, usize::MAX);
     }
 
     /// Tells whether nothing more should be added.
