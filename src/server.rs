@@ -32,7 +32,6 @@ pub use self::listen::Affordable;
 pub use self::reload::Reloader;
 
 use self::listen::open;
-use self::memory::{affordable_bytes, limit_bytes};
 use self::names::Described;
 use self::queue::Lookout;
 use self::site::Site;
@@ -142,15 +141,13 @@ impl Server {
     pub fn with(mut config: Config, inherited: Inherited) -> Result<Self, StartError> {
         let admin = metrics_settings(&config)?;
         let others = Source::prepare(&config.names_from).map_err(StartError::of_file)?;
-        let affordable = Affordable::of(config.max_connections);
+        let affordable = Affordable::of(&config);
         affordable.tell(config.max_connections);
         config.max_connections = affordable.connections;
         let descriptors = Descriptors::new(affordable.descriptors());
         let (first, further) = Site::open_all(&config, inherited.listen, inherited.maps)?;
         let metrics = open("--metrics", inherited.metrics, config.metrics)?;
-        let buffered = config.max_buffered_bytes;
-        let buffered = buffered.unwrap_or_else(|| affordable_bytes(limit_bytes()));
-        let budget = Budget::new(buffered);
+        let budget = Budget::new(affordable.buffered_bytes);
         let held = Arc::clone(&budget);
         let process = &first.cold.process;
         process.show_buffered(budget.limit_bytes(), Box::new(move || held.held_bytes()));

@@ -88,7 +88,7 @@ fn try_all(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     let tls: Vec<_> = connectors.collect::<Result<_, _>>()?;
     let readers = metrics_settings(config)?;
     print(summary(config).as_bytes());
-    print(limits(Affordable::of(config.max_connections), config.max_connections).as_bytes());
+    print(limits(Affordable::of(config), config.max_connections).as_bytes());
     let of_clients = tls.first().and_then(|tls| tls.listener.as_ref());
     for (port, listener) in [("--listen", of_clients), ("--metrics", readers.tls.as_ref())] {
         if let Some(listener) = listener {
@@ -194,12 +194,21 @@ async fn check_names(others: &[Source], app: &App) -> Result<(), io::Error> {
     Ok(())
 }
 
-/// What this machine allows. The memory that connections may take is in docs/kubernetes.md.
+/// What this machine allows.
 fn limits(affordable: Affordable, wanted: usize) -> String {
-    let Affordable { open_files, connections } = affordable;
+    let Affordable { open_files, connections, memory_bytes, buffered_bytes } = affordable;
     let less = if connections < wanted { format!(" of {wanted}") } else { String::new() };
     let files = open_files.map_or_else(|| "no limit of".to_owned(), |files| files.to_string());
-    format!("  limits    {connections}{less} connections, {files} open files\n")
+    let memory = memory_bytes.map_or_else(|| "no limit of".to_owned(), mebibytes);
+    let buffered = mebibytes(buffered_bytes);
+    format!(
+        "  limits    {connections}{less} connections, {files} open files\n  \
+         memory    {buffered} for what is kept for clients and the app, {memory} memory in all\n"
+    )
+}
+
+fn mebibytes(bytes: usize) -> String {
+    format!("{} MiB", bytes >> 20)
 }
 
 /// Tries all ports and lets them go. One that is taken is told but no error: the sidecar that
@@ -220,6 +229,26 @@ fn try_listen(config: &Config) -> Result<(), StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_told_with_what_they_allow() {
+        let mut affordable = Affordable {
+            open_files: Some(20_000),
+            connections: 9920,
+            memory_bytes: Some(128 << 20),
+            buffered_bytes: 52 << 20,
+        };
+        let told = limits(affordable, 10_000);
+        assert_eq!(
+            told,
+            "  limits    9920 of 10000 connections, 20000 open files\n  memory    52 MiB for what \
+             is kept for clients and the app, 128 MiB memory in all\n"
+        );
+        (affordable.open_files, affordable.memory_bytes) = (None, None);
+        let told = limits(affordable, 9920);
+        assert!(told.contains(" 9920 connections, no limit of open files\n"), "{told}");
+        assert!(told.ends_with("app, no limit of memory in all\n"), "{told}");
+    }
 
     #[test]
     fn a_listener_on_all_addresses_is_reached_in_its_own_family() {

@@ -9,7 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::StartError;
-use crate::config::ListenAddr;
+use super::memory::{affordable_bytes, limit_bytes};
+use crate::config::{Config, ListenAddr};
 
 /// Connections the kernel completes before we accept them. Beyond `somaxconn` it has no effect.
 const BACKLOG: i32 = 4096;
@@ -87,19 +88,25 @@ fn bind_socket(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener>
     Ok(socket.into())
 }
 
-/// What the limit of open files pays for.
+/// What the limits of this machine pay for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Affordable {
     /// The limit, if there is one.
     pub open_files: Option<usize>,
     /// Client connections at one time.
     pub connections: usize,
+    /// The memory limit of the control group, if there is one.
+    pub memory_bytes: Option<usize>,
+    /// What may be kept for clients and the app.
+    pub buffered_bytes: usize,
 }
 
 impl Affordable {
     /// Raises the soft limit of open files to the hard one, and lowers the number of connections to
-    /// what that pays for: each may need one descriptor for itself and one for its upstream.
-    pub fn of(wanted: usize) -> Self {
+    /// what that pays for: each may need one descriptor for itself and one for its upstream. What
+    /// may be kept follows the memory limit, unless a flag says it.
+    pub fn of(config: &Config) -> Self {
+        let wanted = config.max_connections;
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         // Not allowed in some sandboxes; then the soft limit counts.
@@ -108,20 +115,36 @@ impl Affordable {
         let open_files = current.and_then(|limit| usize::try_from(limit).ok());
         let paid_for =
             open_files.map(|files| (files.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(1));
-        Self { open_files, connections: paid_for.map_or(wanted, |paid_for| paid_for.min(wanted)) }
+        let memory_bytes = limit_bytes();
+        let affordable = || affordable_bytes(memory_bytes);
+        Self {
+            open_files,
+            connections: paid_for.map_or(wanted, |paid_for| paid_for.min(wanted)),
+            memory_bytes,
+            buffered_bytes: config.max_buffered_bytes.unwrap_or_else(affordable),
+        }
     }
 
     /// Tells how it is in one line; warns only where the difference could be felt.
     pub(super) fn tell(self, wanted: usize) {
-        let Self { open_files, connections: max_connections } = self;
+        let Self { open_files, connections: max_connections, memory_bytes, .. } = self;
+        let max_buffered_bytes = self.buffered_bytes;
         if max_connections < wanted / 10 * 9 {
             tracing::warn!(
                 open_files,
                 max_connections,
+                memory_bytes,
+                max_buffered_bytes,
                 "the limit of open files allows fewer connections than --max-connections {wanted}"
             );
         } else {
-            tracing::info!(open_files, max_connections, "limits of this machine");
+            tracing::info!(
+                open_files,
+                max_connections,
+                memory_bytes,
+                max_buffered_bytes,
+                "limits of this machine"
+            );
         }
     }
 
