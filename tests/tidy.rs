@@ -390,6 +390,45 @@ fn what_the_pages_name_is_there() {
     assert!(lost.is_empty(), "{lost:#?}");
 }
 
+/// Every field that can hold bytes of a peer, and who is charged for it. A new kind of buffer belongs
+/// into a `Kept` or a `Pieces`, or gets a `Charge` and a line here.
+const BUFFERS: &[(&str, &str, &str)] = &[
+    ("src/net/budget/kept.rs", "bytes", "its own charge"),
+    ("src/net/budget/pieces.rs", "blocks", "its own charge"),
+    ("src/net/transport/scratch.rs", "bytes", "one for a worker, of the process"),
+    ("src/proxy/body/h2.rs", "pieces", "its sink's charge"),
+    ("src/proxy/body/sink.rs", "out", "its sink's charge"),
+    ("src/proxy/downstream/h2/watch.rs", "answer", "less than is small"),
+    ("src/proxy/request.rs", "upgrade", "a part of the head, which is charged"),
+    ("src/proxy/tunnel.rs", "waiting", "its direction's charge"),
+];
+
+#[test]
+fn every_buffer_is_charged_to_somebody() {
+    const KINDS: [&str; 5] = ["Vec<u8>", "BytesMut", "Deque<Bytes>", "Vec<Bytes>", "Box<[u8]>"];
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| ["net", "proxy"].contains(&&*source.room)) {
+        if source.path.contains("/tests") || source.path.ends_with("/memory.rs") {
+            continue;
+        }
+        let code = source.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let mut is_struct = false;
+        for line in code.lines() {
+            is_struct = (is_struct && line != "}") || line.contains("struct ");
+            let Some((name, kind)) = line.trim().split_once(": ").filter(|_| is_struct) else {
+                continue;
+            };
+            if !name.starts_with("//") && KINDS.iter().any(|buffer| kind.contains(buffer)) {
+                let name = name.rsplit(' ').next().unwrap_or(name).to_owned();
+                found.push((source.path.clone(), name));
+            }
+        }
+    }
+    let known: Vec<_> =
+        BUFFERS.iter().map(|(path, name, _)| ((*path).to_owned(), (*name).to_owned())).collect();
+    assert_eq!(found, known, "see BUFFERS");
+}
+
 #[test]
 fn every_decision_is_in_the_list_of_decisions() {
     let list = read("docs/adr/README.md");

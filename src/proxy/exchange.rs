@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use crate::http::rewrite::RequestError;
+use crate::net::budget::Kept;
 use crate::net::timer::Timer;
 use crate::proxy::body::{Pump, PumpError, Sink, SourceError};
 use crate::proxy::downstream::Downstream;
@@ -193,7 +194,7 @@ impl<'a> Exchange<'a> {
             (&mut sides.upload.sink, &upstream)
         {
             sink.resend(&connection.transport);
-            HeadReader::Http1(Vec::new())
+            HeadReader::Http1(Kept::new(sides.downstream.holder()))
         } else {
             let (sink, reader) =
                 begin(&mut upstream, &mut sides.request, sides.downstream.holder());

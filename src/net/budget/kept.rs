@@ -19,7 +19,7 @@ impl Kept {
         Self { bytes: Vec::new(), charge: holder.charge() }
     }
 
-    /// Adds bytes. They cannot be refused: whether there is room was asked before they were read.
+    /// Adds bytes. They cannot be refused any more: who can asks for room before he reads.
     pub(crate) fn extend(&mut self, more: &[u8]) {
         self.bytes.extend_from_slice(more);
         self.charge.set(self.bytes.capacity());

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::head::HeadReader;
 use crate::http::h1::BodyLength;
-use crate::net::budget::Holder;
+use crate::net::budget::{Holder, Kept};
 use crate::proxy::body::{Delimiter, Http1Sink, Http2Sink, Sink};
 use crate::proxy::request::{Outgoing, Request};
 use crate::proxy::upstream::{PooledConnection, Protocol};
@@ -31,7 +31,7 @@ pub(super) fn begin(
             let head = outgoing.into_http1(request.body);
             (
                 Sink::Http1(Http1Sink::charged(&connection.transport, holder, head, delimiter)),
-                HeadReader::Http1(Vec::new()),
+                HeadReader::Http1(Kept::new(holder)),
             )
         }
         PooledConnection::Http2(stream) => {

@@ -15,6 +15,7 @@ use crate::http::h1::{BodyLength, Field, ResponseHead, Version, items, parse_res
 use crate::http::h2::{fields, list_bytes, response_body};
 use crate::http::response::{BodyEnd, Forwarded, Persistence};
 use crate::http::rewrite::{Named, ResponseFields};
+use crate::net::budget::Kept;
 use crate::net::timer::Timer;
 use crate::net::transport::Transport;
 use crate::proxy::body::{Http1Source, Http2Source, Pump, Source};
@@ -26,7 +27,7 @@ use crate::proxy::upstream::{PooledConnection, STREAM_WINDOW_BYTES};
 /// Where the answer's head comes from.
 pub(super) enum HeadReader {
     /// The connection, and what came of the head so far.
-    Http1(Vec<u8>),
+    Http1(Kept),
     /// A stream.
     Http2(ResponseFuture),
     /// A connection that took no stream.
@@ -89,7 +90,7 @@ impl Sides<'_> {
 
     fn poll_http1_head(
         &mut self,
-        partial: &mut Vec<u8>,
+        partial: &mut Kept,
         transport: &Rc<Transport>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Phase, ExchangeError>> {
@@ -113,7 +114,7 @@ impl Sides<'_> {
             let phase = if partial.is_empty() {
                 self.take(partial, transport, read, cx)?
             } else {
-                let mut bytes = std::mem::take(partial);
+                let mut bytes = partial.take();
                 bytes.extend_from_slice(read);
                 self.take(partial, transport, &mut bytes, cx)?
             };
@@ -129,7 +130,7 @@ impl Sides<'_> {
     /// Takes what was read: heads, and what comes behind the last. Returns what follows the last.
     fn take(
         &mut self,
-        partial: &mut Vec<u8>,
+        partial: &mut Kept,
         transport: &Rc<Transport>,
         mut bytes: &mut [u8],
         cx: &mut Context<'_>,
@@ -140,7 +141,7 @@ impl Sides<'_> {
                     if bytes.len() > self.worker.config.max_header_bytes {
                         return Err(protocol("its head is too large"));
                     }
-                    *partial = bytes.to_vec();
+                    partial.extend(bytes);
                     return Ok(None);
                 }
                 Head::Interim(size) => (_, bytes) = bytes.split_at_mut(size),
