@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 
 use crate::config::routes::shape;
 use crate::metrics::VERSION;
-use crate::metrics::store::{ListedPath, PathKind, PathState};
+use crate::metrics::store::{ListedPath, PathKind, PathState, meaning_of};
 use crate::paths::Template;
 
 /// Bytes after which a piece is handed over.
@@ -116,7 +116,8 @@ impl Listing {
         // What cannot be pinned, or is already, is for the reader only.
         let name = if is_pinnable { name.to_owned() } else { format!("# {name}") };
         let (kind, state) = (kind(path.kind), state(path.state));
-        let _ = writeln!(out, "{name:WIDTH$} # {kind}, {state}, {}", path.hits);
+        let meaning = meaning_of(&path.template).map(|m| format!(": {m}")).unwrap_or_default();
+        let _ = writeln!(out, "{name:WIDTH$} # {kind}, {state}, {}{meaning}", path.hits);
     }
 
     fn json(&mut self, out: &mut String, listener: Option<&str>, path: &ListedPath) {
@@ -207,6 +208,7 @@ mod tests {
             .filter(|line| !line.is_empty())
             .collect();
         assert_eq!(pinned, ["/a/{name}", "/{id}.js"]);
+        assert!(text.contains("# reserved, published, 7: came after --max-paths"), "{text}");
         assert!(text.contains("# _OTHER") && text.contains("# pinned, published, 7\n"), "{text}");
     }
 
