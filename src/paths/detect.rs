@@ -75,12 +75,10 @@ pub(crate) fn classify(segment: &str) -> Segment<'_> {
     if segment.len() > MAX_WORD_BYTES || !segment.bytes().all(is_word_byte) {
         return value_with(known_extension(segment));
     }
-    // `main...fix-login` compares two branches.
-    if segment.contains("..") || is_numbered_name(segment) {
-        return Segment::Parameter;
-    }
     if let Some(dot) = segment.rfind('.').filter(|dot| *dot > 0 && !is_version(segment)) {
-        return classify_file(segment, dot);
+        // `main...fix-login` compares two branches.
+        let is_value = segment.contains("..") || is_numbered_name(segment);
+        return if is_value { Segment::Parameter } else { classify_file(segment, dot) };
     }
     if is_value(segment) || is_locale(segment) { Segment::Parameter } else { Segment::Word }
 }
@@ -160,6 +158,9 @@ fn is_value(segment: &str) -> bool {
 
 /// `page-3`, `sitemap_products_1`, `release-1.2`, `guide-v2.0.1`: one of many.
 fn is_numbered_name(segment: &str) -> bool {
+    if !segment.ends_with(|c: char| c.is_ascii_digit()) {
+        return false;
+    }
     let Some((name, number)) = segment.rsplit_once(['-', '_']) else { return false };
     let number = match number.strip_prefix('v') {
         Some(version) if version.contains('.') => version,
@@ -177,13 +178,14 @@ fn is_numbered_name(segment: &str) -> bool {
 /// (`/api/v1.0`), what comes behind is a release. And few apps shout anywhere but there
 /// (`/browse/ENG`).
 pub(crate) fn is_value_behind(before: &str, word: &str) -> bool {
-    let is_deep = before.bytes().filter(|b| *b == b'/').count() > 2 || before.contains('{');
-    let is_release = is_deep && is_version(word) && word.contains('.');
-    let is_code = before.len() > 1
+    if word.starts_with(['v', 'V']) && word.contains('.') {
+        let is_deep = || before.bytes().filter(|b| *b == b'/').count() > 2;
+        return is_version(word) && (before.contains('{') || is_deep());
+    }
+    before.len() > 1
         && (2..=5).contains(&word.len())
         && word.bytes().all(|b| b.is_ascii_uppercase())
-        && !is_common_word(word);
-    is_release || is_code
+        && !is_common_word(word)
 }
 
 /// `v1` to `v999`, and `v2.1`. One of three parts is that of a release, and a value.
