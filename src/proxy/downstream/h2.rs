@@ -126,6 +126,9 @@ impl Stage {
     }
 }
 
+/// A connection as the library has it.
+type Http2Connection = Connection<Watched<TransportIo>, Bytes>;
+
 /// What the tasks of one connection share.
 struct Shared {
     worker: Rc<Worker>,
@@ -183,7 +186,7 @@ impl Shared {
     }
 
     /// What a client that is asked to leave may still have to read.
-    fn owes(&self, connection: &Connection<Watched<TransportIo>, Bytes>) -> Owes {
+    fn owes(&self, connection: &Http2Connection) -> Owes {
         let carries = self.running.get() > 0 || connection.has_streams();
         if carries { Owes::Perhaps } else { Owes::Nothing }
     }
@@ -245,30 +248,14 @@ pub(crate) async fn serve(
     downstream: ClientConnection,
     guard: Guard,
 ) {
-    let max_header_bytes = worker.config.max_http2_header_bytes;
     let holder = Rc::clone(downstream.transport.holder());
     let price = holder.charge();
     if price.try_set(CONNECTION_BYTES).is_err() {
         return worker.cold.shed(Shed::Connection, 1);
     }
-    // Compression may have taken three eighths off (RFC 7541, Appendix B).
     let seen = Seen::new(&holder);
-    let io = TransportIo::new(&downstream.transport, None);
-    let io = Watched::new(io, &seen, max_header_bytes / 8 * 5, refusal_block(&worker));
-    let max_header_bytes = u32::try_from(max_header_bytes).unwrap_or(u32::MAX);
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_header_list_size(max_header_bytes);
-    let limit = worker.config.timeouts.header;
-    let connection = match tokio::time::timeout(limit, builder.handshake(io)).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tracing::debug!(%error, "no HTTP/2 connection"),
-        Err(_elapsed) => return tracing::debug!("no HTTP/2 connection in time"),
+    let Some(connection) = Box::pin(handshake(&worker, &downstream, &seen)).await else {
+        return;
     };
     let shared = Rc::new(Shared {
         worker,
@@ -292,6 +279,35 @@ pub(crate) async fn serve(
     }
 }
 
+/// Exchanges the first frames. Both what this needs and what it makes is on the heap: the task of
+/// an idle connection must not hold room for each place that they pass through.
+async fn handshake(
+    worker: &Rc<Worker>,
+    downstream: &ClientConnection,
+    seen: &Rc<Seen>,
+) -> Option<Box<Http2Connection>> {
+    let max_header_bytes = worker.config.max_http2_header_bytes;
+    let io = TransportIo::new(&downstream.transport, None);
+    // Compression may have taken three eighths off (RFC 7541, Appendix B).
+    let io = Watched::new(io, seen, max_header_bytes / 8 * 5, refusal_block(worker));
+    let max_header_bytes = u32::try_from(max_header_bytes).unwrap_or(u32::MAX);
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_header_list_size(max_header_bytes);
+    let limit = worker.config.timeouts.header;
+    match tokio::time::timeout(limit, builder.handshake(io)).await {
+        Ok(Ok(connection)) => return Some(Box::new(connection)),
+        Ok(Err(error)) => tracing::debug!(%error, "no HTTP/2 connection"),
+        Err(_elapsed) => tracing::debug!("no HTTP/2 connection in time"),
+    }
+    None
+}
+
 /// How far the end of a connection is, and when the next step is due.
 struct Ending {
     stage: Stage,
@@ -313,7 +329,7 @@ impl Ending {
     }
 
     /// Asks the client to open no more streams, unless that was done.
-    fn ask(&mut self, shared: &Shared, connection: &mut Connection<Watched<TransportIo>, Bytes>) {
+    fn ask(&mut self, shared: &Shared, connection: &mut Http2Connection) {
         if self.stage == Stage::Open {
             self.owes = shared.owes(connection);
             self.enter(Stage::Asked);
@@ -333,7 +349,7 @@ impl Ending {
     fn poll(
         &mut self,
         shared: &Shared,
-        connection: &mut Connection<Watched<TransportIo>, Bytes>,
+        connection: &mut Http2Connection,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         if self.stage != Stage::Told
@@ -369,11 +385,7 @@ impl Ending {
 }
 
 /// Takes streams until the connection ends, has been idle for too long, or drains.
-async fn accept(
-    shared: &Rc<Shared>,
-    mut connection: Connection<Watched<TransportIo>, Bytes>,
-    guard: &Guard,
-) {
+async fn accept(shared: &Rc<Shared>, mut connection: Box<Http2Connection>, guard: &Guard) {
     let mut ending = Ending::new(shared.worker.config.timeouts.idle);
     let mut taken: u32 = 0;
     loop {
@@ -515,6 +527,17 @@ mod tests {
             assert_eq!(stage.pause(limit), pause, "{stage:?}");
             assert_eq!((stage.due(true), stage.due(false)), (idle, busy), "{stage:?}");
         }
+    }
+
+    fn future_bytes<A, F: Future>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_task_of_an_idle_connection_has_no_room_for_what_it_is_done_with() {
+        let bytes =
+            future_bytes(|(worker, pool, client, guard)| serve(worker, pool, client, guard));
+        assert!(bytes <= 1024, "{bytes}");
     }
 
     #[test]
