@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use self::stage::{Peer, Stage, ms, played, played_with};
+use crate::metrics::store::HistogramTotals;
 
 mod closing;
 mod http2;
@@ -156,5 +157,31 @@ fn no_limit_waits_for_an_answer_for_ever() {
         app.sends(OK).await;
         client.reads(OK).await;
         stage.counted(&[(200, "", Duration::from_secs(100_000))]).await;
+    });
+}
+
+#[test]
+fn what_the_proxy_itself_took_is_known_of_each_request_that_reached_the_app() {
+    played(async |stage| {
+        let counts = |stage: &Stage| {
+            let totals = HistogramTotals::of([&stage.worker.stats.overhead]);
+            (totals.count(), totals.sum_nanos)
+        };
+        let mut client = stage.client().await;
+        client.sends(POST).await;
+        let mut app = stage.app().await;
+        app.reads(POST).await;
+        // What both of them take is not the proxy's.
+        stage.at(ms(500)).await;
+        client.sends("hi").await;
+        app.reads("hi").await;
+        stage.at(ms(900)).await;
+        app.sends(OK).await;
+        client.reads(OK).await;
+        stage.counted(&[(200, "", ms(900))]).await;
+        assert_eq!(counts(stage), (1, 0));
+        client.sends("GET * HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(client.reads_head().await.starts_with("HTTP/1.1 400 "));
+        assert_eq!(counts(stage), (1, 0));
     });
 }

@@ -159,3 +159,92 @@ impl Tunnel {
         drop(self.open);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::net::budget::{Budget, Holders};
+    use crate::net::transport::Socket;
+    use crate::net::transport::memory::{MemorySocket, pair};
+
+    const WIDE: (usize, usize) = (1 << 20, usize::MAX);
+
+    fn cx() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
+    /// One direction, from a peer to one that has room for so much at a time.
+    fn direction(room: usize) -> (Direction, MemorySocket, MemorySocket) {
+        let holder = Holders::new(Budget::new(1 << 30)).open();
+        let ((from, sender), (to, recipient)) = (pair([WIDE, WIDE]), pair([WIDE, (room, room)]));
+        let transport = |socket| Rc::new(Transport::new(Socket::Memory(socket), &holder));
+        (Direction::new(&transport(from), &transport(to), &holder), sender, recipient)
+    }
+
+    fn sends(peer: &MemorySocket, bytes: &[u8]) {
+        let sent = std::pin::pin!(peer.write_all(bytes)).poll(&mut cx());
+        assert!(matches!(sent, Poll::Ready(Ok(()))));
+    }
+
+    /// What has come, and whether the end has.
+    fn takes(peer: &MemorySocket) -> (Vec<u8>, bool) {
+        let (mut all, mut room) = (Vec::new(), [0; 100]);
+        loop {
+            let read = std::pin::pin!(peer.read(&mut room)).poll(&mut cx());
+            match read {
+                Poll::Ready(Ok(0)) => return (all, true),
+                Poll::Ready(Ok(count)) => all.extend_from_slice(&room[..count]),
+                Poll::Ready(Err(_)) | Poll::Pending => return (all, false),
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_other_side_does_not_take_waits_and_its_sender_with_it() {
+        let mut scratch = Scratch::new();
+        let (mut way, sender, recipient) = direction(4);
+        sends(&sender, b"0123456789");
+        assert!(way.poll(&mut cx(), &mut scratch).is_pending());
+        assert_eq!((way.waiting.as_slice(), way.pace), (&b"456789"[..], Pace::Pass));
+        sends(&sender, b"abc");
+        sender.shutdown();
+        assert!(way.poll(&mut cx(), &mut scratch).is_pending());
+        assert!(way.from.poll_read(&mut cx(), &mut [0; 1]).is_ready(), "the rest was not read");
+        let mut got = Vec::new();
+        let end = loop {
+            let (more, is_end) = takes(&recipient);
+            assert!(more.len() <= 4);
+            got.extend(more);
+            if is_end {
+                break way.poll(&mut cx(), &mut scratch);
+            }
+            let _polled = way.poll(&mut cx(), &mut scratch);
+        };
+        assert_eq!(got, b"0123456789bc", "the test has taken one byte itself");
+        assert!(matches!(end, Poll::Ready(Ok(()))));
+    }
+
+    #[test]
+    fn what_is_taken_at_once_is_read_again_and_an_end_is_passed_on_once_all_is_out() {
+        let mut scratch = Scratch::new();
+        let (mut way, sender, recipient) = direction(1 << 16);
+        sends(&sender, b"hello");
+        assert!(way.poll(&mut cx(), &mut scratch).is_pending());
+        assert_eq!((takes(&recipient), way.pace), ((b"hello".to_vec(), false), Pace::Read));
+        sends(&sender, b"bye");
+        sender.shutdown();
+        assert!(matches!(way.poll(&mut cx(), &mut scratch), Poll::Ready(Ok(()))));
+        assert_eq!(takes(&recipient), (b"bye".to_vec(), true));
+    }
+
+    #[test]
+    fn a_side_that_breaks_ends_both() {
+        let mut scratch = Scratch::new();
+        let (mut way, sender, _recipient) = direction(4);
+        sender.abort();
+        drop(sender);
+        assert!(matches!(way.poll(&mut cx(), &mut scratch), Poll::Ready(Err(_))));
+    }
+}

@@ -137,6 +137,20 @@ async fn what_a_broken_recipient_did_not_take_goes_to_nobody_else() {
 }
 
 #[tokio::test]
+async fn the_kernel_tells_of_bytes_that_the_runtime_has_not_seen_yet() {
+    for is_end in [false, true] {
+        let (transport, mut peer) = tcp().await;
+        assert!(!transport.is_readable());
+        if is_end {
+            drop(peer);
+        } else {
+            peer.write_all(b"x").expect("room in the kernel");
+        }
+        assert!(transport.is_readable(), "{is_end}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_read_ahead_cannot_pass() {
     let (from, _sender) = tcp().await;
     let (to, _recipient) = tcp().await;

@@ -336,3 +336,19 @@ fn what_waits_can_be_taken_to_go_before_something_else() {
     assert!(sink.poll_flush(&mut cx()).is_ready());
     assert_eq!(takes(&recipient), b"abc");
 }
+
+#[test]
+fn what_came_with_the_head_says_nothing_of_how_the_rest_comes() {
+    for (is_ahead, expected) in [(true, Pace::Read), (false, Pace::Pass)] {
+        let ends = [WIDE, (4, usize::MAX)];
+        let mut way = Way::new(BodyLength::UntilClose, Delimiter::Plain, ends);
+        if is_ahead {
+            way.from.put_back(b"more than is taken");
+        } else {
+            sends(&way.sender, b"more than is taken");
+        }
+        assert!(way.poll().is_pending());
+        assert!(way.pump.sink.is_blocked());
+        assert_eq!(way.pump.pace, expected, "{is_ahead}");
+    }
+}

@@ -297,15 +297,27 @@ impl Backoff {
             let what = if is_out_of_descriptors(error) { "file descriptors" } else { "resources" };
             tracing::warn!(%error, suppressed, "no {what} left; clients wait until there are");
         }
-        let wait = Self::FIRST.saturating_mul(1 << self.failures.min(8)).min(Self::LONGEST);
-        self.failures += 1;
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(self.next_pause()).await;
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let pause = Self::FIRST.saturating_mul(1 << self.failures.min(8)).min(Self::LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        pause
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_failure_to_accept_is_waited_out_twice_as_long_up_to_a_second() {
+        let mut backoff = Backoff::default();
+        for millis in [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000, 1000] {
+            assert_eq!(backoff.next_pause(), Duration::from_millis(millis));
+        }
+    }
 
     #[test]
     fn only_what_the_peer_did_is_tried_again_at_once() {

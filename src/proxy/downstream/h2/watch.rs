@@ -595,6 +595,31 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_made_of_frames_that_carry_nothing() {
+        const END_HEADERS: u8 = 4;
+        for (kind, payload, is_flood) in [
+            (DATA, &b"x"[..], false),
+            (DATA, b"", true),
+            (HEADERS, b"", false),
+            (CONTINUATION, b"", false),
+            (SETTINGS, b"", true),
+            (RST_STREAM, &[0, 0, 0, 8], true),
+            (6, b"12345678", true),
+            (8, &[0, 0, 0, 1], true),
+            (0xff, b"unknown", true),
+        ] {
+            let seen = fresh();
+            let mut io = Watched::new((), &seen, 1000, block());
+            io.inbound.read(&[b'x'; PREFACE_BYTES]);
+            for _ in 0..1001 {
+                assert_eq!(seen.ends(), None, "{kind}");
+                io.inbound.read(&frame(kind, END_HEADERS, 1, payload));
+            }
+            assert_eq!(seen.ends(), is_flood.then_some(Shed::Flood), "{kind} {payload:?}");
+        }
+    }
+
     #[test]
     fn no_answer_goes_to_a_client_with_a_small_table() {
         let seen = fresh();
