@@ -15,7 +15,8 @@ use flate2::write::GzEncoder;
 use redcar::http::{Forwarded, Peer, parse_request, prepare_request, slots};
 use redcar::metrics::{
     Answer, Buckets, Format, Histograms, Key, Limits, MethodId, Methods, Naming, Native, Page,
-    Resolved, Settled, Shard, Shown, SidecarMetrics, Site, Sources, Store, WorkerStats,
+    Resolved, Resource, Settled, Shard, Shown, SidecarMetrics, Site, Slos, Sources, Store,
+    WorkerStats,
 };
 use redcar::paths::{Namer, PathMode, Template};
 
@@ -48,13 +49,15 @@ fn limits(histograms: Histograms) -> Limits {
             Histograms::Native | Histograms::Both => buckets.with_native(Native::REQUEST),
         },
         exemplars: false,
+        slos: Slos::default(),
     }
 }
 
 /// Names a path and has it answered with 200, as a whole request does.
 fn serve(shard: &Shard, path: &str) -> Settled {
     let route = shard.settle(&shard.resolve(path), Answer::of_app(200));
-    let key = Key { route, method: MethodId::OTHER, status: 200, error: None, grpc: None };
+    let key =
+        Key { route, method: MethodId::OTHER, status: 200, error: None, grpc: None, wire: None };
     shard.with_row(&key, |row, buckets| row.durations.record(buckets, 1_000_000));
     key.route
 }
@@ -148,6 +151,7 @@ fn record_a_warm_request(bencher: Bencher<'_, '_>, histograms: Histograms) {
             status: 200,
             error: None,
             grpc: None,
+            wire: None,
         };
         let nanos = clock.delta_as_nanos(begun, clock.raw());
         shard.with_row(&key, |row, buckets| row.durations.record(buckets, nanos));
@@ -200,7 +204,8 @@ fn sources(rows: usize, paths: usize, histograms: Histograms) -> Sources {
         let word: String = name.bytes().map(|byte| char::from(byte + 49)).collect();
         let route = shard.settle(&shard.resolve(&format!("/api/{word}")), Answer::of_app(200));
         let status = u16::try_from(200 + index / paths).expect("few");
-        let key = Key { route, method: MethodId::OTHER, status, error: None, grpc: None };
+        let key =
+            Key { route, method: MethodId::OTHER, status, error: None, grpc: None, wire: None };
         for request in 1..200 {
             // Around 10 ms, as of a path that does one thing.
             let nanos = 4_000_000 + 40_000 * (request * request);
@@ -223,6 +228,7 @@ fn sources(rows: usize, paths: usize, histograms: Histograms) -> Sources {
         naming: Naming::Default,
         shown: Shown { histograms, ..Shown::default() },
         scheme: "http",
+        resource: Resource::default(),
     }
 }
 
@@ -238,7 +244,7 @@ fn render(bencher: Bencher<'_, '_>, rows: usize, paths: usize, index: usize, gzi
     let (format, histograms) = PAGES[index];
     let sources = sources(rows, paths, histograms);
     let render = || {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::new(format.gzip_level()));
         let mut bytes = 0;
         let mut page = Page::new(sources.clone(), format);
         for piece in page.by_ref() {

@@ -405,7 +405,7 @@ impl Admin {
         let begun = Instant::now();
         let page = ScrapeBody {
             page: Page::new(self.sources.clone(), format),
-            gzip: gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
+            gzip: gzip.then(|| GzEncoder::new(Vec::new(), Compression::new(format.gzip_level()))),
             admin: Rc::clone(self),
             reader,
             busy: begun.elapsed(),

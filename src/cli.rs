@@ -406,6 +406,7 @@ impl RunArgs {
             path_mode: series.path_mode,
             names_from: self.names.resolve().validate(series.path_mode)?,
             naming: series.naming,
+            resource: series.resource,
             shown: series.shown,
             exclusions: self.exclude.resolve()?,
             limits: series.limits,

@@ -8,16 +8,18 @@ use std::time::Duration;
 use crate::config::routes::RoutesError;
 use crate::http::rewrite::Forwarded;
 use crate::metrics::labels::Methods;
+use crate::metrics::slo::SlosError;
 use crate::metrics::store;
-use crate::metrics::{Naming, Shown, ShownError};
+use crate::metrics::{Naming, Resource, Shown, ShownError};
 use crate::net::tls;
-use crate::paths::{Namer, Template, TemplateError};
+use crate::paths::{GlobError, Namer, Template, TemplateError};
 
-pub use self::exclusions::{Exclusions, PathGlob};
+pub use self::exclusions::Exclusions;
 pub use self::metrics_port::{HostPattern, MetricsPort};
+pub use self::slo::parse_slo;
 pub use self::times::{LONGEST, TIME_FLAGS, TimeFlag, Zero, parse_duration, parse_some_time};
 pub use crate::net::address::{AddressError, Host, ListenAddr, PortMap, Upstream};
-pub use crate::paths::PathMode;
+pub use crate::paths::{PathGlob, PathMode};
 
 pub use self::names::{Credentials, NameSource, NamesFrom};
 pub use self::routes::openapi::parse as parse_openapi;
@@ -27,6 +29,7 @@ mod exclusions;
 mod metrics_port;
 pub(crate) mod names;
 pub(crate) mod routes;
+mod slo;
 mod times;
 
 /// Why a flag's value, or a combination of flags, is wrong.
@@ -70,8 +73,14 @@ pub enum ConfigError {
     #[error("--openapi {0}: there is no upstream to ask here; give a file")]
     NoUpstream(String),
     /// Not a pattern of paths.
-    #[error("--exclude-path `{0}`: {1}")]
-    Glob(String, String),
+    #[error("--exclude-path {0}")]
+    Glob(#[from] GlobError),
+    /// Not an objective.
+    #[error("--slo `{0}`: {1}; give for example `path=/checkout/**,latency=300ms,objective=99.9`")]
+    Slo(String, String),
+    /// Objectives that cannot be had together.
+    #[error(transparent)]
+    Slos(#[from] SlosError),
     /// Labels or families that there are not.
     #[error(transparent)]
     Shown(#[from] ShownError),
@@ -163,6 +172,8 @@ pub struct Config {
     pub names_from: NamesFrom,
     /// What the metrics of requests are called.
     pub naming: Naming,
+    /// Which service it is, for names that say that.
+    pub resource: Resource,
     /// What is shown of the numbers.
     pub shown: Shown,
     /// Requests that are not measured, if any.

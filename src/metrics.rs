@@ -6,6 +6,7 @@ pub use self::process::ProcessMetrics;
 pub(crate) use self::process::Shed;
 pub use self::profiles::*;
 pub(crate) use self::queue::Look;
+pub use self::resource::Resource;
 pub use self::shown::{DurationLabel, DurationLabels, Shown, ShownError, Without};
 pub use self::sidecar::*;
 pub use self::tls::{ReadTls, TlsState};
@@ -14,6 +15,7 @@ pub use self::buckets::{Buckets, Histograms, Native};
 pub use self::labels::{CLIENT_CLOSED_REQUEST, ErrorToken, MethodId, Methods, Side};
 pub use self::page::{Page, Site, Sources};
 pub use self::proto::{MetricFamily, MetricType};
+pub use self::slo::{Ended, Slo, SloResult, SloSet, Slos, SlosError};
 pub use self::store::{
     Answer, HistogramTotals, Key, Limits, Resolved, Settled, Shard, Store, meaning_of,
 };
@@ -29,8 +31,11 @@ mod profiles;
 pub(crate) mod proto;
 mod queue;
 mod reachability;
+mod resource;
 mod shown;
 mod sidecar;
+pub(crate) mod slo;
 pub(crate) mod store;
 pub(crate) mod text;
 mod tls;
+pub(crate) mod wire;

@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 use self::detect::{Segment, classify, is_rpc, is_secret, is_value_behind};
 use self::files::StaticFile;
+pub use self::glob::{GlobError, PathGlob};
 pub use self::known::{Found, Known};
 pub use self::learn::{Decision, Learner, Place, Rules};
 pub use self::names::{Learnable, NameSet, Since, digest, learnable};
@@ -18,6 +19,7 @@ pub use self::template::{Template, TemplateError};
 mod detect;
 mod dialect;
 mod files;
+mod glob;
 mod known;
 mod learn;
 mod locales;

@@ -318,6 +318,7 @@ impl Server {
             naming: config.naming,
             shown: config.shown.clone(),
             scheme,
+            resource: config.resource.clone(),
         };
         let stores = sources.sites().map(|site| Arc::clone(&site.store)).collect();
         let (ready, started) = std::sync::mpsc::channel();

@@ -13,7 +13,9 @@
 
 use std::path::{Path, PathBuf};
 
-use redcar::metrics::{Answer, Buckets, Key, Limits, MethodId, Resolved, Settled, Shard, Store};
+use redcar::metrics::{
+    Answer, Buckets, Key, Limits, MethodId, Resolved, Settled, Shard, Slos, Store,
+};
 use redcar::paths::{Name, Namer, PathMode, is_respelling};
 
 use self::plan::Plan;
@@ -40,7 +42,8 @@ impl Redcar {
     fn new(plan: &Plan, mode: PathMode) -> Self {
         let buckets = Buckets::new(&Buckets::REQUEST).unwrap();
         let (max_paths, max_series) = (plan.max_paths, 100_000);
-        let limits = Limits { max_paths, max_series, buckets, exemplars: false };
+        let limits =
+            Limits { max_paths, max_series, buckets, exemplars: false, slos: Slos::default() };
         let namer = Namer::default().with_mode(mode).with_rules(plan.rules);
         let store = Store::new(limits, namer);
         Self { shard: Shard::new(std::sync::Arc::clone(&store)), store }
@@ -52,8 +55,14 @@ impl Redcar {
         let is_respelling = location.is_some_and(|to| is_respelling(&sent.path, to));
         let answer = Answer { is_respelling, ..Answer::of_app(sent.status) };
         let route = self.shard.settle(&resolved, answer);
-        let key =
-            Key { route, method: MethodId::OTHER, status: sent.status, error: None, grpc: None };
+        let key = Key {
+            route,
+            method: MethodId::OTHER,
+            status: sent.status,
+            error: None,
+            grpc: None,
+            wire: None,
+        };
         self.shard.with_row(&key, |row, buckets| row.durations.record(buckets, 1000));
         key.route
     }

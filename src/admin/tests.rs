@@ -2,12 +2,13 @@ use std::task::{Context, Poll, Waker};
 
 use http_body::Body;
 
-use crate::metrics::SidecarMetrics;
 use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::Methods;
 use crate::metrics::page::Site;
+use crate::metrics::slo::Slos;
 use crate::metrics::store::{Limits, Store};
 use crate::metrics::text::Format;
+use crate::metrics::{Resource, SidecarMetrics};
 use crate::paths::Namer;
 
 use super::*;
@@ -18,6 +19,7 @@ fn admin() -> Admin {
         max_series: 100,
         buckets: Buckets::new(&[1.0]).expect("one bound"),
         exemplars: false,
+        slos: Slos::default(),
     };
     let sources = Sources {
         first: Site {
@@ -31,6 +33,7 @@ fn admin() -> Admin {
         naming: crate::metrics::Naming::Default,
         shown: crate::metrics::Shown::default(),
         scheme: "http",
+        resource: Resource::default(),
     };
     let admin = Admin::new(sources, Arc::default(), Settings::default());
     admin.scrapes.set(1);

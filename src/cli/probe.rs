@@ -146,6 +146,9 @@ fn summary(config: &Config) -> String {
         config.threads,
         config.routes.len()
     );
+    for slo in config.limits.slos.iter() {
+        let _ = writeln!(text, "  slo       {slo}");
+    }
     text
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
 use redcar::config::{self, ConfigError, Document, Exclusions};
-use redcar::metrics::{Answer, Key, Shard, Store};
+use redcar::metrics::{Answer, Ended, Key, Shard, Store};
 use redcar::paths::Namer;
 use tokio::time::Instant;
 
@@ -199,7 +199,7 @@ impl Forecast<'_> {
         self.tally.requests += 1;
         // Nobody received a 499, so it says nothing of the path.
         let answered = entry.error.is_none() && entry.status != 499;
-        let resolved = self.shard.resolve(&entry.path);
+        let (resolved, about) = self.shard.resolve_judged(&entry.path);
         // A log does not say where a redirect leads.
         let answer = Answer { is_of_app: answered, ..Answer::of_app(entry.status) };
         let key = Key {
@@ -208,8 +208,11 @@ impl Forecast<'_> {
             status: entry.status,
             error: entry.error,
             grpc: None,
+            wire: None,
         };
         let nanos = u64::try_from(entry.duration.as_nanos()).unwrap_or(u64::MAX);
+        let (status, error) = (entry.status, entry.error);
+        self.shard.judge(about, &Ended { status, error, grpc: None, nanos: Some(nanos) });
         self.shard.with_row(&key, |row, buckets| row.durations.record(buckets, nanos));
         self.shard.with_route(&key.route, |row, buckets| {
             row.time_to_response.record(buckets, nanos);

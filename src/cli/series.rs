@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use redcar::config::{
-    ConfigError, Document, Exclusions, PathGlob, PathMode, RouteSources, parse_methods,
+    ConfigError, Document, Exclusions, PathGlob, PathMode, RouteSources, parse_methods, parse_slo,
 };
 use redcar::metrics::{
-    Buckets, DurationLabels, Histograms, Limits, Methods, Naming, Native, Shown, ShownError,
-    Without,
+    Buckets, DurationLabels, Histograms, Limits, Methods, Naming, Native, Resource, Shown,
+    ShownError, Slo, Slos, Without,
 };
 use redcar::paths::Template;
 
@@ -66,6 +66,18 @@ pub(crate) struct SeriesArgs {
     /// Metrics to leave out, repeatable: `http_time_to_response_seconds`.
     #[arg(long, value_name = "METRIC", env = "REDCAR_WITHOUT", value_delimiter = ',')]
     without: Vec<String>,
+    /// What users may expect, repeatable: `path=/checkout/**,latency=300ms,objective=99.9` asks for
+    /// 99.9 % of these requests to be answered within 300 ms, and without failure. Without path all
+    /// paths, without latency any time; `name=` names it. Counted in `http_slo_requests_total`. In
+    /// the environment several are separated by spaces.
+    #[arg(
+        long = "slo",
+        value_name = "OBJECTIVE",
+        env = "REDCAR_SLO",
+        value_delimiter = ' ',
+        value_parser = parse_slo
+    )]
+    slos: Vec<Slo>,
     /// Methods with a label of their own, instead of the standard ones; others count as `_OTHER`.
     #[arg(long, value_name = "LIST", env = "REDCAR_KNOWN_METHODS", value_parser = parse_methods)]
     known_methods: Option<Methods>,
@@ -100,12 +112,21 @@ impl ExcludeArgs {
     }
 }
 
+/// `OpenTelemetry`'s twin of --known-methods.
+const KNOWN_METHODS: &str = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS";
+
+/// A variable of `OpenTelemetry`; what is empty or no text is not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok().filter(|value| !value.is_empty())
+}
+
 /// What those flags mean, with the files read.
 pub(crate) struct SeriesSettings {
     pub(crate) routes: Vec<Template>,
     pub(crate) sources: RouteSources,
     pub(crate) path_mode: PathMode,
     pub(crate) naming: Naming,
+    pub(crate) resource: Resource,
     pub(crate) shown: Shown,
     pub(crate) limits: Limits,
     pub(crate) methods: Methods,
@@ -141,6 +162,13 @@ impl SeriesArgs {
             Histograms::Classic => buckets,
             Histograms::Native | Histograms::Both => buckets.with_native(Native::REQUEST),
         };
+        // The semantic conventions demand this variable of whoever has one.
+        let of_otel = || variable(KNOWN_METHODS).filter(|_| naming == Naming::Otel);
+        let methods = match (self.known_methods, of_otel()) {
+            (Some(methods), _) => methods,
+            (None, Some(list)) => parse_methods(&list)?,
+            (None, None) => Methods::default(),
+        };
         let (max_paths, max_series) = (self.max_paths, self.max_series);
         Ok(SeriesSettings {
             routes: sources.load(&[])?,
@@ -152,14 +180,24 @@ impl SeriesArgs {
                 PathsMode::Off => PathMode::Off,
             },
             naming,
+            resource: Resource::new(
+                variable("OTEL_SERVICE_NAME").as_deref(),
+                variable("OTEL_RESOURCE_ATTRIBUTES").as_deref(),
+            ),
             shown: Shown {
                 histograms,
                 created_lines,
                 duration_labels: self.duration_labels.unwrap_or_default(),
                 without: Without::new(&self.without, naming)?,
             },
-            limits: Limits { max_paths, max_series, buckets, exemplars },
-            methods: self.known_methods.unwrap_or_default(),
+            limits: Limits {
+                max_paths,
+                max_series,
+                buckets,
+                exemplars,
+                slos: Slos::new(self.slos)?,
+            },
+            methods,
         })
     }
 }

@@ -97,6 +97,27 @@ pub const STREAM_DURATION: Family = family(
     &["path"],
     "Time from the response head of an event stream to the end of its body.",
 );
+/// Requests as objectives judge them.
+pub(super) const SLO_REQUESTS: Family = family(
+    "http_slo_requests_total",
+    Kind::Counter,
+    &["slo", "result"],
+    "Requests of each --slo, counted when they end; result is good, slow, failed, or client: what the client got wrong, or gave up in time. Absent without --slo.",
+);
+/// The objectives themselves.
+pub(super) const SLO_OBJECTIVE: Family = family(
+    "redcar_slo_objective",
+    Kind::Gauge,
+    &["slo"],
+    "Share of good requests that --slo asks for, of those whose result is not client. Absent without --slo.",
+);
+/// Their latencies.
+pub(super) const SLO_LATENCY: Family = family(
+    "redcar_slo_latency_seconds",
+    Kind::Gauge,
+    &["slo"],
+    "The longest that a good request takes. Absent for an objective without a latency.",
+);
 /// Time inside the sidecar.
 pub const OVERHEAD: Family = family(
     "redcar_overhead_seconds",
@@ -357,6 +378,9 @@ pub const CATALOGUE: &[Family] = &[
     UPGRADED_DURATION,
     STREAMS_ACTIVE,
     STREAM_DURATION,
+    SLO_REQUESTS,
+    SLO_OBJECTIVE,
+    SLO_LATENCY,
     OVERHEAD,
     CONNECT_DURATION,
     CONNECTS,

@@ -39,6 +39,11 @@ impl Methods {
         MethodId(found.and_then(|index| u8::try_from(index + 1).ok()).unwrap_or(0))
     }
 
+    /// Every label that a method can get, `_OTHER` first.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = MethodId> + use<> {
+        (0..=u8::MAX).map(MethodId).take(self.0.len())
+    }
+
     /// The label value of a method.
     pub fn name(&self, id: MethodId) -> &str {
         self.0.get(usize::from(id.0)).map_or("_OTHER", |name| name)
@@ -228,6 +233,16 @@ impl GrpcStatus {
     /// The label value.
     pub fn as_str(self) -> &'static str {
         Self::NAMES.get(usize::from(self.0)).unwrap_or(&"UNKNOWN")
+    }
+
+    /// Tells whether it says that the server failed, not the client.
+    ///
+    /// # Source
+    ///
+    /// `OpenTelemetry`'s semantic conventions for gRPC, the status of server spans.
+    pub(crate) fn is_of_server(self) -> bool {
+        const OF_SERVER: [u8; 6] = [2, 4, 12, 13, 14, 15];
+        OF_SERVER.contains(&self.0)
     }
 
     /// A number of five bits that is never 0.

@@ -10,7 +10,9 @@ use std::time::SystemTime;
 use crate::metrics::labels::Methods;
 use crate::metrics::store::{HistogramTotals, Key, Row, Snapshot, Store, Traces};
 use crate::metrics::text::Format;
-use crate::metrics::{DurationLabels, Family, Naming, Shown, SidecarMetrics, WorkerStats};
+use crate::metrics::{
+    DurationLabels, Family, Naming, Resource, Shown, SidecarMetrics, WorkerStats,
+};
 
 use self::sheet::{Labels, Number, Observed, Sheet};
 
@@ -55,6 +57,8 @@ pub struct Sources {
     pub shown: Shown,
     /// How clients reach the sidecar: `http` or `https`.
     pub scheme: &'static str,
+    /// Which service the numbers are of.
+    pub resource: Resource,
 }
 
 impl Sources {
@@ -133,7 +137,7 @@ impl Groups {
         rows.sort_by_cached_key(|row| {
             key(row).map(|key| {
                 let rank = ranks.get(key.route.index());
-                (rank, methods.name(key.method), key.status, key.error, key.grpc)
+                (rank, methods.name(key.method), key.status, key.error, key.grpc, key.wire)
             })
         });
         let mut runs: Vec<Range<usize>> = Vec::new();
@@ -165,7 +169,7 @@ impl View {
             Naming::Default => key,
             // No label tells why an answer is not whole.
             Naming::Flask => Key { error: None, grpc: None, ..key },
-            Naming::Otel => Key { error: otel::error_type(key), grpc: None, ..key },
+            Naming::Otel => otel::reduce(key),
         });
         let labels = sources.shown.duration_labels;
         let durations = (labels != DurationLabels::default())

@@ -1,6 +1,6 @@
 //! Other names for the metrics of requests, for dashboards that exist already.
 //!
-//! What begins with `redcar_` or `process_` is called the same in every profile.
+//! What begins with `redcar_`, `process_` or `http_slo_` is called the same in every profile.
 
 use super::catalogue::{CATALOGUE, Family, family};
 use crate::metrics::text::Kind;
@@ -26,6 +26,11 @@ impl Naming {
         self == Self::Flask
     }
 
+    /// Whether rows tell how a request came: by which scheme, in which version, answered or not.
+    pub fn tells_wire(self) -> bool {
+        self == Self::Otel
+    }
+
     /// The families of a page, in the order in which they are documented.
     pub fn families(self) -> impl Iterator<Item = &'static Family> {
         let own: &[Family] = match self {
@@ -33,8 +38,9 @@ impl Naming {
             Self::Flask => FLASK,
             Self::Otel => OTEL,
         };
-        let is_of_sidecar =
-            |name: &str| ["redcar_", "process_"].iter().any(|prefix| name.starts_with(prefix));
+        let is_of_sidecar = |name: &str| {
+            ["redcar_", "process_", "http_slo_"].iter().any(|prefix| name.starts_with(prefix))
+        };
         let rest = CATALOGUE
             .iter()
             .filter(move |family| self == Self::Default || is_of_sidecar(family.name));
@@ -82,21 +88,35 @@ pub const FLASK: &[Family] = &[FLASK_DURATION, FLASK_TOTAL, FLASK_EXCEPTIONS, FL
 pub const OTEL_DURATION: Family = family(
     "http_server_request_duration_seconds",
     Kind::Histogram,
-    &["http_request_method", "http_route", "http_response_status_code", "url_scheme", "error_type"],
+    &[
+        "http_request_method",
+        "http_route",
+        "http_response_status_code",
+        "network_protocol_version",
+        "url_scheme",
+        "error_type",
+    ],
     "Duration of HTTP server requests.",
 );
 /// Requests under way as `OpenTelemetry` has them.
 pub const OTEL_ACTIVE: Family = family(
     "http_server_active_requests",
     Kind::Gauge,
-    &["url_scheme"],
+    &["http_request_method", "url_scheme"],
     "Number of active HTTP server requests.",
+);
+/// Which service it is; with further labels of `OTEL_RESOURCE_ATTRIBUTES`.
+pub const OTEL_TARGET: Family = family(
+    "target_info",
+    Kind::Gauge,
+    &["service_name", "telemetry_distro_name", "telemetry_distro_version"],
+    "Attributes of the resource: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.",
 );
 
 /// The families of [`Naming::Otel`].
 ///
 /// # Source
 ///
-/// Semantic conventions for HTTP metrics 1.23 (stable), and the rules by which their names become
+/// Semantic conventions 1.44 for HTTP metrics, and the rules by which their names become
 /// Prometheus'.
-pub const OTEL: &[Family] = &[OTEL_DURATION, OTEL_ACTIVE];
+pub const OTEL: &[Family] = &[OTEL_DURATION, OTEL_ACTIVE, OTEL_TARGET];

@@ -95,6 +95,7 @@ impl DurationLabels {
             },
             error: key.error.filter(|_| keep(DurationLabel::Error)),
             grpc: key.grpc.filter(|_| keep(DurationLabel::GrpcStatus)),
+            wire: None,
         }
     }
 }
@@ -181,6 +182,7 @@ mod tests {
             status,
             error,
             grpc: None,
+            wire: None,
         };
         let reduced = |labels: &str, status| {
             labels.parse::<DurationLabels>().expect("a list").reduce(key(status))

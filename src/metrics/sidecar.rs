@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use crate::metrics::buckets::{Buckets, Native};
 use crate::metrics::labels::ErrorToken;
 use crate::metrics::store::HistogramRow;
+use crate::metrics::wire::ActiveRequests;
 
 use super::catalogue::{
     CONNECTS, DOWNSTREAM, DOWNSTREAM_TOTAL, EXCLUDED, Family, NAMES_READS, OVERFLOW,
@@ -279,6 +280,8 @@ pub struct WorkerStats {
     pub overhead_bounds: Buckets,
     /// Bounds of `connect`.
     pub connect_bounds: Buckets,
+    /// Requests under way, where the names tell how they came.
+    pub active: ActiveRequests,
 }
 
 impl WorkerStats {
@@ -303,6 +306,7 @@ impl WorkerStats {
             connect: HistogramRow::new(&connect_bounds),
             overhead_bounds,
             connect_bounds,
+            active: ActiveRequests::default(),
         })
     }
 

@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 
 use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
+use crate::metrics::slo::{SloCounts, SloResult, Slos};
+use crate::metrics::wire::Wire;
 use crate::paths::{Namer, PathMode, Template, TemplateError};
 
 use self::inner::Inner;
@@ -50,6 +52,11 @@ impl RouteId {
     pub const ALL: Self = Self(3);
     const FIXED: [&'static str; 4] = ["_OTHER", "_UNPARSED", "_UNMATCHED", "_ALL"];
 
+    /// Tells whether it is no path, but one of the names for all the rest.
+    pub(super) fn is_reserved(self) -> bool {
+        self.index() < Self::FIXED.len()
+    }
+
     /// Its place in a [`Snapshot`]'s routes.
     pub(crate) fn index(self) -> usize {
         self.0 as usize
@@ -69,18 +76,20 @@ pub struct Key<R = RouteId> {
     pub error: Option<ErrorToken>,
     /// How the gRPC call ended, if it was one.
     pub grpc: Option<GrpcStatus>,
+    /// How it came, where the names tell that apart.
+    pub wire: Option<Wire>,
 }
 
 impl<R> Key<R> {
     /// The same at another route.
     fn at<S>(&self, route: S) -> Key<S> {
-        let Self { method, status, error, grpc, .. } = *self;
-        Key { route, method, status, error, grpc }
+        let Self { method, status, error, grpc, wire, .. } = *self;
+        Key { route, method, status, error, grpc, wire }
     }
 }
 
 impl Key {
-    /// One integer: route 32 bits, status 10, error 5, method 6.
+    /// One integer: route 32 bits, status 10, error 5, method 6, gRPC 5, the way it came 4.
     fn packed(self) -> u64 {
         let error = self.error.map_or(0, |token| token as u64);
         u64::from(self.route.0)
@@ -88,6 +97,7 @@ impl Key {
             | error << 42
             | u64::from(self.method.0) << 47
             | self.grpc.map_or(0, GrpcStatus::packed) << 53
+            | self.wire.map_or(0, Wire::packed) << 58
     }
 
     /// The row that takes over when only the path is one too many.
@@ -98,7 +108,8 @@ impl Key {
     /// One of nine rows that are always there: nothing is ever dropped uncounted.
     fn only_class(self) -> Self {
         let status = self.status / 100 * 100;
-        Self { route: RouteId::OTHER, method: MethodId::OTHER, status, error: None, grpc: None }
+        let (route, method) = (RouteId::OTHER, MethodId::OTHER);
+        Self { route, method, status, error: None, grpc: None, wire: None }
     }
 }
 
@@ -116,6 +127,8 @@ pub struct Limits {
     pub buckets: Buckets,
     /// Whether rows keep exemplars.
     pub exemplars: bool,
+    /// What requests are judged by.
+    pub slos: Slos,
 }
 
 /// What all workers share: which rows and routes exist. Locked only to add one, to learn, or to
@@ -245,6 +258,18 @@ impl Store {
             parts.push(Arc::clone(&row));
         }
         row
+    }
+
+    /// Counts of objectives for one worker more.
+    fn add_slo_counts(&self) -> Arc<SloCounts> {
+        let counts = Arc::new(SloCounts::new(&self.limits.slos));
+        self.lock().slo_counts.push(Arc::clone(&counts));
+        counts
+    }
+
+    /// All workers' requests of an objective with a result.
+    pub fn slo_requests(&self, index: usize, result: SloResult) -> u64 {
+        self.lock().slo_counts.iter().map(|counts| counts.count(index, result)).sum()
     }
 
     fn add_route_row(&self, route: RouteId) -> Arc<RouteRow> {

@@ -45,6 +45,14 @@ impl Kind {
 }
 
 impl Format {
+    /// How hard gzip tries. A page of protobuf is an eighth of a page of text: there is time to.
+    pub const fn gzip_level(self) -> u32 {
+        match self {
+            Self::Text | Self::OpenMetrics => 1,
+            Self::Protobuf => 5,
+        }
+    }
+
     /// The Content-Type to send; Prometheus 3 fails a scrape without one.
     pub const fn content_type(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use super::*;
 use crate::metrics::buckets::Buckets;
+use crate::metrics::slo::Slos;
 use crate::metrics::store::{Answer, Limits, Resolved, Settled, Shard};
 use crate::paths::{Namer, Rules, Since};
 
@@ -39,7 +40,13 @@ fn run(
     let runtime = builder.enable_time().start_paused(true).build_local(LocalOptions::default());
     runtime.expect("a runtime").block_on(async {
         let buckets = Buckets::new(&Buckets::REQUEST).expect("bounds");
-        let limits = Limits { max_paths: 100_000, max_series: 1000, buckets, exemplars: false };
+        let limits = Limits {
+            max_paths: 100_000,
+            max_series: 1000,
+            buckets,
+            exemplars: false,
+            slos: Slos::default(),
+        };
         // Nothing folds, so that there is no end of paths without a name.
         let store = Store::new(limits, Namer::default().with_rules(Rules::raw()));
         store.ask_for_names(true);

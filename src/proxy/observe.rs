@@ -11,12 +11,14 @@ use std::time::{Duration, SystemTime};
 use crate::http::h1::RequestHead;
 use crate::logs::access::{self, Subject};
 use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
+use crate::metrics::slo::{Ended, SloSet};
 use crate::metrics::store::{Answer, Exemplar, Key, Lasting, Resolved, RouteId, Settled};
+use crate::metrics::wire::Wire;
 use crate::metrics::{Shed, bump, drop_one};
 use crate::paths::is_respelling;
 use crate::proxy::worker::{Tick, Worker};
 
-use self::details::{subject, trace_id, value};
+use self::details::{subject, trace_id, value, wire};
 use self::ending::CountedStatus;
 pub(crate) use self::ending::{Ending, ResponseHead};
 pub(crate) use self::open::OpenConnection;
@@ -66,6 +68,8 @@ pub(crate) struct Observation {
     /// How it ends if its task is dropped now, where that is known.
     foreseen: Option<Ending>,
     grpc: Option<GrpcStatus>,
+    /// How it came, where the names tell that apart.
+    wire: Option<Wire>,
     /// When the event stream that answers began.
     stream_begun: Option<Tick>,
     request_bytes: u64,
@@ -73,6 +77,8 @@ pub(crate) struct Observation {
     /// Of the sampled trace that the request belongs to.
     trace_id: Option<u128>,
     subject: Option<Box<Subject>>,
+    /// Which objectives it is about.
+    about: SloSet,
     /// Kept out of every metric but one, by `--exclude-path` or `--exclude-user-agent`.
     excluded: bool,
     ended: bool,
@@ -80,25 +86,35 @@ pub(crate) struct Observation {
 
 impl Observation {
     /// Starts observing a request whose head was just read.
-    pub(crate) fn start(worker: &Rc<Worker>, peer: IpAddr, head: &RequestHead<'_>) -> Self {
+    pub(crate) fn start(
+        worker: &Rc<Worker>,
+        (peer, scheme): (IpAddr, &str),
+        head: &RequestHead<'_>,
+    ) -> Self {
         bump(&worker.stats.started);
         let path = head.path();
         let path = path.as_deref();
         let excluded = worker.config.exclusions.as_ref().is_some_and(|exclusions| {
             exclusions.excludes(path.unwrap_or(""), value(head.fields, "user-agent"))
         });
-        let route = match path {
+        let (route, about) = match path {
             // Nothing is learned from what is not measured.
-            _ if excluded => Resolved::Known(RouteId::OTHER),
-            Some(path) => worker.shard.resolve(path),
-            None => Resolved::Known(RouteId::UNPARSED),
+            _ if excluded => (Resolved::Known(RouteId::OTHER), SloSet::default()),
+            Some(path) => worker.shard.resolve_judged(path),
+            None => (Resolved::Known(RouteId::UNPARSED), SloSet::default()),
         };
         let is_unknown = matches!(route, Resolved::Pending(_));
+        let method = worker.config.methods.resolve(head.method);
+        let wire = worker.config.naming.tells_wire().then(|| wire(worker, scheme, head));
+        if let Some(wire) = wire {
+            worker.stats.active.begin(method, wire.scheme);
+        }
         Self {
             unknown_path: path.filter(|_| is_unknown).map(Box::from),
             is_respelling: false,
             route,
-            method: worker.config.methods.resolve(head.method),
+            about,
+            method,
             phases: Phases {
                 head_read: worker.now(),
                 upstream_write: None,
@@ -109,6 +125,7 @@ impl Observation {
             status: 0,
             foreseen: None,
             grpc: None,
+            wire,
             stream_begun: None,
             request_bytes: 0,
             response_bytes: 0,
@@ -232,6 +249,9 @@ impl Observation {
             lasted(&self.worker, route.as_ref(), Lasting::Stream, since, end);
         }
         bump(&self.worker.stats.ended);
+        if let Some(wire) = self.wire {
+            self.worker.stats.active.end(self.method, wire.scheme);
+        }
         // A probe that fails is worth a line.
         if !self.excluded || self.status >= 400 {
             self.log(route.as_ref(), error, nanos);
@@ -251,8 +271,25 @@ impl Observation {
         let is_respelling = self.is_respelling;
         let answer = Answer { status: self.status, is_of_app: answered, is_respelling };
         let route = worker.shard.settle(&self.route, answer);
-        let key = Key { route, method: self.method, status: self.status, error, grpc: self.grpc };
+        let is_answered = phases.response_head.is_some();
+        let key = Key {
+            route,
+            method: self.method,
+            status: self.status,
+            error,
+            grpc: self.grpc,
+            wire: self.wire.map(|wire| Wire { is_answered, ..wire }),
+        };
         let is_timed = self.status != 101 && self.stream_begun.is_none();
+        worker.shard.judge(
+            self.about,
+            &Ended {
+                status: self.status,
+                error,
+                grpc: self.grpc,
+                nanos: is_timed.then_some(nanos),
+            },
+        );
         worker.shard.with_row(&key, |row, buckets| {
             if !is_timed {
                 return row.count_untimed();
@@ -346,6 +383,7 @@ fn record_headless(worker: &Worker, peer: IpAddr, status: u16, error: ErrorToken
         status,
         error: Some(error),
         grpc: None,
+        wire: None,
     };
     bump(&worker.stats.started);
     worker.shard.with_row(&key, |row, buckets| row.durations.record(buckets, 0));

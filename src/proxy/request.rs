@@ -81,7 +81,7 @@ impl Request {
         head: &RequestHead<'_>,
     ) -> Self {
         let (peer, address, scheme) = client;
-        let observation = Observation::start(worker, peer, head);
+        let observation = Observation::start(worker, (peer, scheme), head);
         let (forwarded, via) = (worker.config.forwarded, worker.config.via);
         let peer = Peer { address, scheme, forwarded, via, upstream: &pool.authority };
         let mut protocol = pool.protocol(head.version == Version::Http2);

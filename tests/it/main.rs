@@ -35,6 +35,7 @@ mod framing;
 mod interim;
 mod metrics_port;
 mod naming;
+mod objectives;
 mod path_list;
 mod program;
 mod rejections;

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use redcar::metrics::{MetricFamily, MetricType, Naming};
+use redcar::config::parse_slo;
+use redcar::metrics::{MetricFamily, MetricType, Naming, Slos};
 use redcar::server::{Server, ShutdownMode};
 
 use crate::backend::{Backend, OK, eventually};
@@ -15,10 +16,14 @@ use crate::sidecar::Sidecar;
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
 
+fn objectives() -> Slos {
+    Slos::new(vec![parse_slo("objective=99.9,latency=1s").unwrap()]).unwrap()
+}
+
 /// A sidecar that has counted a few requests.
 fn used() -> (Backend, Sidecar) {
     let backend = Backend::answering(OK);
-    let sidecar = Sidecar::before(&backend);
+    let sidecar = Sidecar::with(&backend, |config| config.limits.slos = objectives());
     let mut client = sidecar.client();
     for path in ["/", "/users/7", "/orders", "/\u{e9}\"\\"] {
         assert_eq!(client.get(path).status(), 200);
@@ -147,7 +152,10 @@ fn the_live_page_has_exactly_the_families_and_words_of_the_catalogue() {
     sidecar.ends_after(4);
     for naming in [Naming::Flask, Naming::Otel] {
         let backend = Backend::answering(OK);
-        let mut sidecar = Sidecar::with(&backend, |config| config.naming = naming);
+        let mut sidecar = Sidecar::with(&backend, |config| {
+            config.naming = naming;
+            config.limits.slos = objectives();
+        });
         assert_eq!(sidecar.client().get("/").status(), 200);
         is_of_the_catalogue(&Page::of(sidecar.metrics), naming);
         sidecar.begin_stop(ShutdownMode::Prompt);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redcar::config::{Config, ListenAddr, MetricsPort, PathMode, RouteSources, Timeouts, Upstream};
 use redcar::http::Forwarded;
-use redcar::metrics::{Buckets, Limits, Methods, Naming, Shown};
+use redcar::metrics::{Buckets, Limits, Methods, Naming, Resource, Shown, Slos};
 use redcar::server::{Reloader, Server, ShutdownMode, StartError};
 use tokio::sync::oneshot;
 
@@ -42,6 +42,7 @@ pub(crate) fn config(upstream: Upstream) -> Config {
         names_from: redcar::config::NamesFrom::default(),
         path_mode: PathMode::Learn,
         naming: Naming::Default,
+        resource: Resource::default(),
         shown: Shown::default(),
         exclusions: None,
         limits: Limits {
@@ -49,6 +50,7 @@ pub(crate) fn config(upstream: Upstream) -> Config {
             max_series: 5000,
             buckets: Buckets::new(&[0.1, 1.0]).unwrap(),
             exemplars: false,
+            slos: Slos::default(),
         },
         methods: Methods::default(),
         timeouts: Timeouts {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use redcar::metrics::{
-    Format, HistogramTotals, Histograms, Page, SidecarMetrics, Site, Sources, Store, WorkerStats,
-    meaning_of,
+    Format, HistogramTotals, Histograms, Page, Resource, SidecarMetrics, Site, SloResult, Sources,
+    Store, WorkerStats, meaning_of,
 };
 use redcar::paths::Template;
 
@@ -22,6 +22,8 @@ pub(super) struct Report {
     tally: Tally,
     limits: (usize, usize),
     pods: Option<u32>,
+    /// What --slo asks for, and how the log did.
+    slos: Vec<SloReport>,
     /// By requests, the busiest first.
     paths: Vec<PathUse>,
     rows: usize,
@@ -38,6 +40,12 @@ struct Fleet {
     time_series: u64,
     samples_per_second: u64,
     bytes_per_second: u64,
+}
+
+/// An objective, and the requests that it is about by result.
+struct SloReport {
+    slo: String,
+    requests: [(SloResult, u64); SloResult::ALL.len()],
 }
 
 /// One name and the requests under it.
@@ -83,7 +91,12 @@ impl Report {
         }
         let mut paths: Vec<_> = paths.into_values().filter(|path| path.requests > 0).collect();
         paths.sort_by(|a, b| b.requests.cmp(&a.requests).then(a.template.cmp(&b.template)));
-        Self { file, tally, limits, pods, paths, rows: snapshot.rows.len(), page, protobuf }
+        let slos = settings.limits.slos.iter().enumerate().map(|(index, slo)| SloReport {
+            slo: slo.to_string(),
+            requests: SloResult::ALL.map(|result| (result, store.slo_requests(index, result))),
+        });
+        let slos = slos.collect();
+        Self { file, tally, limits, pods, slos, paths, rows: snapshot.rows.len(), page, protobuf }
     }
 
     /// A list that `--routes-file` reads, with everything else in comments.
@@ -131,6 +144,13 @@ impl Report {
                 SCRAPE_INTERVAL_SECONDS
             );
         }
+        for SloReport { slo, requests } in &self.slos {
+            let requests: Vec<_> = requests
+                .iter()
+                .map(|(result, count)| format!("{} {count}", result.as_str()))
+                .collect();
+            let _ = writeln!(out, "# {slo}: {}", requests.join(", "));
+        }
         let _ = writeln!(out, "{:40} # requests, methods, statuses", "# template");
         for path in &self.paths {
             let is_template = path.template.parse::<Template>().is_ok();
@@ -177,6 +197,15 @@ impl Report {
                 "scrape_bytes_per_second": fleet.bytes_per_second,
             })
         });
+        let slos: Vec<_> = self
+            .slos
+            .iter()
+            .map(|SloReport { slo, requests }| {
+                let requests: BTreeMap<_, _> =
+                    requests.iter().map(|(result, count)| (result.as_str(), count)).collect();
+                serde_json::json!({ "slo": slo, "requests": requests })
+            })
+            .collect();
         let value = serde_json::json!({
             "file": self.file,
             "lines": self.tally.lines,
@@ -196,6 +225,7 @@ impl Report {
                 "scrape_bytes": page.bytes,
                 "scrape_gzip_bytes": page.gzip_bytes,
             })),
+            "slos": slos,
             "fleet": fleet,
             "paths": paths,
         });
@@ -225,9 +255,10 @@ impl PageSize {
             naming: settings.naming,
             shown: settings.shown.clone(),
             scheme: "http",
+            resource: Resource::default(),
         };
         let mut size = Self::default();
-        let mut gzip = GzEncoder::new(Counter(0), Compression::fast());
+        let mut gzip = GzEncoder::new(Counter(0), Compression::new(format.gzip_level()));
         let mut page = Page::new(sources, format);
         for piece in page.by_ref() {
             size.bytes += piece.len();

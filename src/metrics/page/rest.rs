@@ -8,6 +8,7 @@ use procfs::process::Process;
 use super::sheet::{Number, Observed, Sheet};
 use super::{Page, View};
 use crate::metrics::buckets::Buckets;
+use crate::metrics::slo::{Slo, SloResult};
 use crate::metrics::store::{HistogramRow, HistogramTotals};
 use crate::metrics::text::Nanos;
 use crate::metrics::{self, CATALOGUE, Collected, Family, WorkerStats};
@@ -39,6 +40,7 @@ fn sorted(text: &str) -> Vec<String> {
 
 impl Page {
     pub(super) fn rest(&mut self, out: &mut Sheet) {
+        self.objectives(out);
         self.of_workers(out, metrics::OVERHEAD, |w| (&w.overhead, &w.overhead_bounds));
         self.of_workers(out, metrics::CONNECT_DURATION, |w| (&w.connect, &w.connect_bounds));
         self.folds(out);
@@ -46,6 +48,48 @@ impl Page {
         self.labels.begin_with(None);
         self.process(out);
         out.end();
+    }
+
+    /// What `--slo` asks for, of all listeners alike, and how requests did at each.
+    fn objectives(&mut self, out: &mut Sheet) {
+        let slos = self.sources.first.store.limits().slos.clone();
+        let shown = self.sources.shown.without.clone();
+        if slos.iter().next().is_none() {
+            return;
+        }
+        if !shown.has(&metrics::SLO_REQUESTS) {
+            out.family(metrics::SLO_REQUESTS);
+            for number in 0..self.views.len() {
+                self.look_at(number);
+                for (index, slo) in slos.iter().enumerate() {
+                    for result in SloResult::ALL {
+                        self.labels.clear();
+                        self.labels.push("slo", &slo.name);
+                        self.labels.push("result", result.as_str());
+                        let site = &self.view.site;
+                        let count = site.store.slo_requests(index, result);
+                        out.sample(&self.labels, Number::Whole(count), Some(site.cold.born));
+                    }
+                }
+            }
+        }
+        self.labels.begin_with(None);
+        for (of, value) in [
+            (metrics::SLO_OBJECTIVE, (|slo| Some(slo.objective)) as fn(&Slo) -> Option<f64>),
+            (metrics::SLO_LATENCY, |slo| Some(slo.latency?.as_secs_f64())),
+        ] {
+            if shown.has(&of) || slos.iter().all(|slo| value(slo).is_none()) {
+                continue;
+            }
+            out.family(of);
+            for slo in slos.iter() {
+                if let Some(value) = value(slo) {
+                    self.labels.clear();
+                    self.labels.push("slo", &slo.name);
+                    out.sample(&self.labels, Number::Float(value), None);
+                }
+            }
+        }
     }
 
     /// Writes a histogram that workers have of each listener.

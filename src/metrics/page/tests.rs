@@ -7,10 +7,12 @@ use super::*;
 use crate::metrics::buckets::{Buckets, Histograms, Native, SCHEMA};
 use crate::metrics::labels::{ErrorToken, GrpcStatus, MethodId};
 use crate::metrics::proto::{Histogram, MetricFamily, MetricType};
+use crate::metrics::slo::Slos;
 use crate::metrics::store::{Answer, Exemplar, Lasting, Limits, Settled, Shard};
 use crate::metrics::text::read::samples;
 use crate::metrics::text::{Float, Kind};
-use crate::metrics::{CATALOGUE, Without};
+use crate::metrics::wire::Scheme;
+use crate::metrics::{CATALOGUE, Resource, Without};
 use crate::paths::Namer;
 
 /// A sidecar with two workers that has counted a few requests.
@@ -24,6 +26,7 @@ fn sources(naming: Naming, histograms: Histograms) -> Sources {
             Histograms::Native | Histograms::Both => buckets.with_native(Native::REQUEST),
         },
         exemplars: false,
+        slos: Slos::default(),
     };
     let store = Store::new(limits, Namer::default());
     let workers = [(); 2].map(|()| WorkerStats::new());
@@ -33,11 +36,13 @@ fn sources(naming: Naming, histograms: Histograms) -> Sources {
             [("/", 200, 3), ("/users/7", 200, 40), ("/users/8", 500, 2000), ("/chat", 101, 0)]
         {
             let route = shard.settle(&shard.resolve(path), Answer::of_app(status));
-            let key = Key { route, method: MethodId(1), status, error: None, grpc: None };
+            let key =
+                Key { route, method: MethodId(1), status, error: None, grpc: None, wire: None };
             record(&shard, &key, number * millis * 1_000_000);
         }
         let route = shard.settle(&shard.resolve("/users/9"), Answer::of_app(200));
-        let base = Key { route, method: MethodId(3), status: 200, error: None, grpc: None };
+        let base =
+            Key { route, method: MethodId(3), status: 200, error: None, grpc: None, wire: None };
         let error = Some(ErrorToken::DownstreamAborted);
         record(&shard, &Key { error, ..base.clone() }, 7);
         record(&shard, &Key { grpc: Some(GrpcStatus::parse(b"5")), ..base }, 70_000_000_000);
@@ -45,6 +50,10 @@ fn sources(naming: Naming, histograms: Histograms) -> Sources {
         worker.ended.store(8 * number, Relaxed);
         worker.reused.store(5, Relaxed);
         worker.streams_active.store(2, Relaxed);
+        worker.active.begin(MethodId(1), Scheme::Https);
+        if number == 2 {
+            worker.active.begin(MethodId(1), Scheme::Https);
+        }
         worker.overhead.record(&worker.overhead_bounds, 30_000 * number);
         worker.connect.record(&worker.connect_bounds, 130_000);
     }
@@ -58,6 +67,7 @@ fn sources(naming: Naming, histograms: Histograms) -> Sources {
         naming,
         shown: Shown { histograms, ..Shown::default() },
         scheme: "http",
+        resource: Resource::default(),
     }
 }
 
@@ -87,7 +97,8 @@ fn text(sources: &Sources, format: Format) -> String {
 fn lines_of_requests(page: &str) -> String {
     let is_other = |line: &&str| {
         let name = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
-        name.starts_with("process_")
+        // The other names of the sidecar itself, which has a version.
+        ["process_", "target_info"].iter().any(|other| name.starts_with(other))
             || name.starts_with("redcar_") && !name.starts_with("redcar_overhead")
     };
     let lines = page.lines().filter(|line| !is_other(line));
@@ -161,6 +172,15 @@ fn said_by(families: &[MetricFamily]) -> BTreeMap<Series, f64> {
     said
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "some seconds, in whole nanoseconds"
+)]
+fn shortened(seconds: f64) -> f64 {
+    sheet::short_double((seconds * 1e9).round() as u64)
+}
+
 #[test]
 fn protobuf_says_what_text_says() {
     for (naming, histograms) in [
@@ -185,7 +205,11 @@ fn protobuf_says_what_text_says() {
                 ((*name).to_owned(), value.to_string())
             };
             let labels = sample.labels.iter().map(own).collect();
-            expected.insert((sample.name.to_owned(), labels), sample.value);
+            // Half a nanosecond is what a sum may differ by.
+            let is_sum = sample.name.ends_with("_sum");
+            let value = if is_sum { shortened(sample.value) } else { sample.value };
+            assert!((value - sample.value).abs() < 0.6e-9);
+            expected.insert((sample.name.to_owned(), labels), value);
         }
         assert_eq!(said, expected, "{naming:?}");
     }
@@ -197,7 +221,7 @@ fn a_page_is_made_in_pieces_of_whole_families() {
     let shard = Shard::new(Arc::clone(&sources.first.store));
     for status in 100..600 {
         let route = Settled::Named(crate::metrics::store::RouteId::OTHER);
-        let key = Key { route, method: MethodId(1), status, error: None, grpc: None };
+        let key = Key { route, method: MethodId(1), status, error: None, grpc: None, wire: None };
         record(&shard, &key, 1);
     }
     for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
@@ -279,7 +303,7 @@ fn everything_that_grows_says_when_it_began() {
     let mut sources = sources(Naming::Default, Histograms::Both);
     let families = families(&page(&sources, Format::Protobuf));
     let since = |at: SystemTime| at.duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    let (before, now) = (since(before).as_nanos(), since(SystemTime::now()).as_nanos());
+    let (before, now) = (since(before).as_secs(), since(SystemTime::now()).as_secs());
     for metric in families.iter().flat_map(|family| &family.metric) {
         let created = match (&metric.counter, &metric.histogram) {
             (Some(counter), _) => counter.created_timestamp,
@@ -287,8 +311,8 @@ fn everything_that_grows_says_when_it_began() {
             _ => continue,
         };
         let created = created.expect("a moment");
-        let nanos = i128::from(created.seconds) * 1_000_000_000 + i128::from(created.nanos);
-        assert!((before..=now).contains(&nanos.unsigned_abs()), "{metric:?}");
+        assert!((before..=now).contains(&created.seconds.unsigned_abs()), "{metric:?}");
+        assert_eq!(created.nanos, 0);
     }
     assert!(!text(&sources, Format::OpenMetrics).contains("_created"));
     sources.shown.created_lines = true;
@@ -385,7 +409,7 @@ fn traces_are_at_buckets_and_at_the_counter_of_errors() {
         [(200, 1, 20_000_000, 100), (200, 2, 10_000_000, 101), (500, 3, 3_000_000_000, 102)]
     {
         let route = shard.settle(&shard.resolve("/users/7"), Answer::of_app(status));
-        let key = Key { route, method: MethodId(1), status, error: None, grpc: None };
+        let key = Key { route, method: MethodId(1), status, error: None, grpc: None, wire: None };
         shard.with_row(&key, |row, buckets| {
             row.durations.record(buckets, nanos);
             row.keep_exemplar(buckets, Exemplar { trace_id, nanos, at: at(seconds) });

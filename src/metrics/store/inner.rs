@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use super::deferred::Deferred;
 use super::naming::{Gate, Naming};
 use super::{CLASS_ROWS, Key, Limits, PathKind, PathMode, Route, RouteId, RouteRow, Row};
+use crate::metrics::slo::SloCounts;
 use crate::paths::{Learner, Namer, Template, digest};
 
 /// What the lock guards.
@@ -36,6 +37,8 @@ pub(super) struct Inner {
     /// Rows of the store itself, for what was recorded before it had a name.
     pub(super) own_rows: HashMap<u64, Arc<Row>, RandomState>,
     pub(super) own_routes: HashMap<RouteId, Arc<RouteRow>, RandomState>,
+    /// How requests did against objectives, of each worker.
+    pub(super) slo_counts: Vec<Arc<SloCounts>>,
 }
 
 impl Inner {
@@ -57,6 +60,7 @@ impl Inner {
             digest: (0, 0, 0),
             own_rows: HashMap::default(),
             own_routes: HashMap::default(),
+            slo_counts: Vec::new(),
         };
         for name in RouteId::FIXED {
             inner.add_route(name, PathKind::Reserved);

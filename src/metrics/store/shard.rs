@@ -11,10 +11,14 @@ use foldhash::fast::RandomState;
 use super::naming::{Answer, Naming};
 use super::{Key, PathMode, RouteId, RouteRow, Row, Store, Unnamed};
 use crate::metrics::buckets::Buckets;
+use crate::metrics::slo::{Ended, SloCounts, SloSet};
 use crate::paths::{Found, Name};
 
 /// Slots of the cache from raw path to route: 16 KiB a worker.
 const CACHE_SLOTS: usize = 1024;
+
+/// A slot of it that holds nothing: no hash is 0.
+const EMPTY: (u64, RouteId, SloSet) = (0, RouteId::OTHER, SloSet::NONE);
 
 /// What the head of a request says about its route.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,9 +50,10 @@ pub struct Shard {
     routes: RefCell<Vec<Option<Arc<RouteRow>>>>,
     naming: RefCell<Arc<Naming>>,
     generation: Cell<u64>,
-    cache: Box<[Cell<(u64, RouteId)>]>,
+    cache: Box<[Cell<(u64, RouteId, SloSet)>]>,
     hasher: RandomState,
     scratch: RefCell<String>,
+    slo_counts: Arc<SloCounts>,
 }
 
 impl Shard {
@@ -56,15 +61,17 @@ impl Shard {
     pub fn new(store: Arc<Store>) -> Self {
         let generation = Cell::new(store.generation.load(Relaxed));
         let naming = RefCell::new(Arc::clone(&store.lock().naming));
+        let slo_counts = store.add_slo_counts();
         Self {
             store,
             rows: RefCell::default(),
             routes: RefCell::default(),
             naming,
             generation,
-            cache: vec![Cell::new((0, RouteId::OTHER)); CACHE_SLOTS].into(),
+            cache: vec![Cell::new(EMPTY); CACHE_SLOTS].into(),
             hasher: RandomState::default(),
             scratch: RefCell::default(),
+            slo_counts,
         }
     }
 
@@ -76,23 +83,34 @@ impl Shard {
     /// seeded hash instead of text); another of a known route costs the detectors and a look-up.
     /// Neither locks or allocates; a path of no known route allocates its name.
     pub fn resolve(&self, path: &str) -> Resolved {
+        self.resolve_judged(path).0
+    }
+
+    /// The same, and which objectives a request for it is about.
+    pub fn resolve_judged(&self, path: &str) -> (Resolved, SloSet) {
         if self.store.generation.load(Relaxed) != self.generation.get() {
             self.refresh();
         }
         let hash = self.hasher.hash_one(path) | 1;
         let slot = usize::try_from(hash >> 32).unwrap_or(0) % CACHE_SLOTS;
         let Some(slot) = self.cache.get(slot) else {
-            return Resolved::Known(RouteId::OTHER);
+            return (Resolved::Known(RouteId::OTHER), SloSet::NONE);
         };
-        let (known, route) = slot.get();
+        let (known, route, about) = slot.get();
         if known == hash {
-            return Resolved::Known(route);
+            return (Resolved::Known(route), about);
         }
-        let resolved = self.resolve_new(path);
+        let (resolved, about) = (self.resolve_new(path), self.store.limits.slos.about(path));
         if let Resolved::Known(route) = resolved {
-            slot.set((hash, route));
+            slot.set((hash, route, about));
         }
-        resolved
+        (resolved, about)
+    }
+
+    /// Counts a request that has ended for the objectives that it is about. Neither locks nor
+    /// allocates.
+    pub fn judge(&self, about: SloSet, ended: &Ended) {
+        self.slo_counts.record(&self.store.limits.slos, about, ended);
     }
 
     fn resolve_new(&self, path: &str) -> Resolved {
@@ -130,7 +148,7 @@ impl Shard {
         if latest.pins != self.naming.borrow().pins {
             // What is learned only adds names; other templates change them.
             for slot in &self.cache {
-                slot.set((0, RouteId::OTHER));
+                slot.set(EMPTY);
             }
         }
         self.naming.replace(latest);

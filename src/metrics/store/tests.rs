@@ -2,16 +2,17 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::*;
+use crate::metrics::slo::{Ended, Slo};
 
 fn store(max_paths: usize, max_series: usize) -> Arc<Store> {
     let buckets = Buckets::new(&Buckets::REQUEST).expect("bounds");
-    let limits = Limits { max_paths, max_series, buckets, exemplars: false };
+    let limits = Limits { max_paths, max_series, buckets, exemplars: false, slos: Slos::default() };
     let pinned = ["/users/{name}".parse().expect("a template")];
     Store::new(limits, Namer::new(&pinned).expect("no conflict"))
 }
 
 fn key<R>(route: R, status: u16) -> Key<R> {
-    Key { route, method: MethodId(1), status, error: None, grpc: None }
+    Key { route, method: MethodId(1), status, error: None, grpc: None, wire: None }
 }
 
 const fn named(route: RouteId) -> Settled {
@@ -143,6 +144,39 @@ fn a_warm_request_allocates_nothing_for_its_metrics() {
         shard.resolve("/orders/8");
     });
     assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn a_warm_request_allocates_nothing_to_be_judged() {
+    let slo = Slo {
+        name: "checkout".into(),
+        path: "/checkout/**".parse().expect("a glob"),
+        latency: Some(std::time::Duration::from_millis(1)),
+        objective: 0.99,
+    };
+    let slos = Slos::new(vec![slo]).expect("an objective");
+    let limits = Limits { slos, ..store(10, 100).limits().clone() };
+    let store = Store::new(limits, Namer::default());
+    let shards = [Shard::new(Arc::clone(&store)), Shard::new(Arc::clone(&store))];
+    let serve = |shard: &Shard, path: &str, nanos| {
+        let (resolved, about) = shard.resolve_judged(path);
+        shard.settle(&resolved, Answer::of_app(200));
+        shard.judge(about, &Ended { status: 200, error: None, grpc: None, nanos: Some(nanos) });
+    };
+    for shard in &shards {
+        serve(shard, "/checkout/pay", 1_000_000);
+        serve(shard, "/cart", 2_000_000);
+    }
+    store.snapshot();
+    serve(&shards[0], "/checkout/pay", 1_000_001);
+    let counted = allocation_counter::measure(|| {
+        serve(&shards[0], "/checkout/pay", 1);
+        serve(&shards[0], "/cart", 1);
+    });
+    assert_eq!(counted.count_total, 0);
+    // All workers' together.
+    let judged = |result| store.slo_requests(0, result);
+    assert_eq!(SloResult::ALL.map(judged), [3, 1, 0, 0]);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::http::h1::{Field, RequestHead};
+use crate::http::h1::{Field, RequestHead, Version};
+use crate::http::rewrite::Forwarded;
 use crate::logs::access::Subject;
+use crate::metrics::wire::{HttpVersion, Scheme, Wire};
 use crate::paths::without_secrets;
 use crate::proxy::worker::Worker;
 
@@ -33,6 +35,42 @@ pub(super) fn trace_id(worker: &Worker, head: &RequestHead<'_>) -> Option<u128> 
     } else {
         None
     }
+}
+
+/// How a request came. What a front says of the scheme holds where fronts are believed; `own` is
+/// that of our listener.
+pub(super) fn wire(worker: &Worker, own: &str, head: &RequestHead<'_>) -> Wire {
+    let told = match worker.config.forwarded {
+        Forwarded::Append | Forwarded::Off => told_scheme(head.fields),
+        Forwarded::Replace => None,
+    };
+    Wire {
+        scheme: told.or_else(|| Scheme::parse(own.as_bytes())).unwrap_or(Scheme::Http),
+        version: match head.version {
+            Version::Http10 => HttpVersion::Http10,
+            Version::Http11 => HttpVersion::Http11,
+            Version::Http2 => HttpVersion::Http2,
+        },
+        is_answered: false,
+    }
+}
+
+/// The scheme of the client's own request, as the first front has it (RFC 7239 §5.4, and
+/// X-Forwarded-Proto). Never panics.
+fn told_scheme(fields: &[Field<'_>]) -> Option<Scheme> {
+    let first = |name| value(fields, name)?.split(|byte| *byte == b',').next();
+    let of_forwarded = || {
+        first("forwarded")?.split(|byte| *byte == b';').find_map(|pair| {
+            let at = pair.iter().position(|byte| *byte == b'=')?;
+            let (name, value) = pair.split_at_checked(at)?;
+            let value = value.get(1..)?.trim_ascii();
+            let value =
+                value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
+            name.trim_ascii().eq_ignore_ascii_case(b"proto").then_some(value)
+        })
+    };
+    let told = of_forwarded().or_else(|| first("x-forwarded-proto"));
+    Scheme::parse(told?.trim_ascii())
 }
 
 /// A Referer without what may be secret: query, fragment, credentials, segments of the path.
@@ -96,6 +134,31 @@ mod tests {
             assert_eq!(sampled_trace(value.as_bytes()), expected, "{value}");
         }
         assert_eq!(sampled_trace(b"00-\xff"), None);
+    }
+
+    #[test]
+    fn the_first_front_says_which_scheme_the_client_used() {
+        use Scheme::{Http, Https};
+        for (name, value, scheme) in [
+            ("x-forwarded-proto", "https", Some(Https)),
+            ("X-Forwarded-Proto", "HTTPS, http", Some(Https)),
+            ("X-Forwarded-Proto", " http ,https", Some(Http)),
+            ("X-Forwarded-Proto", "wss", None),
+            ("X-Forwarded-Proto", "", None),
+            ("Forwarded", "for=192.0.2.1;proto=https;by=a, for=b;proto=http", Some(Https)),
+            ("Forwarded", "Proto = \"https\"", Some(Https)),
+            ("Forwarded", "for=192.0.2.1", None),
+            ("Forwarded", ";=;proto", None),
+            ("Accept", "https", None),
+        ] {
+            let fields = [Field { name, value: value.as_bytes() }];
+            assert_eq!(told_scheme(&fields), scheme, "{name}: {value}");
+        }
+        let field = |name, value: &'static str| Field { name, value: value.as_bytes() };
+        let both = [field("X-Forwarded-Proto", "http"), field("Forwarded", "proto=https")];
+        assert_eq!(told_scheme(&both), Some(Https));
+        let half = [field("X-Forwarded-Proto", "https"), field("Forwarded", "for=a")];
+        assert_eq!(told_scheme(&half), Some(Https));
     }
 
     #[test]

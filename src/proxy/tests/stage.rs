@@ -21,8 +21,9 @@ use crate::http::rewrite::Forwarded;
 use crate::logs::seldom::Changes;
 use crate::metrics::buckets::Buckets;
 use crate::metrics::labels::{ErrorToken, Methods};
+use crate::metrics::slo::Slos;
 use crate::metrics::store::{HistogramTotals, Limits, Shard, Store};
-use crate::metrics::{Naming, SidecarMetrics, WorkerStats};
+use crate::metrics::{Naming, Resource, SidecarMetrics, WorkerStats};
 use crate::net::budget::Budget;
 use crate::net::transport::Socket;
 use crate::paths::Namer;
@@ -87,6 +88,7 @@ pub(super) fn config(upstream: Upstream) -> Config {
         names_from: crate::config::names::NamesFrom::default(),
         path_mode: PathMode::Off,
         naming: Naming::Default,
+        resource: Resource::default(),
         shown: crate::metrics::Shown::default(),
         exclusions: None,
         limits: Limits {
@@ -94,6 +96,7 @@ pub(super) fn config(upstream: Upstream) -> Config {
             max_series: 100,
             buckets: Buckets::new(&[0.1, 1.0]).expect("bounds"),
             exemplars: false,
+            slos: Slos::default(),
         },
         methods: Methods::default(),
         timeouts: Timeouts {

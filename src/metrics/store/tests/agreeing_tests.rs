@@ -7,7 +7,8 @@ use crate::paths::{NameSet, Since};
 
 fn replica(max_paths: usize) -> (Arc<Store>, Shard) {
     let buckets = Buckets::new(&Buckets::REQUEST).expect("bounds");
-    let limits = Limits { max_paths, max_series: 1000, buckets, exemplars: false };
+    let limits =
+        Limits { max_paths, max_series: 1000, buckets, exemplars: false, slos: Slos::default() };
     let store = Store::new(limits, Namer::default());
     store.ask_for_names(true);
     (Arc::clone(&store), Shard::new(store))

@@ -11,7 +11,13 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let buckets = Buckets::new(&Buckets::REQUEST).expect("bounds");
-        let limits = Limits { max_paths: 500, max_series: 5000, buckets, exemplars: false };
+        let limits = Limits {
+            max_paths: 500,
+            max_series: 5000,
+            buckets,
+            exemplars: false,
+            slos: Slos::default(),
+        };
         let store = Store::new(limits, Namer::default());
         Self { shard: Shard::new(Arc::clone(&store)), store }
     }

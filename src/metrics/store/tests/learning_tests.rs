@@ -6,7 +6,13 @@ use super::*;
 
 fn learning(mode: PathMode) -> (Arc<Store>, Shard) {
     let buckets = Buckets::new(&Buckets::REQUEST).expect("bounds");
-    let limits = Limits { max_paths: 50, max_series: 1000, buckets, exemplars: false };
+    let limits = Limits {
+        max_paths: 50,
+        max_series: 1000,
+        buckets,
+        exemplars: false,
+        slos: Slos::default(),
+    };
     let store = Store::new(limits, Namer::default().with_mode(mode));
     (Arc::clone(&store), Shard::new(store))
 }
@@ -306,7 +312,8 @@ proptest! {
         events in prop::collection::vec(event(), 1..1500),
     ) {
         let buckets = Buckets::new(&Buckets::REQUEST).expect("bounds");
-        let limits = Limits { max_paths: 40, max_series: 120, buckets, exemplars: false };
+        let slos = Slos::default();
+        let limits = Limits { max_paths: 40, max_series: 120, buckets, exemplars: false, slos };
         let store = Store::new(limits, Namer::default());
         let shards = [Shard::new(Arc::clone(&store)), Shard::new(Arc::clone(&store))];
         let mut before = BTreeMap::new();
