@@ -19,10 +19,10 @@ RECORDED = (
     set(re.findall(r"record: (\S+)", RULES_FILE.read_text())) if RULES_FILE.exists() else set()
 )
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-TARGET = 'namespace=~"$namespace",job=~"$job",instance=~"$instance"'
+TARGET = 'cluster=~"$cluster",namespace=~"$namespace",job=~"$job",instance=~"$instance"'
 PATH = TARGET + ',path=~"$path"'
-# `process_*` and the like have many exporters; keep those of a sidecar.
-OURS = f" and on (namespace, job, instance) redcar_build_info{{{TARGET}}}"
+# `process_*` and `http_*` have many exporters, also in the same job; keep those of a sidecar.
+OURS = f" and on (cluster, namespace, job, instance) redcar_build_info{{{TARGET}}}"
 # Whatever the app or the sidecar failed at; what clients got wrong or gave up is none.
 NOT_CLIENT = 'error!~"downstream_.*|http_request_error"'
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "#8e8e8e"
@@ -53,8 +53,9 @@ def check(expr):
     return expr
 
 
-def rate(metric, labels=PATH):
-    return f"rate({metric}{{{labels}}}[$__rate_interval])"
+def rate(metric, labels=PATH, function="rate"):
+    rates = f"{function}({metric}{{{labels}}}[$__rate_interval])"
+    return f"({rates}{OURS})" if metric.startswith("http_") else rates
 
 
 def errors(by):
@@ -324,7 +325,9 @@ def variable(name, label, query, all_value):
 
 
 def variables():
-    info = 'redcar_build_info{namespace=~"$namespace",job=~"$job"}'
+    cluster = 'cluster=~"$cluster"'
+    namespace = f'{cluster},namespace=~"$namespace"'
+    info = f'redcar_build_info{{{namespace},job=~"$job"}}'
     quantiles = ["0.5", "0.9", "0.95", "0.99"]
     return [
         {
@@ -340,10 +343,14 @@ def variables():
             "includeAll": False,
             "skipUrlSync": False,
         },
-        variable("namespace", "Namespace", "label_values(redcar_build_info{}, namespace)", ".*"),
+        variable("cluster", "Cluster", "label_values(redcar_build_info{}, cluster)", ".*"),
         variable(
-            "job", "Job", 'label_values(redcar_build_info{namespace=~"$namespace"}, job)', ".+"
+            "namespace",
+            "Namespace",
+            f"label_values(redcar_build_info{{{cluster}}}, namespace)",
+            ".*",
         ),
+        variable("job", "Job", f"label_values(redcar_build_info{{{namespace}}}, job)", ".+"),
         variable("instance", "Instance", f"label_values({info}, instance)", ".+"),
         variable("path", "Path", f"label_values(http_requests_total{{{TARGET}}}, path)", ".+"),
         {
@@ -401,7 +408,7 @@ def now(d):
     d.stat(
         "Sidecars up",
         "Share of the chosen targets that Prometheus can scrape.",
-        f"avg(up{{{TARGET}}} and on (namespace, job, instance) "
+        f"avg(up{{{TARGET}}} and on (cluster, namespace, job, instance) "
         f"last_over_time(redcar_build_info{{{TARGET}}}[1h]))",
         "percentunit",
         up,
@@ -435,7 +442,7 @@ def red(d):
     d.heatmap(
         "Latency distribution",
         "How many requests took how long; two bands are two kinds of requests.",
-        f"sum by (le) (increase(http_request_duration_seconds_bucket{{{PATH}}}[$__rate_interval]))",
+        f"sum by (le) ({rate('http_request_duration_seconds_bucket', function='increase')})",
     )
     broken = f'{PATH},error!=""'
     d.series(
@@ -453,6 +460,51 @@ def red(d):
             (f"sum({rate('http_request_body_bytes_total')})", "requests"),
         ],
         "Bps",
+    )
+
+
+def objectives(d):
+    d.row("Objectives")
+    by = "job, slo"
+
+    def some(results):
+        return f"sum by ({by}) ({rate('http_slo_requests_total', f'{TARGET},result{results}')})"
+
+    counted, bad = some('!="client"'), some('=~"slow|failed"')
+    objective = f"max by ({by}) (redcar_slo_objective{{{TARGET}}})"
+    burn = f"{bad} / {counted} / (1 - {objective})"
+    d.table(
+        "Objectives",
+        "What --slo asks for, and the last minutes. A burn of 1 uses up the budget just in time.",
+        {
+            "Requests": counted,
+            "Objective": objective,
+            "Good": f"1 - {bad} / {counted}",
+            "Burn": burn,
+            "Latency": f"max by ({by}) (redcar_slo_latency_seconds{{{TARGET}}})",
+        },
+        [
+            override("byName", "Requests", "unit", "reqps"),
+            override("byName", "Objective", "unit", "percentunit"),
+            override("byName", "Good", "unit", "percentunit"),
+            override("byName", "Latency", "unit", "s"),
+        ],
+        leading=("job", "slo"),
+    )
+    d.series(
+        "Budget burn",
+        "How many times faster than its objective allows a budget is used up. Above the line it "
+        "does not last.",
+        [(burn, "{{slo}} of {{job}}")],
+        "short",
+        thresholds=[step("transparent"), step(RED, 1)],
+    )
+    slow = rate("http_slo_requests_total", f'{TARGET},result!="good"')
+    d.series(
+        "Not good",
+        meaning("http_slo_requests_total"),
+        [(f"sum by (slo, result) ({slow})", "{{slo}} {{result}}")],
+        "reqps",
     )
 
 
@@ -839,7 +891,7 @@ def annotation(name, expr, colour, title):
 
 def dashboard():
     d = Dashboard()
-    for part in (now, red, paths, upstream, clients, sidecar, host):
+    for part in (now, red, objectives, paths, upstream, clients, sidecar, host):
         part(d)
     kinds = sorted({p["type"] for row in d.panels for p in [row, *row.get("panels", [])]} - {"row"})
     base = "https://github.com/redcar/redcar/blob/v0.1.0/docs/"

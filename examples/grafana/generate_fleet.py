@@ -11,7 +11,10 @@ from generate import GREEN, RECORDED, RED, YELLOW, Dashboard, override, step, va
 
 TARGET = 'cluster=~"$cluster",namespace=~"$namespace",job=~"$job"'
 # A link from a service to its own board, with the same choice.
-SERVICE = "/d/redcar?var-namespace=${__data.fields.namespace}&var-job=${__data.fields.job}"
+SERVICE = (
+    "/d/redcar?var-cluster=${__data.fields.cluster}&var-namespace=${__data.fields.namespace}"
+    "&var-job=${__data.fields.job}"
+)
 
 
 def recorded(name):
@@ -98,6 +101,16 @@ def services(d):
         "Errors per second, by service and path.",
         [(f"topk(10, {by_path} > 0)", "{{job}} {{path}}")],
         "reqps",
+    )
+    burn = recorded("job_slo:redcar_slo_burn:rate1h")
+    d.series(
+        "Objectives",
+        "How many times faster than its objective allows a budget is used up, over an hour. Above "
+        "the line it does not last.",
+        [(f"topk(10, {burn})", "{{slo}} of {{job}}")],
+        "short",
+        24,
+        thresholds=[step("transparent"), step(RED, 1)],
     )
 
 

@@ -18,11 +18,13 @@ HEAD = """\
 #
 # An error is an answer of 5xx, or one that the app or the sidecar broke off; what the client got wrong
 # or gave up (downstream_*, http_request_error) is none. "Slow" means over 0.5 s. To move it, choose
-# another bound of the histogram in generate.py and in the alerts.
+# another bound of the histogram in generate.py and in the alerts; or better, give the sidecars
+# objectives of your own with --slo: the rules of level job_slo read what those say.
 groups:
 """
 SLOW_SECONDS = "0.5"
 JOB, PATH = "cluster, namespace, job", "cluster, namespace, job, path"
+SLO = "cluster, namespace, job, slo"
 INSTANCE = "cluster, namespace, job, instance"
 # How often the long windows are evaluated: a day's rate does not change within a minute.
 WINDOWS = {"5m": None, "30m": None, "1h": None, "2h": "1m", "6h": "1m", "1d": "5m", "3d": "5m"}
@@ -84,6 +86,23 @@ def quantiles(level, by, window):
         yield rule(name, f"histogram_quantile(0.{q}, {buckets})")
 
 
+def objectives(window):
+    """Requests that count for an objective, the bad ones among them, and how fast that burns."""
+    counted, bad = (
+        f"job_slo:redcar_slo_requests:rate{window}",
+        f"job_slo:redcar_slo_bad:rate{window}",
+    )
+    for name, results in ((counted, 'result!="client"'), (bad, 'result=~"slow|failed"')):
+        some = ours(f"rate(http_slo_requests_total{{{results}}}[{window}])", window)
+        yield rule(name, total(SLO, some))
+    yield rule(f"job_slo:redcar_slo_bad:ratio_rate{window}", f"{bad} / {counted}")
+    budget = "(1 - job_slo:redcar_slo_objective:max)"
+    yield rule(
+        f"job_slo:redcar_slo_burn:rate{window}",
+        f"job_slo:redcar_slo_bad:ratio_rate{window} / {budget}",
+    )
+
+
 def group(name, interval, *rules):
     every = f"    interval: {interval}\n" if interval else ""
     return f"  - name: {name}\n{every}    rules:\n" + "".join(rules)
@@ -101,9 +120,15 @@ def main():
                 *quantiles("job", JOB, window),
             ]
             print(group("redcar-job", interval, *rules), end="")
+            # While a rollout changes an objective, the stricter one holds.
+            objective = rule(
+                "job_slo:redcar_slo_objective:max", f"max by ({SLO}) (redcar_slo_objective)"
+            )
+            print(group("redcar-slo", interval, objective, *objectives(window)), end="")
             by_path = [*rates("job_path", PATH, window), *quantiles("job_path", PATH, window)]
             print(group("redcar-path", interval, *by_path), end="")
         else:
+            rules += objectives(window)
             print(group(f"redcar-budget-{window}", interval, *rules), end="")
 
 

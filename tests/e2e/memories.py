@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import requests
-from helpers import REPO, can_connect, free_port, wait_until
+from helpers import REPO, can_connect, free_port, tool, wait_until
 
 DEBIAN = REPO / "target" / "e2e-debian"
 TRIXIE = DEBIAN / "trixie" / "usr"
 MEMORIES = {
+    "prometheus-2.42": Path(tool("prometheus")),
     "prometheus-2.53": TRIXIE / "bin" / "prometheus",
     "prometheus-3.5": DEBIAN / "sid" / "usr" / "bin" / "prometheus",
     "victoria-metrics-1.112": TRIXIE / "bin" / "victoria-metrics",
@@ -26,8 +29,10 @@ class Memory:
         selector = f'http_requests_total{{job="{job}"}}'
         return f"{self.url}/api/v1/label/path/values?match[]={selector}"
 
-    def start(self, jobs):
-        """Scrapes these {job: [ports]} from now on; returns after the first scrape of all."""
+    def start(self, jobs, rules=()):
+        """Scrapes these {job: [ports]} from now on; returns after the first scrape of all. Rules of
+        these files are evaluated every second, whatever interval they have.
+        """
         program, folder = MEMORIES[self.name], self.processes.folder / self.name
         assert program.exists(), f"{program} does not exist: run tests/install"
         folder.mkdir()
@@ -37,7 +42,14 @@ class Memory:
             for job, ports in jobs.items()
         ]
         settings = {"scrape_interval": "1s", "scrape_timeout": "1s"}
-        config.write_text(json.dumps({"global": settings, "scrape_configs": scrapes}))
+        whole = {"global": settings, "scrape_configs": scrapes}
+        if rules:
+            settings["evaluation_interval"] = "1s"
+            whole["rule_files"] = [path.name for path in rules]
+            for path in rules:
+                text = re.sub(r"\binterval: \w+", "interval: 1s", path.read_text())
+                (folder / path.name).write_text(text)
+        config.write_text(json.dumps(whole))
         if "victoria" in self.name:
             flags = [
                 *("-promscrape.config", config, "-storageDataPath", folder / "data"),
@@ -69,3 +81,8 @@ class Memory:
             tuple(r["metric"].get(label, "") for label in labels): float(r["value"][1])
             for r in result
         }
+
+    def understands(self, promql):
+        """Whether an expression can be evaluated, with or without a result."""
+        url = f"{self.url}/api/v1/query"
+        return requests.get(url, params={"query": promql}, timeout=10).status_code == 200

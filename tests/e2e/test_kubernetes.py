@@ -174,7 +174,7 @@ def test_the_program_takes_the_flags_of_the_manifests(proxy):
     )
     rest = [a for a in args if not re.match(r"--(listen|metrics|upstream)=", a)]
     upstreams = [a.partition("=")[2] for a in args if a.startswith("--upstream=")]
-    assert len(upstreams) == 2 and len(rest) == 1
+    assert len(upstreams) == 2 and len(rest) == 2
     proxy(upstreams[0], *rest)
     for argument in args:
         assert re.fullmatch(r"--[a-z-]+=\S+", argument)
@@ -546,6 +546,7 @@ redcar:
     "openapi": """
 redcar:
   upstream: http://127.0.0.1:8080
+  slos: ["path=/checkout/**,latency=300ms,objective=99.9"]
   extraArgs: [--openapi=/openapi/openapi.json]
   volumes: [{name: openapi, configMap: {name: shop-openapi}}]
   volumeMounts: [{name: openapi, mountPath: /openapi}]
@@ -594,7 +595,8 @@ def test_the_chart_fits_apps_of_several_shapes(shape, tmp_path):
     assert mounted == {v["name"] for v in spec.get("volumes") or []}
     values = yaml.safe_load(SHAPES[shape])["redcar"]
     maps = [f"--map=:{m['port']}={m['upstream']}" for m in values.get("maps", [])]
-    assert sidecar["args"][3:] == maps + values.get("extraArgs", [])
+    slos = [f"--slo={slo}" for slo in values.get("slos", [])]
+    assert sidecar["args"][3:] == maps + slos + values.get("extraArgs", [])
     ports = {p["containerPort"] for p in sidecar["ports"]}
     assert ports >= {m["port"] for m in values.get("maps", [])}
     assert sidecar.get("env", []) == values.get("env", [])

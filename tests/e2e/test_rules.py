@@ -50,7 +50,8 @@ def test_rules_name_only_metrics_and_rules_that_exist():
     used = {name for names in parse([rule["expr"] for rule in rules()]) for name in names}
     assert [name for name in used if name not in known and not FOREIGN.fullmatch(name)] == []
     assert all(
-        re.fullmatch(r"job(_path)?(_le)?:redcar_[a-z0-9_]+:[a-z0-9_]+", name) for name in recorded
+        re.fullmatch(r"job(_path|_slo)?(_le)?:redcar_[a-z0-9_]+:[a-z0-9_]+", name)
+        for name in recorded
     )
 
 

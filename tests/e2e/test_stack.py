@@ -123,8 +123,8 @@ def test_every_variable_of_the_dashboard_has_values(stack):
     paths = {"/users/{id}", "/upload", "/slow", "/fail", "/ruok"}
     wait_until(lambda: paths <= set(values("path")), "every path was scraped", 60, 0.5)
     found = {name: values(name) for name in queries}
-    # There is no namespace outside of Kubernetes; its "all" is `.*` for that reason.
-    assert found.pop("namespace") == []
+    # There is no namespace outside of Kubernetes, and no cluster; their "all" is `.*` for that reason.
+    assert found.pop("namespace") == [] and found.pop("cluster") == []
     assert found["job"] == ["shop"] and len(found["instance"]) == 1
     assert set(found) == {"job", "instance", "path"}
 

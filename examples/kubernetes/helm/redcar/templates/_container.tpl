@@ -32,7 +32,11 @@ yes
 {{- range .Values.maps -}}
 {{- $maps = append $maps (printf "--map=:%v=%s" .port .upstream) -}}
 {{- end -}}
-{{- concat $maps .Values.extraArgs | default list | toJson -}}
+{{- $slos := list -}}
+{{- range .Values.slos -}}
+{{- $slos = append $slos (printf "--slo=%s" .) -}}
+{{- end -}}
+{{- concat $maps $slos .Values.extraArgs | default list | toJson -}}
 {{- end }}
 
 {{/*
