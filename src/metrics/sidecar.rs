@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use tokio::time::Instant;
 
 use crate::metrics::buckets::{Buckets, Native};
 use crate::metrics::labels::ErrorToken;
@@ -22,7 +23,7 @@ use super::catalogue::{
     SERIES_LIMIT, UP, UPSTREAM_CONNECTIONS,
 };
 use super::process::{ProcessMetrics, Shed};
-use super::queue::QueueLog;
+use super::queue::{Look, QueueLog};
 pub use super::reachability::Reachability;
 
 /// The version of this build.
@@ -193,6 +194,13 @@ impl SidecarMetrics {
             excluded: to.counter(EXCLUDED, None),
             registrar: to,
         })
+    }
+
+    /// Shows the queue of an app that stands beside its sidecar, empty: what a forecast of a page's
+    /// size has to count, since that is where most sidecars are.
+    pub fn see_an_empty_queue(&self) {
+        let look = Look { connections: 0, limit: 0, dropped: Some(0) };
+        self.queue.add(Some(look), Instant::now());
     }
 
     const CONNECT_ERRORS: [ErrorToken; 8] = [

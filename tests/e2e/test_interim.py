@@ -78,6 +78,7 @@ def test_interim_answers_are_counted_by_nobody(processes, pair):
         counts(sidecar, {("GET", "200", ""): 2})
 
 
+@pytest.mark.alone
 def test_chromium_fetches_what_early_hints_name_while_it_waits_for_the_page(processes, pair):
     """Over HTTP/2 with TLS, as it listens to them nowhere else."""
     doors = open_doors(processes, pair, node)

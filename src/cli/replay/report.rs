@@ -243,11 +243,13 @@ impl PageSize {
     /// Renders the page that the proxy would send, and counts.
     fn of(settings: &SeriesSettings, store: &Arc<Store>, format: Format) -> Self {
         let limits = &settings.limits;
+        let cold = SidecarMetrics::new(limits.max_series, limits.max_paths, 10_000);
+        cold.see_an_empty_queue();
         let sources = Sources {
             first: Site {
                 listener: None,
                 store: Arc::clone(store),
-                cold: SidecarMetrics::new(limits.max_series, limits.max_paths, 10_000),
+                cold,
                 workers: vec![WorkerStats::new()],
             },
             further: Vec::new(),
