@@ -50,12 +50,13 @@ pub(crate) fn run(flags: &DiffArgs) -> ExitCode {
 }
 
 fn exit(printed: ExitCode, judged: &[Judgement<'_>]) -> ExitCode {
+    // What got worse is known, whatever had too few requests beside it.
+    if judged.iter().any(|judgement| !judgement.met.is_empty()) {
+        return ExitCode::FAILURE;
+    }
     if let Some(vague) = judged.iter().find(|judgement| judgement.judged == 0) {
         let text = format!("--fail {}: too few requests to tell, on every path", vague.condition);
         return fail(&io::Error::other(text), USAGE);
-    }
-    if judged.iter().any(|judgement| !judgement.met.is_empty()) {
-        return ExitCode::FAILURE;
     }
     printed
 }

@@ -14,13 +14,15 @@ pub struct PathGlob(Box<str>);
 pub struct GlobError(String, &'static str);
 
 impl PathGlob {
-    /// Tells whether a path is one of those.
+    /// Tells whether a path is one of those. `/shops/**` is `/shops`, too, as in Spring or Ant: who
+    /// names a part of an API means its root as well.
     ///
     /// # Shape
     ///
     /// `path` without the query, as sent. Takes at most the product of both lengths. Never panics.
     pub fn matches(&self, path: &str) -> bool {
-        glob_match(&*self.0, path)
+        let root = self.0.strip_suffix("/**").filter(|root| !root.is_empty());
+        glob_match(&*self.0, path) || root.is_some_and(|root| glob_match(root, path))
     }
 
     /// As it was given.
@@ -78,7 +80,8 @@ mod tests {
             ("/health*", "/healthz/live", false),
             ("/health*", "/Health", false),
             ("/static/**", "/static/js/a.js", true),
-            ("/static/**", "/static", false),
+            ("/static/**", "/static", true),
+            ("/static/**", "/statics", false),
             ("/users/*/avatar", "/users/7/avatar", true),
             ("/users/*/avatar", "/users/7/8/avatar", false),
             ("/a?c", "/abc", true),
