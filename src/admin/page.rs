@@ -15,7 +15,7 @@ const PAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/page.html"));
 const POLICY: &str = env!("REDCAR_PAGE_POLICY");
 
 /// What a client without a browser gets.
-const LIST: &str = "redcar\n\n/metrics\n/livez\n/readyz\n/wait-for-drain\n\
+const LIST: &str = "redcar\n\n/metrics\n/paths\n/livez\n/readyz\n/wait-for-drain\n\
     /  the live page, in a browser\n";
 
 /// Answers `/`: the page for browsers, a list for everything else.
