@@ -75,6 +75,17 @@ impl Backend {
         })
     }
 
+    /// Answers each request when the gate opens.
+    pub(crate) fn holding(gate: &Gate) -> Self {
+        let gate = gate.clone();
+        Self::start(move |connection| {
+            while connection.request().is_some() {
+                gate.wait();
+                connection.send(OK);
+            }
+        })
+    }
+
     /// Answers each request with these bytes and closes.
     pub(crate) fn closing_after(answer: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         Self::start(move |connection| {

@@ -10,17 +10,6 @@ use crate::message::End;
 use crate::scrape::{Page, ask};
 use crate::sidecar::Sidecar;
 
-/// A backend that answers when the gate opens.
-fn holding(gate: &Gate) -> Backend {
-    let gate = gate.clone();
-    Backend::start(move |connection| {
-        while connection.request().is_some() {
-            gate.wait();
-            connection.send(OK);
-        }
-    })
-}
-
 fn is_refused(sidecar: &Sidecar) -> bool {
     TcpStream::connect(sidecar.address).is_err()
 }
@@ -28,7 +17,7 @@ fn is_refused(sidecar: &Sidecar) -> bool {
 #[test]
 fn a_request_under_way_ends_and_the_listener_refuses() {
     let gate = Gate::default();
-    let backend = holding(&gate);
+    let backend = Backend::holding(&gate);
     let mut sidecar = Sidecar::before(&backend);
     let mut client = sidecar.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -52,7 +41,7 @@ fn a_request_under_way_ends_and_the_listener_refuses() {
 #[test]
 fn a_last_scrape_sees_the_last_request() {
     let gate = Gate::default();
-    let backend = holding(&gate);
+    let backend = Backend::holding(&gate);
     let mut sidecar = Sidecar::before(&backend);
     let mut client = sidecar.client();
     client.send("GET /last HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -170,7 +159,7 @@ fn the_delay_keeps_serving_while_the_readiness_is_off() {
 #[test]
 fn the_deadline_cuts_off_what_is_left_and_the_client_sees_the_end() {
     let gate = Gate::default();
-    let backend = holding(&gate);
+    let backend = Backend::holding(&gate);
     let mut sidecar = Sidecar::with(&backend, |config| {
         config.timeouts.shutdown = Duration::from_millis(300);
     });

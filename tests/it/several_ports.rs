@@ -139,13 +139,7 @@ fn an_app_that_is_away_is_away_on_its_own_port_only() {
 #[test]
 fn a_drain_lets_requests_of_each_port_end() {
     let gate = Gate::default();
-    let held = gate.clone();
-    let second = Backend::start(move |connection| {
-        while connection.request().is_some() {
-            held.wait();
-            connection.send(OK);
-        }
-    });
+    let second = Backend::holding(&gate);
     let first = Backend::answering(OK);
     let (mut sidecar, further) = before_both(&first, second.address);
     let mut client = Client::connect(further);
@@ -165,13 +159,7 @@ fn a_drain_lets_requests_of_each_port_end() {
 #[test]
 fn the_limit_of_connections_is_for_all_ports_together() {
     let gate = Gate::default();
-    let held = gate.clone();
-    let busy = Backend::start(move |connection| {
-        while connection.request().is_some() {
-            held.wait();
-            connection.send(OK);
-        }
-    });
+    let busy = Backend::holding(&gate);
     let sidecar = Sidecar::with(&busy, |config| {
         config.maps = vec![before(busy.address)];
         config.max_connections = 1;
@@ -219,13 +207,7 @@ fn each_port_has_its_names_of_paths() {
 #[test]
 fn a_hook_waits_until_each_port_is_quiet() {
     let gate = Gate::default();
-    let held = gate.clone();
-    let second = Backend::start(move |connection| {
-        while connection.request().is_some() {
-            held.wait();
-            connection.send(OK);
-        }
-    });
+    let second = Backend::holding(&gate);
     let first = Backend::answering(OK);
     let (sidecar, further) = before_both(&first, second.address);
     let mut client = Client::connect(further);

@@ -117,13 +117,7 @@ fn a_request_under_way_and_a_fresh_one_put_the_end_off() {
 #[test]
 fn the_end_comes_not_before_min_and_at_latest_after_max() {
     let gate = Gate::default();
-    let held = gate.clone();
-    let backend = Backend::start(move |connection| {
-        while connection.request().is_some() {
-            held.wait();
-            connection.send(OK);
-        }
-    });
+    let backend = Backend::holding(&gate);
     let sidecar = patient(&backend);
     let begun = Instant::now();
     let answer = ask(sidecar.metrics, "/wait-for-drain?min=400ms&quiet=10ms&max=1m", "");
